@@ -1,3 +1,16 @@
 //! Ground floor: plain types of the work. No async, no I/O, no "now".
+//!
+//! Start with [`dossier`] (what the portal takes), [`entry`] (the obligation that one revision
+//! creates, and its state machine) and [`failure`] (why something did not succeed).
 
+pub mod codes;
+pub mod diagnostic;
+pub mod dossier;
+pub mod failure;
+pub mod masking;
+pub mod priority;
+pub mod receipt;
+pub mod record;
+pub mod status;
+pub mod step;
 pub mod time;
