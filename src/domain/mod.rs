@@ -5,12 +5,16 @@
 
 pub mod codes;
 pub mod diagnostic;
+pub mod discrepancy;
 pub mod dossier;
+pub mod entry;
 pub mod failure;
+pub mod lease;
 pub mod masking;
 pub mod priority;
 pub mod receipt;
 pub mod record;
+pub mod retry;
 pub mod status;
 pub mod step;
 pub mod time;
