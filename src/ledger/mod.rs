@@ -1,0 +1,318 @@
+//! The ledger: what the source said, what is owed, what was sent, what came back.
+//!
+//! Owns durability and atomicity: each verb of [`Ledger`] is one transaction, and the guards of the
+//! state machines are repeated in it. Knows nothing of HTTP, XML or waiting; time always comes in as
+//! an argument. Start with the trait, then [`record`] for what goes in and [`view`] for what people
+//! read.
+
+mod body;
+pub mod record;
+pub mod sqlite;
+pub mod view;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::domain::discrepancy::DiscrepancyKind;
+use crate::domain::lease::Lease;
+use crate::domain::time::Timestamp;
+use record::{
+    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, IndexStanding, MapCounts,
+    MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
+    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+};
+use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+
+/// Why a verb of the ledger failed. Nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file or the disk does not answer as it should; the same verb may work later.
+    #[error("the ledger cannot {doing}")]
+    Unavailable {
+        doing: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No space is left; nothing was written.
+    #[error("the ledger's disk is full")]
+    Full,
+    #[error("the ledger cannot be written: {path}")]
+    ReadOnly { path: String },
+    /// A stored value cannot be read back.
+    #[error("the ledger holds an unreadable value in {table}.{column}, row {row}")]
+    Corrupt {
+        table: &'static str,
+        column: &'static str,
+        row: i64,
+    },
+    /// The file is not a ledger, or its pages are damaged.
+    #[error("{path} is not an intact ledger: {finding}")]
+    Damaged { path: String, finding: String },
+    /// A newer program has migrated this ledger.
+    #[error("the ledger has schema {found}, this program knows {known}")]
+    Newer { found: i64, known: i64 },
+    /// Migrations are pending and were not wanted.
+    #[error("the ledger has schema {found}, this program needs {known}")]
+    Older { found: i64, known: i64 },
+    /// The ledger changed under a verb in a way that its guards exclude.
+    #[error("the ledger refused a transition: {0}")]
+    Conflict(String),
+}
+
+impl LedgerError {
+    /// Stable code for `hoso explain`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "ledger.unavailable",
+            Self::Full => "ledger.full",
+            Self::ReadOnly { .. } => "ledger.read_only",
+            Self::Corrupt { .. } => "ledger.corrupt",
+            Self::Damaged { .. } => "ledger.damaged",
+            Self::Newer { .. } => "ledger.newer",
+            Self::Older { .. } => "ledger.older",
+            Self::Conflict(_) => "ledger.conflict",
+        }
+    }
+
+    /// What a person can do.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => {
+                "check that the ledger's folder exists and that the disk works; the verb is repeated by itself"
+            }
+            Self::Full => {
+                "free space on the ledger's disk; work goes on by itself, nothing was lost"
+            }
+            Self::ReadOnly { .. } => {
+                "give the service's user write access to the ledger file and its folder"
+            }
+            Self::Corrupt { .. } | Self::Damaged { .. } => {
+                "stop the service, keep a copy of the file, and restore the last backup; \
+                 dossiers since then are pulled again"
+            }
+            Self::Newer { .. } => {
+                "run the newer program, or restore the backup made before its upgrade"
+            }
+            Self::Older { .. } => "run `hoso migrate`, or start without --no-migrate",
+            Self::Conflict(_) => "repeat the command; if it stays, please report it with the log",
+        }
+    }
+}
+
+/// Table of this module's codes for `hoso explain`: code, meaning, what to do.
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "ledger.unavailable",
+        "The ledger file could not be read or written. Nothing was half-written; the verb is repeated.",
+        "Check the folder, the disk and the permissions of `ledger.path`.",
+    ),
+    (
+        "ledger.full",
+        "The ledger's disk is full. Nothing was half-written.",
+        "Free space; work resumes by itself.",
+    ),
+    (
+        "ledger.read_only",
+        "The ledger file or its folder cannot be written.",
+        "Give the service's user write access to both: SQLite keeps its journal beside the file.",
+    ),
+    (
+        "ledger.corrupt",
+        "One stored value cannot be read back. Rows around it are served; this one is not.",
+        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+    ),
+    (
+        "ledger.damaged",
+        "The file is not a SQLite database, or its pages fail the check at start. It is never served.",
+        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+    ),
+    (
+        "ledger.newer",
+        "A newer hoso-gateway has migrated this ledger; an older one would misread it.",
+        "Run the newer program, or restore the backup made before the upgrade.",
+    ),
+    (
+        "ledger.older",
+        "Migrations are pending and were not wanted.",
+        "Run `hoso migrate`.",
+    ),
+    (
+        "ledger.conflict",
+        "Another process changed the same row first; nothing was written.",
+        "Repeat the command.",
+    ),
+];
+
+/// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
+#[async_trait]
+pub trait Ledger: Debug + Send + Sync {
+    // --- pull ---
+
+    /// Where reading `source` goes on. `overlap_before` asks for a position whose page ended
+    /// before that time; the beginning of the feed when there is none.
+    async fn source_position(
+        &self,
+        source: &str,
+        overlap_ms: u64,
+    ) -> Result<SourcePosition, LedgerError>;
+
+    /// Stores the page's new revisions and its cursor together, or nothing.
+    async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError>;
+
+    /// Remembers that a poll failed (or, with `None`, that the source answers again), and keeps
+    /// the refused document as evidence.
+    async fn record_poll_failure(
+        &self,
+        source: &str,
+        at: Timestamp,
+        failure: Option<&crate::domain::failure::Failure>,
+        evidence: Option<&[u8]>,
+    ) -> Result<(), LedgerError>;
+
+    // --- map ---
+
+    /// The oldest unmapped revision of each of up to `limit` dossiers.
+    async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError>;
+
+    /// Writes what mapping found; entries that are no longer `Received` are left alone.
+    async fn record_mapped(
+        &self,
+        now: Timestamp,
+        mapped: &[MappedEntry],
+    ) -> Result<MapCounts, LedgerError>;
+
+    // --- push ---
+
+    /// Leases up to `limit` due packets, one per dossier, most pressing first, and counts the
+    /// attempt before it returns.
+    async fn claim_entries(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+    ) -> Result<Vec<ClaimedEntry>, LedgerError>;
+
+    /// Leases the next steps of up to `limit` dossiers whose packet is acknowledged: at most
+    /// `steps_max` a dossier, a supplement request (status 5) always alone.
+    async fn claim_steps(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+        steps_max: u32,
+    ) -> Result<Vec<ClaimedSteps>, LedgerError>;
+
+    /// Writes what calls meant, guarded by lease (or by `Unconfirmed` for read-backs).
+    async fn settle(
+        &self,
+        now: Timestamp,
+        batch: &SettleBatch,
+    ) -> Result<SettleCounts, LedgerError>;
+
+    // --- reconcile ---
+
+    /// Unconfirmed entries that are due for a look at the portal; not given out again before
+    /// `until`.
+    async fn claim_unconfirmed(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UnconfirmedEntry>, LedgerError>;
+
+    /// How the ledger stands to each of these dossiers of a source's index.
+    async fn standings(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<IndexStanding>, LedgerError>;
+
+    /// The acknowledged packets of these dossiers, for comparing with an echo; those past
+    /// retention are left out.
+    async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;
+
+    /// Codes that the portal acknowledged, after `after` in code order; for finding what is gone
+    /// from the index.
+    async fn acknowledged_codes(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError>;
+
+    /// Opens (or sees again) discrepancies.
+    async fn record_discrepancies(
+        &self,
+        now: Timestamp,
+        found: &[DiscrepancyRecord],
+    ) -> Result<u64, LedgerError>;
+
+    /// Closes open discrepancies of this kind whose dossier is among `ma_ho_so`.
+    async fn resolve_discrepancies(
+        &self,
+        now: Timestamp,
+        source: &str,
+        kind: DiscrepancyKind,
+        ma_ho_so: &[String],
+        resolution: &str,
+    ) -> Result<u64, LedgerError>;
+
+    /// Makes acknowledged dossiers that the portal lost owed again: packet and all steps.
+    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError>;
+
+    async fn record_books(&self, books: &Books) -> Result<(), LedgerError>;
+
+    // --- upkeep ---
+
+    /// Expired leases, retention, watchdog figures.
+    async fn upkeep(
+        &self,
+        now: Timestamp,
+        policy: &UpkeepPolicy,
+    ) -> Result<UpkeepCounts, LedgerError>;
+
+    // --- operators ---
+
+    /// Opens one send intent for the dossier (or returns the one that is open), with its audit row.
+    async fn resync(
+        &self,
+        now: Timestamp,
+        source: Option<&str>,
+        ma_ho_so: &str,
+        audit: &AuditRecord,
+    ) -> Result<ResyncOutcome, LedgerError>;
+
+    /// Puts work that waited for a person back on its way, with its audit row.
+    async fn retry(
+        &self,
+        now: Timestamp,
+        scope: &RetryScope,
+        audit: &AuditRecord,
+    ) -> Result<u64, LedgerError>;
+
+    async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
+    async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;
+    async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError>;
+    async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError>;
+    /// The stored `<HoSo>` document of the newest revision, if retention has not taken it.
+    async fn newest_document(&self, dossier_id: i64) -> Result<Option<String>, LedgerError>;
+
+    // --- one owner at a time ---
+
+    /// Takes or renews a named singleton; `Ok(None)` means taken, `Ok(Some(holder))` held by
+    /// somebody else whose lease is live.
+    async fn hold_singleton(
+        &self,
+        now: Timestamp,
+        name: &str,
+        holder: &str,
+        lease: Lease,
+    ) -> Result<Option<String>, LedgerError>;
+    async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError>;
+
+    async fn remember_quota(&self, window: &str, until: Timestamp) -> Result<(), LedgerError>;
+    async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError>;
+
+    /// Writes what is still buffered and closes the files.
+    async fn close(&self);
+}

@@ -1,0 +1,531 @@
+//! The embedded ledger: one SQLite file, WAL, one writer.
+//!
+//! Every write is one `BEGIN IMMEDIATE` transaction of a few set-wise statements: rows travel as one
+//! JSON parameter (`json_each`), bodies as one blob cut by `substr`, because a statement a row costs
+//! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
+//! transaction; SQL repeats the guard.
+
+mod map;
+mod operate;
+mod pull;
+mod push;
+mod reconcile;
+mod upkeep;
+mod view;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::record::{
+    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, IndexStanding,
+    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
+    SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+};
+use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+use super::{Ledger, LedgerError};
+use crate::domain::discrepancy::DiscrepancyKind;
+use crate::domain::failure::Failure;
+use crate::domain::lease::Lease;
+use crate::domain::time::Timestamp;
+
+static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
+
+const READERS: u32 = 4;
+
+/// How the file is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteSettings {
+    /// `true`: a commit is on the disk before it is reported (`synchronous=FULL`).
+    pub durable: bool,
+    pub busy_timeout_ms: u64,
+    /// Whether pending migrations are applied, or refused with [`LedgerError::Older`].
+    pub migrate: bool,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self {
+            durable: true,
+            busy_timeout_ms: 5000,
+            migrate: true,
+        }
+    }
+}
+
+/// A ledger in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    /// One connection: SQLite has one writer, and waiting for it in a queue beats `SQLITE_BUSY`.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteLedger {
+    /// Opens (and if need be creates and migrates) the ledger at `path`.
+    ///
+    /// Refuses a file that is no intact SQLite database, one with a newer schema, and one that
+    /// cannot be written; such a ledger is never served.
+    pub async fn open(path: &Path, settings: &SqliteSettings) -> Result<Self, LedgerError> {
+        let shown = path.display().to_string();
+        let options = SqliteConnectOptions::from_str("sqlite://")
+            .map_err(|error| failed("open", error))?
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(if settings.durable {
+                SqliteSynchronous::Full
+            } else {
+                SqliteSynchronous::Normal
+            })
+            .busy_timeout(Duration::from_millis(settings.busy_timeout_ms))
+            .pragma("cache_size", "-65536")
+            .pragma("temp_store", "memory");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| at_start(&shown, error))?;
+        let ledger = Self {
+            readers: SqlitePoolOptions::new()
+                .max_connections(READERS)
+                .connect_lazy_with(options.read_only(true)),
+            writer,
+        };
+        ledger.check(&shown).await?;
+        ledger.migrate(&shown, settings.migrate).await?;
+        Ok(ledger)
+    }
+
+    /// Damaged pages are found before the first row is served.
+    async fn check(&self, path: &str) -> Result<(), LedgerError> {
+        let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| at_start(path, error))?;
+        if finding == "ok" {
+            Ok(())
+        } else {
+            Err(LedgerError::Damaged {
+                path: path.to_owned(),
+                finding,
+            })
+        }
+    }
+
+    async fn migrate(&self, path: &str, wanted: bool) -> Result<(), LedgerError> {
+        let known = MIGRATOR
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0);
+        let has_history: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')",
+        )
+        .fetch_one(&self.writer)
+        .await
+        .map_err(|error| at_start(path, error))?;
+        let found: i64 = if has_history {
+            sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+                .fetch_one(&self.writer)
+                .await
+                .map_err(|error| at_start(path, error))?
+        } else {
+            let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+                .fetch_one(&self.writer)
+                .await
+                .map_err(|error| at_start(path, error))?;
+            if tables > 0 {
+                return Err(LedgerError::Damaged {
+                    path: path.to_owned(),
+                    finding: "it is a SQLite database of another program".to_owned(),
+                });
+            }
+            0
+        };
+        if found > known {
+            return Err(LedgerError::Newer { found, known });
+        }
+        if found < known {
+            if !wanted {
+                return Err(LedgerError::Older { found, known });
+            }
+            MIGRATOR
+                .run(&self.writer)
+                .await
+                .map_err(|error| match error {
+                    sqlx::migrate::MigrateError::Execute(error) => at_start(path, error),
+                    other => LedgerError::Unavailable {
+                        doing: "migrate",
+                        source: other.into(),
+                    },
+                })?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| failed(doing, error))
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn source_position(
+        &self,
+        source: &str,
+        overlap_ms: u64,
+    ) -> Result<SourcePosition, LedgerError> {
+        pull::source_position(&self.readers, source, overlap_ms).await
+    }
+
+    async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
+        let mut tx = self.begin("store a page").await?;
+        let counts = pull::commit_pull(&mut tx, commit).await?;
+        finish(tx, "store a page").await?;
+        Ok(counts)
+    }
+
+    async fn record_poll_failure(
+        &self,
+        source: &str,
+        at: Timestamp,
+        failure: Option<&Failure>,
+        evidence: Option<&[u8]>,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("record a poll").await?;
+        pull::record_poll_failure(&mut tx, source, at, failure, evidence).await?;
+        finish(tx, "record a poll").await
+    }
+
+    async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
+        map::to_map(&self.readers, limit).await
+    }
+
+    async fn record_mapped(
+        &self,
+        now: Timestamp,
+        mapped: &[MappedEntry],
+    ) -> Result<MapCounts, LedgerError> {
+        let mut tx = self.begin("store mapped dossiers").await?;
+        let counts = map::record_mapped(&mut tx, now, mapped).await?;
+        finish(tx, "store mapped dossiers").await?;
+        Ok(counts)
+    }
+
+    async fn claim_entries(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+    ) -> Result<Vec<ClaimedEntry>, LedgerError> {
+        let mut tx = self.begin("claim dossiers").await?;
+        let claimed = push::claim_entries(&mut tx, now, lease, limit).await?;
+        finish(tx, "claim dossiers").await?;
+        Ok(claimed)
+    }
+
+    async fn claim_steps(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+        steps_max: u32,
+    ) -> Result<Vec<ClaimedSteps>, LedgerError> {
+        let mut tx = self.begin("claim steps").await?;
+        let claimed = push::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
+        finish(tx, "claim steps").await?;
+        Ok(claimed)
+    }
+
+    async fn settle(
+        &self,
+        now: Timestamp,
+        batch: &SettleBatch,
+    ) -> Result<SettleCounts, LedgerError> {
+        let mut tx = self.begin("settle calls").await?;
+        let counts = push::settle(&mut tx, now, batch).await?;
+        finish(tx, "settle calls").await?;
+        Ok(counts)
+    }
+
+    async fn claim_unconfirmed(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
+        let mut tx = self.begin("claim read-backs").await?;
+        let claimed = reconcile::claim_unconfirmed(&mut tx, now, until, limit).await?;
+        finish(tx, "claim read-backs").await?;
+        Ok(claimed)
+    }
+
+    async fn standings(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<IndexStanding>, LedgerError> {
+        reconcile::standings(&self.readers, source, ma_ho_so).await
+    }
+
+    async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
+        reconcile::acked_packets(&self.readers, dossiers).await
+    }
+
+    async fn acknowledged_codes(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError> {
+        reconcile::acknowledged_codes(&self.readers, source, after, limit).await
+    }
+
+    async fn record_discrepancies(
+        &self,
+        now: Timestamp,
+        found: &[DiscrepancyRecord],
+    ) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("record discrepancies").await?;
+        let opened = reconcile::record_discrepancies(&mut tx, now, found).await?;
+        finish(tx, "record discrepancies").await?;
+        Ok(opened)
+    }
+
+    async fn resolve_discrepancies(
+        &self,
+        now: Timestamp,
+        source: &str,
+        kind: DiscrepancyKind,
+        ma_ho_so: &[String],
+        resolution: &str,
+    ) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("resolve discrepancies").await?;
+        let closed =
+            reconcile::resolve_discrepancies(&mut tx, now, source, kind, ma_ho_so, resolution)
+                .await?;
+        finish(tx, "resolve discrepancies").await?;
+        Ok(closed)
+    }
+
+    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("repair lost dossiers").await?;
+        let repaired = reconcile::repair_missing(&mut tx, now, dossiers).await?;
+        finish(tx, "repair lost dossiers").await?;
+        Ok(repaired)
+    }
+
+    async fn record_books(&self, books: &Books) -> Result<(), LedgerError> {
+        let mut tx = self.begin("store closed books").await?;
+        reconcile::record_books(&mut tx, books).await?;
+        finish(tx, "store closed books").await
+    }
+
+    async fn upkeep(
+        &self,
+        now: Timestamp,
+        policy: &UpkeepPolicy,
+    ) -> Result<UpkeepCounts, LedgerError> {
+        let mut tx = self.begin("do upkeep").await?;
+        let counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        finish(tx, "do upkeep").await?;
+        Ok(counts)
+    }
+
+    async fn resync(
+        &self,
+        now: Timestamp,
+        source: Option<&str>,
+        ma_ho_so: &str,
+        audit: &AuditRecord,
+    ) -> Result<ResyncOutcome, LedgerError> {
+        let mut tx = self.begin("open a resync").await?;
+        let outcome = operate::resync(&mut tx, now, source, ma_ho_so, audit).await?;
+        finish(tx, "open a resync").await?;
+        Ok(outcome)
+    }
+
+    async fn retry(
+        &self,
+        now: Timestamp,
+        scope: &RetryScope,
+        audit: &AuditRecord,
+    ) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("retry problems").await?;
+        let count = operate::retry(&mut tx, now, scope, audit).await?;
+        finish(tx, "retry problems").await?;
+        Ok(count)
+    }
+
+    async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
+        view::standing(&self.readers, now).await
+    }
+
+    async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
+        view::call_totals(&self.readers, since).await
+    }
+
+    async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError> {
+        view::dossier(&self.readers, ma_ho_so).await
+    }
+
+    async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError> {
+        view::problems(&self.readers, filter).await
+    }
+
+    async fn newest_document(&self, dossier_id: i64) -> Result<Option<String>, LedgerError> {
+        view::newest_document(&self.readers, dossier_id).await
+    }
+
+    async fn hold_singleton(
+        &self,
+        now: Timestamp,
+        name: &str,
+        holder: &str,
+        lease: Lease,
+    ) -> Result<Option<String>, LedgerError> {
+        let mut tx = self.begin("hold a singleton").await?;
+        let other = operate::hold_singleton(&mut tx, now, name, holder, lease).await?;
+        finish(tx, "hold a singleton").await?;
+        Ok(other)
+    }
+
+    async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError> {
+        let mut tx = self.begin("release a singleton").await?;
+        operate::release_singleton(&mut tx, name, token).await?;
+        finish(tx, "release a singleton").await
+    }
+
+    async fn remember_quota(&self, window: &str, until: Timestamp) -> Result<(), LedgerError> {
+        let mut tx = self.begin("remember quota").await?;
+        operate::remember_quota(&mut tx, window, until).await?;
+        finish(tx, "remember quota").await
+    }
+
+    async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+        operate::recall_quota(&self.readers).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn finish(tx: Transaction<'_, Sqlite>, doing: &'static str) -> Result<(), LedgerError> {
+    tx.commit().await.map_err(|error| failed(doing, error))
+}
+
+/// Runs a statement that takes only one JSON parameter and the time.
+async fn run(
+    conn: &mut SqliteConnection,
+    doing: &'static str,
+    query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
+) -> Result<u64, LedgerError> {
+    let done = query
+        .execute(conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    Ok(done.rows_affected())
+}
+
+/// Rows as one JSON parameter.
+fn json<T: serde::Serialize>(rows: &[T]) -> String {
+    // Unwrap safety: tuples of numbers and strings always serialise.
+    serde_json::to_string(rows).expect("plain rows serialise")
+}
+
+fn json_one<T: serde::Serialize>(value: &T) -> String {
+    // Unwrap safety: envelopes hold only strings, numbers and lists of them.
+    serde_json::to_string(value).expect("an envelope serialises")
+}
+
+fn hex(hash: &Hash) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// A column that the schema promises; anything else is corruption, reported with its row.
+fn column<'r, T>(
+    row: &'r sqlx::sqlite::SqliteRow,
+    table: &'static str,
+    name: &'static str,
+    id: i64,
+) -> Result<T, LedgerError>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(name).map_err(|_| LedgerError::Corrupt {
+        table,
+        column: name,
+        row: id,
+    })
+}
+
+fn envelope<T: serde::de::DeserializeOwned>(
+    text: Option<String>,
+    table: &'static str,
+    name: &'static str,
+    id: i64,
+) -> Result<Option<T>, LedgerError> {
+    text.map(|text| {
+        serde_json::from_str(&text).map_err(|_| LedgerError::Corrupt {
+            table,
+            column: name,
+            row: id,
+        })
+    })
+    .transpose()
+}
+
+fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
+    match primary_code(&error) {
+        Some(13) => LedgerError::Full,
+        Some(8) => LedgerError::ReadOnly {
+            path: "the ledger file".to_owned(),
+        },
+        Some(11 | 26) => LedgerError::Damaged {
+            path: "the ledger file".to_owned(),
+            finding: error.to_string(),
+        },
+        Some(19) => LedgerError::Conflict(format!("{doing}: {error}")),
+        _ => LedgerError::Unavailable {
+            doing,
+            source: error.into(),
+        },
+    }
+}
+
+fn at_start(path: &str, error: sqlx::Error) -> LedgerError {
+    match primary_code(&error) {
+        Some(13) => LedgerError::Full,
+        Some(8) => LedgerError::ReadOnly {
+            path: path.to_owned(),
+        },
+        Some(11 | 26) => LedgerError::Damaged {
+            path: path.to_owned(),
+            finding: error.to_string(),
+        },
+        _ => LedgerError::Unavailable {
+            doing: "open",
+            source: error.into(),
+        },
+    }
+}
+
+/// SQLite's primary result code, from the extended one.
+fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<i64>().ok().map(|code| code & 0xff)
+}

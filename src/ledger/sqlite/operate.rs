@@ -1,0 +1,297 @@
+//! What operators and processes ask for: resync, retry, singletons, promised quota.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::super::LedgerError;
+use super::super::record::{AuditRecord, ResyncOutcome, RetryScope};
+use super::{column, failed, json, run};
+use crate::domain::entry::EntryState;
+use crate::domain::lease::Lease;
+use crate::domain::time::Timestamp;
+
+const NEWEST: &str = "
+    SELECT d.id, d.newest_revision_id, d.lane_token IS NOT NULL AS busy, e.id AS entry_id, e.state,
+           r.body IS NOT NULL AS body_kept
+    FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id JOIN revision AS r ON r.id = d.newest_revision_id
+    WHERE d.ma_ho_so = ?1 AND (?2 IS NULL OR d.source = ?2) LIMIT 1";
+
+const URGENT: &str = "
+    UPDATE entry SET priority = 0, forced = 1, due_at = CASE WHEN state = 'ready' THEN ?1 ELSE due_at END
+    WHERE id = ?2 AND state IN ('received', 'ready')";
+
+const OPEN: &str = "
+    INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
+    VALUES (?1, ?2, 'received', 0, 1, ?3, ?3, ?3) RETURNING id";
+
+const REOPEN: &str = "
+    UPDATE entry SET state = 'received', priority = 0, forced = 1, changed_at = ?1, due_at = ?1, retries = 0,
+        batch_max = NULL
+    WHERE id = ?2 AND state IN ('quarantined', 'dead')";
+
+const POINT_TO: &str = "UPDATE dossier SET newest_entry_id = ?1, priority = 0 WHERE id = ?2";
+
+const STEPS_NOW: &str =
+    "UPDATE dossier SET priority = 0, steps_due_at = ?1, steps_retries = 0 WHERE id = ?2";
+
+const INSERT_AUDIT: &str = "
+    INSERT INTO audit (at, actor, action, target, reason, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+pub(super) async fn resync(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    source: Option<&str>,
+    ma_ho_so: &str,
+    audit: &AuditRecord,
+) -> Result<ResyncOutcome, LedgerError> {
+    let outcome = open_intent(conn, now, source, ma_ho_so).await?;
+    let result = match &outcome {
+        ResyncOutcome::Opened { entry_id } => format!("opened entry {entry_id}"),
+        ResyncOutcome::AlreadyOpen { entry_id, state } => {
+            format!("entry {entry_id} was already {state}")
+        }
+        ResyncOutcome::UnknownDossier => "unknown dossier".to_owned(),
+        ResyncOutcome::NotOurs => "never pushed".to_owned(),
+        ResyncOutcome::DocumentGone => "document past retention".to_owned(),
+    };
+    insert_audit(conn, now, audit, &result).await?;
+    Ok(outcome)
+}
+
+async fn open_intent(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    source: Option<&str>,
+    ma_ho_so: &str,
+) -> Result<ResyncOutcome, LedgerError> {
+    let doing = "open a resync";
+    let row = sqlx::query(NEWEST)
+        .bind(ma_ho_so.to_owned())
+        .bind(source.map(str::to_owned))
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let Some(row) = row else {
+        return Ok(ResyncOutcome::UnknownDossier);
+    };
+    let dossier_id: i64 = column(&row, "dossier", "id", 0)?;
+    let entry_id: i64 = column(&row, "entry", "entry_id", dossier_id)?;
+    let revision_id: i64 = column(&row, "dossier", "newest_revision_id", dossier_id)?;
+    let state: String = column(&row, "entry", "state", entry_id)?;
+    let state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
+        table: "entry",
+        column: "state",
+        row: entry_id,
+    })?;
+    let at = now.millis();
+    if state.is_open() {
+        run(conn, doing, sqlx::query(URGENT).bind(at).bind(entry_id)).await?;
+        return Ok(ResyncOutcome::AlreadyOpen { entry_id, state });
+    }
+    if state == EntryState::NotOurs {
+        return Ok(ResyncOutcome::NotOurs);
+    }
+    if column::<i64>(&row, "revision", "body_kept", revision_id)? == 0 {
+        return Ok(ResyncOutcome::DocumentGone);
+    }
+    let opened = if state.needs_a_person() {
+        run(conn, doing, sqlx::query(REOPEN).bind(at).bind(entry_id)).await?;
+        entry_id
+    } else {
+        sqlx::query_scalar(OPEN)
+            .bind(dossier_id)
+            .bind(revision_id)
+            .bind(at)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?
+    };
+    run(
+        conn,
+        doing,
+        sqlx::query(POINT_TO).bind(opened).bind(dossier_id),
+    )
+    .await?;
+    run(
+        conn,
+        doing,
+        sqlx::query(STEPS_NOW).bind(at).bind(dossier_id),
+    )
+    .await?;
+    Ok(ResyncOutcome::Opened { entry_id: opened })
+}
+
+async fn insert_audit(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    audit: &AuditRecord,
+    result: &str,
+) -> Result<(), LedgerError> {
+    let query = sqlx::query(INSERT_AUDIT)
+        .bind(now.millis())
+        .bind(audit.actor.clone())
+        .bind(audit.action.clone())
+        .bind(audit.target.clone())
+        .bind(audit.reason.clone())
+        .bind(result.to_owned());
+    run(conn, "write the audit", query).await.map(|_| ())
+}
+
+/// Only the newest entry of a dossier waits for a person; older ones were superseded.
+const RETRY_ENTRIES: &str = "
+    UPDATE entry SET state = 'received', changed_at = ?1, due_at = ?1, retries = 0, batch_max = NULL,
+        forced = CASE WHEN state = 'dead' THEN 1 ELSE forced END
+    WHERE ((state = 'quarantined' AND ?2 = 1) OR (state = 'dead' AND ?3 = 1))
+      AND (?4 IS NULL OR failure_code = ?4)
+      AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
+
+const HELD_LANES: &str = "
+    SELECT DISTINCT s.dossier_id FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
+    WHERE s.state = 'held' AND d.lane_token IS NULL
+      AND (?1 IS NULL OR json_extract(s.failure, '$.code') = ?1)
+      AND (?2 = 0 OR d.ma_ho_so IN (SELECT value FROM json_each(?3)))";
+
+const RELEASE_STEPS: &str = "
+    UPDATE step SET state = 'pending', changed_at = ?1
+    WHERE state = 'held' AND body IS NOT NULL
+      AND (?2 IS NULL OR json_extract(failure, '$.code') = ?2)
+      AND dossier_id IN (SELECT value FROM json_each(?3))";
+
+const RECOUNT_LANES: &str = "
+    UPDATE dossier SET steps_due_at = ?1, steps_retries = 0, steps_failure = NULL,
+        steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state IN ('pending', 'leased'))
+    WHERE id IN (SELECT value FROM json_each(?2))";
+
+pub(super) async fn retry(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    scope: &RetryScope,
+    audit: &AuditRecord,
+) -> Result<u64, LedgerError> {
+    let doing = "retry problems";
+    let at = now.millis();
+    let by_code = i64::from(!scope.ma_ho_so.is_empty());
+    let query = sqlx::query(RETRY_ENTRIES)
+        .bind(at)
+        .bind(i64::from(scope.quarantined))
+        .bind(i64::from(scope.dead))
+        .bind(scope.code.clone())
+        .bind(by_code)
+        .bind(json(&scope.ma_ho_so));
+    let mut count = run(conn, doing, query).await?;
+    if scope.held {
+        let lanes: Vec<i64> = sqlx::query_scalar(HELD_LANES)
+            .bind(scope.code.clone())
+            .bind(by_code)
+            .bind(json(&scope.ma_ho_so))
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?;
+        let query = sqlx::query(RELEASE_STEPS)
+            .bind(at)
+            .bind(scope.code.clone())
+            .bind(json(&lanes));
+        count += run(conn, doing, query).await?;
+        run(
+            conn,
+            doing,
+            sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes)),
+        )
+        .await?;
+    }
+    insert_audit(conn, now, audit, &format!("{count} back on their way")).await?;
+    Ok(count)
+}
+
+const HOLDER: &str = "SELECT holder, token, expires_at FROM singleton WHERE name = ?1";
+
+const TAKE: &str = "
+    INSERT INTO singleton (name, holder, token, expires_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = excluded.token,
+        expires_at = excluded.expires_at";
+
+pub(super) async fn hold_singleton(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    name: &str,
+    holder: &str,
+    lease: Lease,
+) -> Result<Option<String>, LedgerError> {
+    let doing = "hold a singleton";
+    let row = sqlx::query(HOLDER)
+        .bind(name.to_owned())
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    if let Some(row) = row {
+        let current = Lease {
+            token: column(&row, "singleton", "token", 0)?,
+            expires_at: Timestamp::from_millis(column(&row, "singleton", "expires_at", 0)?),
+        };
+        if current.token != lease.token && current.is_live(now) {
+            return Ok(Some(column(&row, "singleton", "holder", 0)?));
+        }
+    }
+    let query = sqlx::query(TAKE)
+        .bind(name.to_owned())
+        .bind(holder.to_owned())
+        .bind(lease.token)
+        .bind(lease.expires_at.millis());
+    run(conn, doing, query).await?;
+    Ok(None)
+}
+
+const RELEASE: &str = "DELETE FROM singleton WHERE name = ?1 AND token = ?2";
+
+pub(super) async fn release_singleton(
+    conn: &mut SqliteConnection,
+    name: &str,
+    token: i64,
+) -> Result<(), LedgerError> {
+    let query = sqlx::query(RELEASE).bind(name.to_owned()).bind(token);
+    run(conn, "release a singleton", query).await.map(|_| ())
+}
+
+const REMEMBER: &str = "
+    INSERT INTO quota_promise (window, until) VALUES (?1, ?2)
+    ON CONFLICT (window) DO UPDATE SET until = excluded.until";
+
+pub(super) async fn remember_quota(
+    conn: &mut SqliteConnection,
+    window: &str,
+    until: Timestamp,
+) -> Result<(), LedgerError> {
+    let query = sqlx::query(REMEMBER)
+        .bind(window.to_owned())
+        .bind(until.millis());
+    run(conn, "remember quota", query).await.map(|_| ())
+}
+
+const RECALL: &str = "SELECT window, until FROM quota_promise ORDER BY window";
+
+pub(super) async fn recall_quota(
+    readers: &SqlitePool,
+) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+    let rows = sqlx::query(RECALL)
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("recall quota", error))?;
+    rows.iter()
+        .map(|row| {
+            let until: i64 = column(row, "quota_promise", "until", 0)?;
+            Ok((
+                column(row, "quota_promise", "window", 0)?,
+                Timestamp::from_millis(until),
+            ))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::priority::Priority;
+
+    #[test]
+    fn the_rank_written_in_the_statements_is_urgent() {
+        assert_eq!(Priority::Urgent.rank(), 0);
+    }
+}

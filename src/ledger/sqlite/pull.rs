@@ -1,0 +1,376 @@
+//! Storing what a source said.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::super::LedgerError;
+use super::super::body::compress;
+use super::super::record::{Hash, PullCommit, PullCounts, ReceivedItem, SourcePosition};
+use super::{column, failed, hex, json, json_one, run};
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+
+/// The newest position whose page ended before the overlap began. The overlap is measured from the
+/// newest change seen, so that a source that was silent for a day is not re-read for a day.
+const START: &str = "
+    SELECT position FROM cursor
+    WHERE source = ?1
+      AND newest_changed_at <= (SELECT max(newest_changed_at) FROM cursor WHERE source = ?1) - ?2
+    ORDER BY newest_changed_at DESC, id DESC LIMIT 1";
+
+const SOURCE: &str = "SELECT etag, etag_cursor, caught_up_at FROM source WHERE name = ?1";
+
+pub(super) async fn source_position(
+    readers: &SqlitePool,
+    source: &str,
+    overlap_ms: u64,
+) -> Result<SourcePosition, LedgerError> {
+    let doing = "read a source's position";
+    let start: Option<String> = sqlx::query_scalar(START)
+        .bind(source.to_owned())
+        .bind(i64::try_from(overlap_ms).unwrap_or(i64::MAX))
+        .fetch_optional(readers)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let row = sqlx::query(SOURCE)
+        .bind(source.to_owned())
+        .fetch_optional(readers)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let Some(row) = row else {
+        return Ok(SourcePosition {
+            start,
+            etag: None,
+            caught_up: false,
+        });
+    };
+    let etag: Option<String> = column(&row, "source", "etag", 0)?;
+    let etag_cursor: Option<String> = column(&row, "source", "etag_cursor", 0)?;
+    let caught_up_at: Option<i64> = column(&row, "source", "caught_up_at", 0)?;
+    Ok(SourcePosition {
+        etag: etag.filter(|_| etag_cursor == start),
+        start,
+        caught_up: caught_up_at.is_some(),
+    })
+}
+
+/// What is stored of the dossiers of a page.
+const KNOWN: &str = "
+    SELECT d.ma_ho_so, d.id, d.newest_version, d.newest_changed_at, d.newest_fingerprint, d.newest_entry_id
+    FROM json_each(?2) AS j JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
+
+const SEEN_BEFORE: &str =
+    "SELECT EXISTS (SELECT 1 FROM revision WHERE dossier_id = ?1 AND fingerprint = ?2)";
+
+const LAST_IDS: &str = "
+    SELECT (SELECT coalesce(max(id), 0) FROM dossier) AS dossier,
+           (SELECT coalesce(max(id), 0) FROM revision) AS revision,
+           (SELECT coalesce(max(id), 0) FROM entry) AS entry";
+
+const INSERT_DOSSIERS: &str = "
+    INSERT INTO dossier (id, source, ma_ho_so, first_seen_at, priority)
+    SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
+
+/// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
+const INSERT_REVISIONS: &str = "
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, body)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6,
+           substr(?2, value->>7, value->>8)
+    FROM json_each(?3)";
+
+const INSERT_ENTRIES: &str = "
+    INSERT INTO entry (id, dossier_id, revision_id, state, priority, created_at, changed_at, due_at, superseded_by)
+    SELECT value->>0, value->>1, value->>2, value->>3, ?1, ?2, ?2, ?2, value->>4 FROM json_each(?3)";
+
+const UPDATE_NEWEST: &str = "
+    UPDATE dossier SET newest_revision_id = j.revision_id, newest_entry_id = j.entry_id,
+           newest_version = j.version, newest_changed_at = j.changed_at, newest_fingerprint = j.fingerprint
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS revision_id, value->>2 AS entry_id,
+                 value->>3 AS version, value->>4 AS changed_at, unhex(value->>5) AS fingerprint
+          FROM json_each(?1)) AS j
+    WHERE dossier.id = j.dossier_id";
+
+const INSERT_CURSOR: &str = "
+    INSERT INTO cursor (source, position, newest_changed_at, recorded_at)
+    SELECT ?1, ?2, ?3, ?4
+    WHERE NOT EXISTS (SELECT 1 FROM cursor WHERE source = ?1 AND position = ?2)";
+
+const UPSERT_SOURCE: &str = "
+    INSERT INTO source (name, etag, etag_cursor, polled_at, caught_up_at) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (name) DO UPDATE SET etag = excluded.etag, etag_cursor = excluded.etag_cursor,
+        polled_at = excluded.polled_at, caught_up_at = coalesce(excluded.caught_up_at, source.caught_up_at),
+        failure = NULL, failing_since = NULL";
+
+const INSERT_REFUSED: &str = "
+    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, hash, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at";
+
+const UPSERT_FAILURE: &str = "
+    INSERT INTO source (name, polled_at, failure, failing_since) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (name) DO UPDATE SET polled_at = excluded.polled_at, failure = excluded.failure,
+        failing_since = CASE WHEN excluded.failure IS NULL THEN NULL
+                             ELSE coalesce(source.failing_since, excluded.failing_since) END";
+
+/// What is known of one dossier while a page is taken in.
+#[derive(Clone)]
+struct Known {
+    id: i64,
+    version: Option<i64>,
+    changed_at: Option<Timestamp>,
+    fingerprint: Option<Hash>,
+    entry_id: Option<i64>,
+    /// Stored before this page.
+    stored: bool,
+    /// Revision and entry that this page makes the newest.
+    newest: Option<(i64, i64)>,
+}
+
+impl Known {
+    /// Order of revisions: version, then time of change, then arrival.
+    fn is_newer_than(&self, item: &ReceivedItem) -> bool {
+        match (self.version, item.version) {
+            (Some(known), Some(offered)) if known != offered => known > offered,
+            _ => match (self.changed_at, item.changed_at) {
+                (Some(known), Some(offered)) => known > offered,
+                _ => false,
+            },
+        }
+    }
+}
+
+pub(super) async fn commit_pull(
+    conn: &mut SqliteConnection,
+    commit: &PullCommit,
+) -> Result<PullCounts, LedgerError> {
+    let doing = "store a page";
+    let at = commit.at.millis();
+    let mut counts = PullCounts::default();
+    if !commit.items.is_empty() {
+        store_items(conn, commit, &mut counts).await?;
+    }
+    for refused in &commit.refused {
+        counts.refused += 1;
+        let query = sqlx::query(INSERT_REFUSED)
+            .bind(commit.source.clone())
+            .bind(at)
+            .bind(refused.rule.clone())
+            .bind(refused.reason.clone())
+            .bind(refused.ma_ho_so.clone())
+            .bind(
+                blake3::hash(refused.evidence.as_bytes())
+                    .as_bytes()
+                    .to_vec(),
+            )
+            .bind(compress(refused.evidence.as_bytes())?);
+        run(conn, doing, query).await?;
+    }
+    if let Some((position, newest_changed_at)) = &commit.cursor {
+        // A source whose clock runs ahead must not push the overlap into the future.
+        let effective = newest_changed_at.map_or(at, |newest| newest.millis().min(at));
+        let query = sqlx::query(INSERT_CURSOR)
+            .bind(commit.source.clone())
+            .bind(position.clone())
+            .bind(effective)
+            .bind(at);
+        run(conn, doing, query).await?;
+    }
+    let (etag, etag_cursor) = commit.etag.clone().unzip();
+    let query = sqlx::query(UPSERT_SOURCE)
+        .bind(commit.source.clone())
+        .bind(etag)
+        .bind(etag_cursor.flatten())
+        .bind(at)
+        .bind(commit.caught_up.then_some(at));
+    run(conn, doing, query).await?;
+    Ok(counts)
+}
+
+async fn store_items(
+    conn: &mut SqliteConnection,
+    commit: &PullCommit,
+    counts: &mut PullCounts,
+) -> Result<(), LedgerError> {
+    let doing = "store a page";
+    let at = commit.at.millis();
+    let mut known = read_known(conn, commit).await?;
+    let ids = sqlx::query(LAST_IDS)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut next_dossier: i64 = column(&ids, "dossier", "dossier", 0)?;
+    let mut next_revision: i64 = column(&ids, "revision", "revision", 0)?;
+    let mut next_entry: i64 = column(&ids, "entry", "entry", 0)?;
+
+    let mut dossiers = Vec::new();
+    let mut revisions = Vec::new();
+    let mut entries = Vec::new();
+    let mut bodies: Vec<u8> = Vec::new();
+    for item in &commit.items {
+        let dossier = known.entry(item.ma_ho_so.as_str()).or_insert_with(|| {
+            next_dossier += 1;
+            dossiers.push((next_dossier, item.ma_ho_so.as_str()));
+            Known {
+                id: next_dossier,
+                version: None,
+                changed_at: None,
+                fingerprint: None,
+                entry_id: None,
+                stored: false,
+                newest: None,
+            }
+        });
+        if dossier.fingerprint == Some(item.fingerprint) {
+            counts.unchanged += 1;
+            continue;
+        }
+        let outdated = dossier.fingerprint.is_some() && dossier.is_newer_than(item);
+        if outdated && dossier.stored {
+            let seen: bool = sqlx::query_scalar(SEEN_BEFORE)
+                .bind(dossier.id)
+                .bind(item.fingerprint.to_vec())
+                .fetch_one(&mut *conn)
+                .await
+                .map_err(|error| failed(doing, error))?;
+            if seen {
+                counts.unchanged += 1;
+                continue;
+            }
+        }
+        next_revision += 1;
+        next_entry += 1;
+        let body = compress(item.document.as_bytes())?;
+        revisions.push((
+            next_revision,
+            dossier.id,
+            item.version,
+            item.changed_at,
+            hex(&item.fingerprint),
+            i64::from(item.deleted),
+            i64::from(item.ministry),
+            bodies.len() + 1,
+            body.len(),
+        ));
+        bodies.extend_from_slice(&body);
+        if outdated {
+            counts.outdated += 1;
+            entries.push((
+                next_entry,
+                dossier.id,
+                next_revision,
+                "superseded",
+                dossier.entry_id,
+            ));
+        } else {
+            counts.new += 1;
+            entries.push((next_entry, dossier.id, next_revision, "received", None));
+            dossier.version = item.version;
+            dossier.changed_at = item.changed_at;
+            dossier.fingerprint = Some(item.fingerprint);
+            dossier.entry_id = Some(next_entry);
+            dossier.newest = Some((next_revision, next_entry));
+        }
+    }
+    if revisions.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(INSERT_DOSSIERS)
+        .bind(commit.source.clone())
+        .bind(at)
+        .bind(commit.priority.rank())
+        .bind(json(&dossiers));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(INSERT_REVISIONS)
+        .bind(at)
+        .bind(bodies)
+        .bind(json(&revisions));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(INSERT_ENTRIES)
+        .bind(commit.priority.rank())
+        .bind(at)
+        .bind(json(&entries));
+    run(conn, doing, query).await?;
+    let newest: Vec<_> = known
+        .values()
+        .filter_map(|dossier| {
+            let (revision_id, entry_id) = dossier.newest?;
+            let fingerprint = dossier.fingerprint.as_ref().map(hex);
+            Some((
+                dossier.id,
+                revision_id,
+                entry_id,
+                dossier.version,
+                dossier.changed_at,
+                fingerprint,
+            ))
+        })
+        .collect();
+    run(conn, doing, sqlx::query(UPDATE_NEWEST).bind(json(&newest))).await?;
+    Ok(())
+}
+
+async fn read_known<'a>(
+    conn: &mut SqliteConnection,
+    commit: &'a PullCommit,
+) -> Result<BTreeMap<&'a str, Known>, LedgerError> {
+    let codes: Vec<&str> = commit
+        .items
+        .iter()
+        .map(|item| item.ma_ho_so.as_str())
+        .collect();
+    let rows = sqlx::query(KNOWN)
+        .bind(commit.source.clone())
+        .bind(json(&codes))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("store a page", error))?;
+    let mut stored = BTreeMap::new();
+    for row in rows {
+        let id: i64 = column(&row, "dossier", "id", 0)?;
+        let fingerprint: Option<Vec<u8>> = column(&row, "dossier", "newest_fingerprint", id)?;
+        let code: String = column(&row, "dossier", "ma_ho_so", id)?;
+        let known = Known {
+            id,
+            version: column(&row, "dossier", "newest_version", id)?,
+            changed_at: column::<Option<i64>>(&row, "dossier", "newest_changed_at", id)?
+                .map(Timestamp::from_millis),
+            fingerprint: fingerprint.and_then(|bytes| bytes.try_into().ok()),
+            entry_id: column(&row, "dossier", "newest_entry_id", id)?,
+            stored: true,
+            newest: None,
+        };
+        stored.insert(code, known);
+    }
+    Ok(codes
+        .into_iter()
+        .filter_map(|code| stored.get(code).map(|known| (code, known.clone())))
+        .collect())
+}
+
+pub(super) async fn record_poll_failure(
+    conn: &mut SqliteConnection,
+    source: &str,
+    at: Timestamp,
+    failure: Option<&Failure>,
+    evidence: Option<&[u8]>,
+) -> Result<(), LedgerError> {
+    let doing = "record a poll";
+    let query = sqlx::query(UPSERT_FAILURE)
+        .bind(source.to_owned())
+        .bind(at.millis())
+        .bind(failure.map(json_one))
+        .bind(failure.map(|_| at.millis()));
+    run(conn, doing, query).await?;
+    if let (Some(failure), Some(evidence)) = (failure, evidence) {
+        let query = sqlx::query(INSERT_REFUSED)
+            .bind(source.to_owned())
+            .bind(at.millis())
+            .bind(failure.code.clone())
+            .bind(failure.message.clone())
+            .bind(None::<String>)
+            .bind(blake3::hash(evidence).as_bytes().to_vec())
+            .bind(compress(evidence)?);
+        run(conn, doing, query).await?;
+    }
+    Ok(())
+}

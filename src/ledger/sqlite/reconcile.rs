@@ -1,0 +1,313 @@
+//! Read-backs, standings against a source's index, discrepancies and closed books.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::super::LedgerError;
+use super::super::body::decompress;
+use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
+use super::{column, envelope, failed, json, json_one, run};
+use crate::domain::discrepancy::DiscrepancyKind;
+use crate::domain::entry::{EntryState, PortalKnown};
+use crate::domain::failure::{Disposition, Failure};
+use crate::domain::time::Timestamp;
+
+const DUE_UNCONFIRMED: &str = "
+    SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
+    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN packet AS p ON p.entry_id = e.id
+    WHERE e.state = 'unconfirmed' AND e.due_at <= ?1 AND p.body IS NOT NULL
+    ORDER BY e.priority, e.due_at LIMIT ?2";
+
+const DEFER_UNCONFIRMED: &str = "
+    UPDATE entry SET due_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'unconfirmed'";
+
+pub(super) async fn claim_unconfirmed(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
+    let doing = "claim read-backs";
+    let rows = sqlx::query(DUE_UNCONFIRMED)
+        .bind(now.millis())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let entry_id: i64 = column(row, "entry", "id", 0)?;
+        let known: String = column(row, "dossier", "portal_known", entry_id)?;
+        let failure: Option<Failure> = envelope(
+            column(row, "entry", "failure", entry_id)?,
+            "entry",
+            "failure",
+            entry_id,
+        )?;
+        claimed.push(UnconfirmedEntry {
+            entry_id,
+            dossier_id: column(row, "entry", "dossier_id", entry_id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
+            packet: decompress("packet", entry_id, column(row, "packet", "body", entry_id)?)?,
+            attempt: column(row, "entry", "attempt", entry_id)?,
+            retries: column(row, "entry", "retries", entry_id)?,
+            portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
+                table: "dossier",
+                column: "portal_known",
+                row: entry_id,
+            })?,
+            failure: failure.unwrap_or_else(|| {
+                Failure::new(
+                    "push.lease_expired",
+                    Disposition::Ambiguous,
+                    "the outcome is unknown",
+                )
+            }),
+        });
+    }
+    if !claimed.is_empty() {
+        let ids: Vec<i64> = claimed.iter().map(|entry| entry.entry_id).collect();
+        let query = sqlx::query(DEFER_UNCONFIRMED)
+            .bind(until.millis())
+            .bind(json(&ids));
+        run(conn, doing, query).await?;
+    }
+    Ok(claimed)
+}
+
+const STANDINGS: &str = "
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    FROM json_each(?2) AS j
+    JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
+    JOIN entry AS e ON e.id = d.newest_entry_id";
+
+pub(super) async fn standings(
+    readers: &SqlitePool,
+    source: &str,
+    ma_ho_so: &[String],
+) -> Result<Vec<IndexStanding>, LedgerError> {
+    let rows = sqlx::query(STANDINGS)
+        .bind(source.to_owned())
+        .bind(json(ma_ho_so))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("compare with the index", error))?;
+    rows.iter()
+        .map(|row| {
+            let dossier_id: i64 = column(row, "dossier", "id", 0)?;
+            let state: String = column(row, "entry", "state", dossier_id)?;
+            let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
+                table: "entry",
+                column: "state",
+                row: dossier_id,
+            })?;
+            let time = |name| -> Result<Option<Timestamp>, LedgerError> {
+                Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?
+                    .map(Timestamp::from_millis))
+            };
+            Ok(IndexStanding {
+                ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
+                dossier_id,
+                newest_state,
+                newest_version: column(row, "dossier", "newest_version", dossier_id)?,
+                newest_changed_at: time("newest_changed_at")?,
+                acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
+                acked_at: time("acked_at")?,
+            })
+        })
+        .collect()
+}
+
+const ACKED_PACKETS: &str = "
+    SELECT d.id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
+    JOIN packet AS p ON p.entry_id = d.acked_entry_id WHERE p.body IS NOT NULL";
+
+pub(super) async fn acked_packets(
+    readers: &SqlitePool,
+    dossiers: &[i64],
+) -> Result<Vec<(i64, String)>, LedgerError> {
+    let rows = sqlx::query(ACKED_PACKETS)
+        .bind(json(dossiers))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read acknowledged packets", error))?;
+    rows.iter()
+        .map(|row| {
+            let id: i64 = column(row, "dossier", "id", 0)?;
+            Ok((
+                id,
+                decompress("packet", id, column(row, "packet", "body", id)?)?,
+            ))
+        })
+        .collect()
+}
+
+const ACKNOWLEDGED_CODES: &str = "
+    SELECT ma_ho_so FROM dossier
+    WHERE source = ?1 AND ma_ho_so > ?2 AND acked_entry_id IS NOT NULL ORDER BY ma_ho_so LIMIT ?3";
+
+pub(super) async fn acknowledged_codes(
+    readers: &SqlitePool,
+    source: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<String>, LedgerError> {
+    sqlx::query_scalar(ACKNOWLEDGED_CODES)
+        .bind(source.to_owned())
+        .bind(after.to_owned())
+        .bind(i64::from(limit))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("compare with the index", error))
+}
+
+/// source, code, dossier, kind, detail
+pub(super) type DiscrepancyRow = (String, String, Option<i64>, &'static str, String);
+
+const UPSERT_DISCREPANCIES: &str = "
+    INSERT INTO discrepancy (source, ma_ho_so, dossier_id, kind, detail, found_at, seen_at)
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, ?1, ?1 FROM json_each(?2) WHERE true
+    ON CONFLICT (source, ma_ho_so, kind, detail) WHERE resolved_at IS NULL
+    DO UPDATE SET seen_at = excluded.seen_at";
+
+pub(super) async fn insert_discrepancies(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    rows: &[DiscrepancyRow],
+) -> Result<u64, LedgerError> {
+    let query = sqlx::query(UPSERT_DISCREPANCIES)
+        .bind(now.millis())
+        .bind(json(rows));
+    run(conn, "record discrepancies", query).await
+}
+
+pub(super) async fn record_discrepancies(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    found: &[DiscrepancyRecord],
+) -> Result<u64, LedgerError> {
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<DiscrepancyRow> = found
+        .iter()
+        .map(|record| {
+            (
+                record.source.clone(),
+                record.ma_ho_so.clone(),
+                record.dossier_id,
+                record.kind.as_str(),
+                record.detail.clone(),
+            )
+        })
+        .collect();
+    insert_discrepancies(conn, now, &rows).await
+}
+
+const RESOLVE_DISCREPANCIES: &str = "
+    UPDATE discrepancy SET resolved_at = ?1, resolution = ?2
+    WHERE source = ?3 AND kind = ?4 AND resolved_at IS NULL
+      AND ma_ho_so IN (SELECT value FROM json_each(?5))";
+
+pub(super) async fn resolve_discrepancies(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    source: &str,
+    kind: DiscrepancyKind,
+    ma_ho_so: &[String],
+    resolution: &str,
+) -> Result<u64, LedgerError> {
+    let query = sqlx::query(RESOLVE_DISCREPANCIES)
+        .bind(now.millis())
+        .bind(resolution.to_owned())
+        .bind(source.to_owned())
+        .bind(kind.as_str())
+        .bind(json(ma_ho_so));
+    run(conn, "resolve discrepancies", query).await
+}
+
+/// A new obligation on the revision that was acknowledged. Mapping makes the packet and the steps
+/// anew, so nothing depends on bodies that retention may have taken from them.
+const REOPEN_LOST: &str = "
+    INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
+    SELECT d.id, a.revision_id, 'received', d.priority, 1, ?1, ?1, ?1
+    FROM json_each(?2) AS j JOIN dossier AS d ON d.id = j.value
+    JOIN entry AS a ON a.id = d.acked_entry_id JOIN revision AS r ON r.id = a.revision_id
+    WHERE r.body IS NOT NULL AND d.lane_token IS NULL
+      AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
+                      AND o.state IN ('received', 'ready', 'leased', 'unconfirmed'))
+    RETURNING id, dossier_id, revision_id";
+
+const FORGET_ACKNOWLEDGEMENT: &str = "
+    UPDATE dossier SET portal_known = 'no', packet_state = 'open', acked_packet_hash = NULL, steps_pending = 0,
+        newest_entry_id = CASE WHEN j.revision_id = newest_revision_id THEN j.entry_id ELSE newest_entry_id END
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id, value->>2 AS revision_id
+          FROM json_each(?1)) AS j
+    WHERE dossier.id = j.dossier_id";
+
+/// What the portal lost with the dossier is owed again; mapping turns these into pending steps.
+const FORGET_STEPS: &str = "
+    UPDATE step SET state = 'withdrawn', changed_at = ?1, failure = ?2
+    WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND state <> 'leased'";
+
+pub(super) async fn repair_missing(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    dossiers: &[i64],
+) -> Result<u64, LedgerError> {
+    let doing = "repair lost dossiers";
+    let rows = sqlx::query(REOPEN_LOST)
+        .bind(now.millis())
+        .bind(json(dossiers))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut reopened: Vec<(i64, i64, i64)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "entry", "id", 0)?;
+        reopened.push((
+            column(row, "entry", "dossier_id", id)?,
+            id,
+            column(row, "entry", "revision_id", id)?,
+        ));
+    }
+    run(
+        conn,
+        doing,
+        sqlx::query(FORGET_ACKNOWLEDGEMENT).bind(json(&reopened)),
+    )
+    .await?;
+    let note = Failure::new(
+        "portal.lost",
+        Disposition::Retryable,
+        "the portal lost the dossier it had",
+    );
+    let ids: Vec<i64> = reopened
+        .iter()
+        .map(|(dossier_id, ..)| *dossier_id)
+        .collect();
+    let query = sqlx::query(FORGET_STEPS)
+        .bind(now.millis())
+        .bind(json_one(&note))
+        .bind(json(&ids));
+    run(conn, doing, query).await?;
+    Ok(reopened.len() as u64)
+}
+
+const INSERT_BOOKS: &str = "
+    INSERT INTO reconciliation (source, started_at, ended_at, from_day, to_day, books, closed)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+pub(super) async fn record_books(
+    conn: &mut SqliteConnection,
+    books: &Books,
+) -> Result<(), LedgerError> {
+    let query = sqlx::query(INSERT_BOOKS)
+        .bind(books.source.clone())
+        .bind(books.started_at.millis())
+        .bind(books.ended_at.millis())
+        .bind(books.from_day.clone())
+        .bind(books.to_day.clone())
+        .bind(json_one(books))
+        .bind(i64::from(books.closed));
+    run(conn, "store closed books", query).await.map(|_| ())
+}

@@ -1,0 +1,154 @@
+//! Expired leases, retention, and the watchdog's figures.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::LedgerError;
+use super::super::record::{UpkeepCounts, UpkeepPolicy};
+use super::map::STEP_OUTCOME_UNKNOWN;
+use super::{failed, json_one, run};
+use crate::domain::failure::{Disposition, Failure};
+use crate::domain::time::Timestamp;
+
+/// Rows of one kind that one pass drops, so that the writer is never held for long.
+const DROPS_MAX: i64 = 2000;
+
+/// Nobody knows whether the request left, so the portal is asked; never sent again blindly.
+const EXPIRE_ENTRIES: &str = "
+    UPDATE entry SET state = 'unconfirmed', changed_at = ?1, due_at = ?1, retries = retries + 1,
+        lease_token = NULL, lease_expires_at = NULL, failure = ?2, failure_code = ?3
+    WHERE state = 'leased' AND lease_expires_at <= ?1";
+
+const NOTE_EXPIRED: &str = "
+    INSERT INTO attempt (dossier_id, entry_id, kind, number, at, outcome, failure_code)
+    SELECT dossier_id, id, 'packet', attempt, ?1, 'unknown', ?2 FROM entry
+    WHERE state = 'leased' AND lease_expires_at <= ?1";
+
+const HOLD_EXPIRED_SUPPLEMENTS: &str = "
+    UPDATE step SET state = 'held', changed_at = ?1, failure = ?2
+    WHERE state = 'leased' AND trang_thai = '5'
+      AND dossier_id IN (SELECT id FROM dossier WHERE steps_lease_until <= ?1)";
+
+const RETURN_EXPIRED_STEPS: &str = "
+    UPDATE step SET state = 'pending', changed_at = ?1, failure = ?2
+    WHERE state = 'leased' AND dossier_id IN (SELECT id FROM dossier WHERE steps_lease_until <= ?1)";
+
+const NOTE_EXPIRED_STEPS: &str = "
+    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code)
+    SELECT id, 'steps', steps_retries + 1, ?1, 'unknown', ?2 FROM dossier WHERE steps_lease_until <= ?1";
+
+const EXPIRE_STEP_LANES: &str = "
+    UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL, steps_retries = steps_retries + 1,
+        steps_due_at = ?1, steps_failure = ?2,
+        steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'pending')
+    WHERE steps_lease_until <= ?1";
+
+/// Packets of settled entries; those that wait for a person keep theirs.
+const DROP_PACKETS: &str = "
+    UPDATE packet SET body = NULL WHERE entry_id IN (
+        SELECT p.entry_id FROM packet AS p JOIN entry AS e ON e.id = p.entry_id
+        WHERE p.body IS NOT NULL AND e.state IN ('accepted', 'superseded', 'unchanged') AND e.changed_at <= ?1
+        LIMIT ?2)";
+
+const DROP_REVISIONS: &str = "
+    UPDATE revision SET body = NULL WHERE id IN (
+        SELECT r.id FROM revision AS r
+        WHERE r.body IS NOT NULL AND r.received_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = r.id
+                          AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
+        LIMIT ?2)";
+
+const DROP_STEPS: &str = "
+    UPDATE step SET body = NULL
+    WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn') AND changed_at <= ?1
+      AND dossier_id IN (SELECT DISTINCT dossier_id FROM step
+                         WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn')
+                           AND changed_at <= ?1 LIMIT ?2)";
+
+const DROP_REFUSED: &str =
+    "UPDATE refused_document SET body = NULL WHERE body IS NOT NULL AND at <= ?1";
+
+/// The newest cursor before the cut stays: it is where the overlap begins.
+const DROP_CURSORS: &str = "
+    DELETE FROM cursor WHERE newest_changed_at < (
+        SELECT max(older.newest_changed_at) FROM cursor AS older
+        WHERE older.source = cursor.source AND older.newest_changed_at
+              <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
+
+const STUCK: &str = "
+    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
+         + (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
+         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
+            AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0)";
+
+pub(super) async fn upkeep(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    policy: &UpkeepPolicy,
+) -> Result<UpkeepCounts, LedgerError> {
+    let doing = "do upkeep";
+    let at = now.millis();
+    let mut counts = UpkeepCounts::default();
+
+    let unknown = Failure::new(
+        "push.lease_expired",
+        Disposition::Ambiguous,
+        "the call's outcome was never written: its process stopped or was too slow",
+    );
+    run(
+        conn,
+        doing,
+        sqlx::query(NOTE_EXPIRED)
+            .bind(at)
+            .bind(unknown.code.clone()),
+    )
+    .await?;
+    let query = sqlx::query(EXPIRE_ENTRIES)
+        .bind(at)
+        .bind(json_one(&unknown))
+        .bind(unknown.code.clone());
+    counts.leases_expired = run(conn, doing, query).await?;
+
+    let step_unknown = Failure::new(
+        STEP_OUTCOME_UNKNOWN,
+        Disposition::Ambiguous,
+        "nobody knows whether the portal has this step",
+    );
+    if !policy.resend_unknown_supplement {
+        let query = sqlx::query(HOLD_EXPIRED_SUPPLEMENTS)
+            .bind(at)
+            .bind(json_one(&step_unknown));
+        counts.steps_held = run(conn, doing, query).await?;
+    }
+    let query = sqlx::query(RETURN_EXPIRED_STEPS)
+        .bind(at)
+        .bind(json_one(&step_unknown));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(NOTE_EXPIRED_STEPS)
+        .bind(at)
+        .bind(step_unknown.code.clone());
+    run(conn, doing, query).await?;
+    let query = sqlx::query(EXPIRE_STEP_LANES)
+        .bind(at)
+        .bind(json_one(&step_unknown));
+    counts.step_leases_expired = run(conn, doing, query).await?;
+
+    let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));
+    for statement in [DROP_PACKETS, DROP_REVISIONS, DROP_STEPS] {
+        let query = sqlx::query(statement).bind(before).bind(DROPS_MAX);
+        counts.bodies_dropped += run(conn, doing, query).await?;
+    }
+    counts.bodies_dropped += run(conn, doing, sqlx::query(DROP_REFUSED).bind(before)).await?;
+    let keep = i64::try_from(policy.cursor_retention_ms).unwrap_or(i64::MAX);
+    run(conn, doing, sqlx::query(DROP_CURSORS).bind(keep)).await?;
+
+    let overdue = at.saturating_sub(i64::try_from(policy.watchdog_ms).unwrap_or(i64::MAX));
+    let stuck: i64 = sqlx::query_scalar(STUCK)
+        .bind(overdue)
+        .fetch_one(conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    counts.stuck = u64::try_from(stuck).unwrap_or(0);
+    Ok(counts)
+}

@@ -1,0 +1,476 @@
+//! Reading for people: standing, one dossier, problems.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::super::LedgerError;
+use super::super::body::decompress;
+use super::super::record::Books;
+use super::super::view::{
+    AttemptView, AuditView, CallTotals, DiscrepancyView, DossierView, EntryView, Problem,
+    ProblemFilter, ProblemKind, RevisionView, SourceStanding, Standing, StepView,
+};
+use super::{column, envelope, failed};
+use crate::domain::entry::{EntryState, PortalKnown};
+use crate::domain::priority::Priority;
+use crate::domain::time::Timestamp;
+
+const DOING: &str = "read for a person";
+
+const DOSSIERS_BY_STATE: &str = "
+    SELECT e.state AS name, count(*) AS n FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
+    GROUP BY e.state";
+
+/// Acknowledged packet, and no step that is owed or held.
+const SYNCHRONISED: &str = "
+    SELECT count(*) FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE e.state IN ('accepted', 'unchanged') AND d.packet_state = 'accepted' AND d.steps_pending = 0
+      AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = d.id AND s.state = 'held')";
+
+const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'";
+
+const STEPS_BY_STATE: &str = "
+    SELECT s.state AS name, count(*) AS n FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
+    JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY s.state";
+
+const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document";
+
+const DISCREPANCIES_BY_KIND: &str =
+    "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
+
+const OLDEST_OPEN: &str = "
+    SELECT min(created_at) FROM entry WHERE state IN ('received', 'ready', 'leased', 'unconfirmed')";
+
+const DUE_NOW: &str = "
+    SELECT (SELECT count(*) FROM entry WHERE state = 'ready' AND due_at <= ?1)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
+            AND lane_token IS NULL AND steps_due_at <= ?1)";
+
+const SOURCES: &str =
+    "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";
+
+const LAST_BOOKS: &str = "
+    SELECT id, books FROM reconciliation
+    WHERE id IN (SELECT max(id) FROM reconciliation GROUP BY source) ORDER BY source";
+
+const GATE_OWNER: &str = "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
+
+pub(super) async fn standing(
+    readers: &SqlitePool,
+    now: Timestamp,
+) -> Result<Standing, LedgerError> {
+    let mut dossiers = BTreeMap::new();
+    for (name, count) in counted(readers, DOSSIERS_BY_STATE).await? {
+        let state = EntryState::parse(&name).ok_or(LedgerError::Corrupt {
+            table: "entry",
+            column: "state",
+            row: 0,
+        })?;
+        dossiers.insert(state, count);
+    }
+    let mut sources = Vec::new();
+    for row in rows(readers, SOURCES).await? {
+        sources.push(SourceStanding {
+            name: column(&row, "source", "name", 0)?,
+            polled_at: time(&row, "source", "polled_at", 0)?,
+            caught_up_at: time(&row, "source", "caught_up_at", 0)?,
+            failing_since: time(&row, "source", "failing_since", 0)?,
+            failure: envelope(
+                column(&row, "source", "failure", 0)?,
+                "source",
+                "failure",
+                0,
+            )?,
+        });
+    }
+    let mut last_books = Vec::new();
+    for row in rows(readers, LAST_BOOKS).await? {
+        let id: i64 = column(&row, "reconciliation", "id", 0)?;
+        let text: String = column(&row, "reconciliation", "books", id)?;
+        let books: Option<Books> = envelope(Some(text), "reconciliation", "books", id)?;
+        last_books.extend(books);
+    }
+    Ok(Standing {
+        dossiers,
+        synchronised: count(readers, SYNCHRONISED).await?,
+        superseded: count(readers, SUPERSEDED).await?,
+        steps: counted(readers, STEPS_BY_STATE)
+            .await?
+            .into_iter()
+            .collect(),
+        refused_documents: count(readers, REFUSED_DOCUMENTS).await?,
+        open_discrepancies: counted(readers, DISCREPANCIES_BY_KIND)
+            .await?
+            .into_iter()
+            .collect(),
+        oldest_open_at: sqlx::query_scalar::<_, Option<i64>>(OLDEST_OPEN)
+            .fetch_one(readers)
+            .await
+            .map_err(|error| failed(DOING, error))?
+            .map(Timestamp::from_millis),
+        due_now: sqlx::query_scalar::<_, i64>(DUE_NOW)
+            .bind(now.millis())
+            .fetch_one(readers)
+            .await
+            .map_err(|error| failed(DOING, error))?
+            .try_into()
+            .unwrap_or(0),
+        sources,
+        last_books,
+        gate_owner: sqlx::query_scalar(GATE_OWNER)
+            .bind(now.millis())
+            .fetch_optional(readers)
+            .await
+            .map_err(|error| failed(DOING, error))?,
+    })
+}
+
+const CALL_TOTALS: &str = "
+    SELECT service, outcome, count(*) AS n FROM call WHERE started_at >= ?1 GROUP BY service, outcome";
+
+pub(super) async fn call_totals(
+    readers: &SqlitePool,
+    since: Timestamp,
+) -> Result<CallTotals, LedgerError> {
+    let rows = sqlx::query(CALL_TOTALS)
+        .bind(since.millis())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let mut totals = CallTotals::default();
+    for row in &rows {
+        let service: String = column(row, "call", "service", 0)?;
+        let outcome: String = column(row, "call", "outcome", 0)?;
+        let n = u64::try_from(column::<i64>(row, "call", "n", 0)?).unwrap_or(0);
+        totals.calls += n;
+        if outcome == "useful" {
+            totals.useful += n;
+        }
+        totals
+            .by_service
+            .entry(service)
+            .or_default()
+            .insert(outcome, n);
+    }
+    Ok(totals)
+}
+
+const DOSSIER: &str = "
+    SELECT id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
+           lane_token IS NOT NULL AS busy, steps_pending, steps_due_at, steps_failure
+    FROM dossier WHERE ma_ho_so = ?1 ORDER BY source";
+
+const REVISIONS: &str = "
+    SELECT id, version, changed_at, received_at, deleted, ministry, lower(hex(fingerprint)) AS fingerprint,
+           body IS NOT NULL AS body_kept
+    FROM revision WHERE dossier_id = ?1 ORDER BY id";
+
+const ENTRIES: &str = "
+    SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
+           lease_expires_at, lower(hex(packet_hash)) AS packet_hash, mapping_version, failure, diagnostics, superseded_by
+    FROM entry WHERE dossier_id = ?1 ORDER BY id";
+
+const STEPS: &str = "
+    SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
+    FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, trang_thai, ordinal";
+
+const ATTEMPTS: &str = "
+    SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
+           c.http_status, c.error_code, c.message
+    FROM attempt AS a LEFT JOIN call AS c ON c.id = a.call_id WHERE a.dossier_id = ?1 ORDER BY a.id";
+
+const DISCREPANCIES: &str = "
+    SELECT kind, detail, found_at, resolved_at, resolution FROM discrepancy WHERE dossier_id = ?1 ORDER BY id";
+
+const AUDIT: &str =
+    "SELECT at, actor, action, reason, result FROM audit WHERE target = ?1 ORDER BY id";
+
+pub(super) async fn dossier(
+    readers: &SqlitePool,
+    ma_ho_so: &str,
+) -> Result<Vec<DossierView>, LedgerError> {
+    let found = sqlx::query(DOSSIER)
+        .bind(ma_ho_so.to_owned())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let mut views = Vec::with_capacity(found.len());
+    for row in &found {
+        let id: i64 = column(row, "dossier", "id", 0)?;
+        let known: String = column(row, "dossier", "portal_known", id)?;
+        let steps_pending: i64 = column(row, "dossier", "steps_pending", id)?;
+        views.push(DossierView {
+            dossier_id: id,
+            source: column(row, "dossier", "source", id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", id)?,
+            first_seen_at: required_time(row, "dossier", "first_seen_at", id)?,
+            portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
+                table: "dossier",
+                column: "portal_known",
+                row: id,
+            })?,
+            packet_state: column(row, "dossier", "packet_state", id)?,
+            acked_at: time(row, "dossier", "acked_at", id)?,
+            acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
+            lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
+            steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
+            steps_failure: envelope(
+                column(row, "dossier", "steps_failure", id)?,
+                "dossier",
+                "steps_failure",
+                id,
+            )?,
+            revisions: of(readers, REVISIONS, id, revision).await?,
+            entries: of(readers, ENTRIES, id, entry).await?,
+            steps: of(readers, STEPS, id, step).await?,
+            attempts: of(readers, ATTEMPTS, id, attempt).await?,
+            discrepancies: of(readers, DISCREPANCIES, id, discrepancy).await?,
+            audit: audit(readers, ma_ho_so).await?,
+        });
+    }
+    Ok(views)
+}
+
+async fn of<T>(
+    readers: &SqlitePool,
+    statement: &'static str,
+    dossier_id: i64,
+    read: fn(&SqliteRow) -> Result<T, LedgerError>,
+) -> Result<Vec<T>, LedgerError> {
+    let rows = sqlx::query(statement)
+        .bind(dossier_id)
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    rows.iter().map(read).collect()
+}
+
+fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
+    let id: i64 = column(row, "revision", "id", 0)?;
+    Ok(RevisionView {
+        id,
+        version: column(row, "revision", "version", id)?,
+        changed_at: time(row, "revision", "changed_at", id)?,
+        received_at: required_time(row, "revision", "received_at", id)?,
+        deleted: column::<i64>(row, "revision", "deleted", id)? != 0,
+        ministry: column::<i64>(row, "revision", "ministry", id)? != 0,
+        fingerprint: column(row, "revision", "fingerprint", id)?,
+        body_kept: column::<i64>(row, "revision", "body_kept", id)? != 0,
+    })
+}
+
+fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
+    let id: i64 = column(row, "entry", "id", 0)?;
+    let corrupt = |column| LedgerError::Corrupt {
+        table: "entry",
+        column,
+        row: id,
+    };
+    let state: String = column(row, "entry", "state", id)?;
+    Ok(EntryView {
+        id,
+        revision_id: column(row, "entry", "revision_id", id)?,
+        state: EntryState::parse(&state).ok_or_else(|| corrupt("state"))?,
+        priority: Priority::from_rank(column(row, "entry", "priority", id)?)
+            .ok_or_else(|| corrupt("priority"))?,
+        forced: column::<i64>(row, "entry", "forced", id)? != 0,
+        created_at: required_time(row, "entry", "created_at", id)?,
+        changed_at: required_time(row, "entry", "changed_at", id)?,
+        due_at: required_time(row, "entry", "due_at", id)?,
+        attempt: column(row, "entry", "attempt", id)?,
+        retries: column(row, "entry", "retries", id)?,
+        lease_expires_at: time(row, "entry", "lease_expires_at", id)?,
+        packet_hash: column(row, "entry", "packet_hash", id)?,
+        mapping_version: column(row, "entry", "mapping_version", id)?,
+        failure: envelope(column(row, "entry", "failure", id)?, "entry", "failure", id)?,
+        diagnostics: envelope(
+            column(row, "entry", "diagnostics", id)?,
+            "entry",
+            "diagnostics",
+            id,
+        )?
+        .unwrap_or_default(),
+        superseded_by: column(row, "entry", "superseded_by", id)?,
+    })
+}
+
+fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
+    Ok(StepView {
+        thoi_diem_xu_ly: column(row, "step", "thoi_diem", 0)?,
+        trang_thai: column(row, "step", "trang_thai", 0)?,
+        ordinal: column(row, "step", "ordinal", 0)?,
+        state: column(row, "step", "state", 0)?,
+        changed_at: required_time(row, "step", "changed_at", 0)?,
+        attempts: column(row, "step", "attempts", 0)?,
+        failure: envelope(column(row, "step", "failure", 0)?, "step", "failure", 0)?,
+    })
+}
+
+fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
+    Ok(AttemptView {
+        kind: column(row, "attempt", "kind", 0)?,
+        number: column(row, "attempt", "number", 0)?,
+        at: required_time(row, "attempt", "at", 0)?,
+        outcome: column(row, "attempt", "outcome", 0)?,
+        failure_code: column(row, "attempt", "failure_code", 0)?,
+        detail: column(row, "attempt", "detail", 0)?,
+        service: column(row, "call", "service", 0)?,
+        duration_ms: column::<Option<i64>>(row, "call", "duration_ms", 0)?
+            .and_then(|ms| u64::try_from(ms).ok()),
+        items: column(row, "call", "items", 0)?,
+        http_status: column(row, "call", "http_status", 0)?,
+        error_code: column(row, "call", "error_code", 0)?,
+        message: column(row, "call", "message", 0)?,
+    })
+}
+
+fn discrepancy(row: &SqliteRow) -> Result<DiscrepancyView, LedgerError> {
+    Ok(DiscrepancyView {
+        kind: column(row, "discrepancy", "kind", 0)?,
+        detail: column(row, "discrepancy", "detail", 0)?,
+        found_at: required_time(row, "discrepancy", "found_at", 0)?,
+        resolved_at: time(row, "discrepancy", "resolved_at", 0)?,
+        resolution: column(row, "discrepancy", "resolution", 0)?,
+    })
+}
+
+async fn audit(readers: &SqlitePool, target: &str) -> Result<Vec<AuditView>, LedgerError> {
+    let rows = sqlx::query(AUDIT)
+        .bind(target.to_owned())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    rows.iter()
+        .map(|row| {
+            Ok(AuditView {
+                at: required_time(row, "audit", "at", 0)?,
+                actor: column(row, "audit", "actor", 0)?,
+                action: column(row, "audit", "action", 0)?,
+                reason: column(row, "audit", "reason", 0)?,
+                result: column(row, "audit", "result", 0)?,
+            })
+        })
+        .collect()
+}
+
+const PROBLEMS: &str = "
+    SELECT * FROM (
+        SELECT CASE e.state WHEN 'quarantined' THEN 'quarantined' ELSE 'dead' END AS kind, d.source, d.ma_ho_so,
+               e.changed_at AS since, coalesce(e.failure_code, '') AS code,
+               coalesce(json_extract(e.failure, '$.message'),
+                        json_array_length(e.diagnostics) || ' finding(s), see `hoso problems show`') AS summary
+        FROM entry AS e JOIN dossier AS d ON d.newest_entry_id = e.id
+        WHERE e.state IN ('quarantined', 'dead')
+        UNION ALL
+        SELECT 'held', d.source, d.ma_ho_so, min(s.changed_at),
+               coalesce(json_extract(s.failure, '$.code'), ''),
+               count(*) || ' step(s): ' || coalesce(json_extract(s.failure, '$.message'), '')
+        FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id WHERE s.state = 'held'
+        GROUP BY d.id
+        UNION ALL
+        SELECT 'refused_document', source, coalesce(ma_ho_so, ''), at, rule, reason FROM refused_document)
+    WHERE (?1 IS NULL OR ma_ho_so = ?1) AND (?2 IS NULL OR code = ?2)
+    ORDER BY since, ma_ho_so LIMIT ?3";
+
+pub(super) async fn problems(
+    readers: &SqlitePool,
+    filter: &ProblemFilter,
+) -> Result<Vec<Problem>, LedgerError> {
+    let rows = sqlx::query(PROBLEMS)
+        .bind(filter.ma_ho_so.clone())
+        .bind(filter.code.clone())
+        .bind(i64::from(filter.limit))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    rows.iter()
+        .map(|row| {
+            let kind: String = column(row, "entry", "kind", 0)?;
+            Ok(Problem {
+                kind: match kind.as_str() {
+                    "quarantined" => ProblemKind::Quarantined,
+                    "dead" => ProblemKind::Dead,
+                    "held" => ProblemKind::Held,
+                    _ => ProblemKind::RefusedDocument,
+                },
+                source: column(row, "dossier", "source", 0)?,
+                ma_ho_so: column(row, "dossier", "ma_ho_so", 0)?,
+                since: required_time(row, "entry", "since", 0)?,
+                code: column(row, "entry", "code", 0)?,
+                summary: column(row, "entry", "summary", 0)?,
+            })
+        })
+        .collect()
+}
+
+const NEWEST_DOCUMENT: &str = "
+    SELECT r.body FROM dossier AS d JOIN revision AS r ON r.id = d.newest_revision_id WHERE d.id = ?1";
+
+pub(super) async fn newest_document(
+    readers: &SqlitePool,
+    dossier_id: i64,
+) -> Result<Option<String>, LedgerError> {
+    let body: Option<Option<Vec<u8>>> = sqlx::query_scalar(NEWEST_DOCUMENT)
+        .bind(dossier_id)
+        .fetch_optional(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    body.flatten()
+        .map(|body| decompress("revision", dossier_id, &body))
+        .transpose()
+}
+
+async fn rows(
+    readers: &SqlitePool,
+    statement: &'static str,
+) -> Result<Vec<SqliteRow>, LedgerError> {
+    sqlx::query(statement)
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed(DOING, error))
+}
+
+async fn counted(
+    readers: &SqlitePool,
+    statement: &'static str,
+) -> Result<Vec<(String, u64)>, LedgerError> {
+    rows(readers, statement)
+        .await?
+        .iter()
+        .map(|row| {
+            let n: i64 = column(row, "count", "n", 0)?;
+            Ok((
+                column(row, "count", "name", 0)?,
+                u64::try_from(n).unwrap_or(0),
+            ))
+        })
+        .collect()
+}
+
+async fn count(readers: &SqlitePool, statement: &'static str) -> Result<u64, LedgerError> {
+    let n: i64 = sqlx::query_scalar(statement)
+        .fetch_one(readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    Ok(u64::try_from(n).unwrap_or(0))
+}
+
+fn time(
+    row: &SqliteRow,
+    table: &'static str,
+    name: &'static str,
+    id: i64,
+) -> Result<Option<Timestamp>, LedgerError> {
+    Ok(column::<Option<i64>>(row, table, name, id)?.map(Timestamp::from_millis))
+}
+
+fn required_time(
+    row: &SqliteRow,
+    table: &'static str,
+    name: &'static str,
+    id: i64,
+) -> Result<Timestamp, LedgerError> {
+    Ok(Timestamp::from_millis(column(row, table, name, id)?))
+}

@@ -1,0 +1,188 @@
+//! What people read from the ledger.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::record::Books;
+use crate::domain::diagnostic::Diagnostic;
+use crate::domain::entry::{EntryState, PortalKnown};
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+
+/// The whole ledger in numbers.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Standing {
+    /// Dossiers by the state of their newest entry.
+    pub dossiers: BTreeMap<EntryState, u64>,
+    /// Dossiers whose packet and every step are acknowledged.
+    pub synchronised: u64,
+    /// Entries (not dossiers) that a newer revision replaced.
+    pub superseded: u64,
+    /// Steps of dossiers that are neither quarantined nor not ours, by state.
+    pub steps: BTreeMap<String, u64>,
+    pub refused_documents: u64,
+    pub open_discrepancies: BTreeMap<String, u64>,
+    /// When the oldest change that is not yet acknowledged was received.
+    pub oldest_open_at: Option<Timestamp>,
+    /// Runnable now and not leased.
+    pub due_now: u64,
+    pub sources: Vec<SourceStanding>,
+    pub last_books: Vec<Books>,
+    /// Who owns the portal's gate, if anybody.
+    pub gate_owner: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStanding {
+    pub name: String,
+    pub polled_at: Option<Timestamp>,
+    pub caught_up_at: Option<Timestamp>,
+    pub failing_since: Option<Timestamp>,
+    pub failure: Option<Failure>,
+}
+
+/// What the portal's quota bought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CallTotals {
+    pub calls: u64,
+    pub useful: u64,
+    pub by_service: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// Everything about one dossier.
+#[derive(Debug, Clone, Serialize)]
+pub struct DossierView {
+    pub dossier_id: i64,
+    pub source: String,
+    pub ma_ho_so: String,
+    pub first_seen_at: Timestamp,
+    pub portal_known: PortalKnown,
+    pub packet_state: String,
+    pub acked_at: Option<Timestamp>,
+    pub acked_entry_id: Option<i64>,
+    pub lane_busy: bool,
+    pub steps_due_at: Option<Timestamp>,
+    pub steps_failure: Option<Failure>,
+    pub revisions: Vec<RevisionView>,
+    pub entries: Vec<EntryView>,
+    pub steps: Vec<StepView>,
+    pub attempts: Vec<AttemptView>,
+    pub discrepancies: Vec<DiscrepancyView>,
+    pub audit: Vec<AuditView>,
+}
+
+impl DossierView {
+    pub fn newest_entry(&self) -> Option<&EntryView> {
+        self.entries.last()
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RevisionView {
+    pub id: i64,
+    pub version: Option<i64>,
+    pub changed_at: Option<Timestamp>,
+    pub received_at: Timestamp,
+    pub deleted: bool,
+    pub ministry: bool,
+    pub fingerprint: String,
+    pub body_kept: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryView {
+    pub id: i64,
+    pub revision_id: i64,
+    pub state: EntryState,
+    pub priority: crate::domain::priority::Priority,
+    pub forced: bool,
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub due_at: Timestamp,
+    pub attempt: u32,
+    pub retries: u32,
+    pub lease_expires_at: Option<Timestamp>,
+    pub packet_hash: Option<String>,
+    pub mapping_version: Option<String>,
+    pub failure: Option<Failure>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub superseded_by: Option<i64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StepView {
+    pub thoi_diem_xu_ly: String,
+    pub trang_thai: String,
+    pub ordinal: u32,
+    pub state: String,
+    pub changed_at: Timestamp,
+    pub attempts: u32,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptView {
+    pub kind: String,
+    pub number: u32,
+    pub at: Timestamp,
+    pub outcome: String,
+    pub failure_code: Option<String>,
+    pub detail: Option<String>,
+    pub service: Option<String>,
+    pub duration_ms: Option<u64>,
+    pub items: Option<u32>,
+    pub http_status: Option<u16>,
+    pub error_code: Option<String>,
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct DiscrepancyView {
+    pub kind: String,
+    pub detail: String,
+    pub found_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub resolution: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditView {
+    pub at: Timestamp,
+    pub actor: String,
+    pub action: String,
+    pub reason: String,
+    pub result: String,
+}
+
+/// Work that waits for a person.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    pub kind: ProblemKind,
+    pub source: String,
+    pub ma_ho_so: String,
+    pub since: Timestamp,
+    /// Failure code or first error rule.
+    pub code: String,
+    pub summary: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// Refused by mapping or checks.
+    Quarantined,
+    /// Refused by the portal for good, or out of attempts.
+    Dead,
+    /// A step whose repetition could do harm.
+    Held,
+    /// A document or item of the feed that could not be read.
+    RefusedDocument,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ProblemFilter {
+    pub ma_ho_so: Option<String>,
+    pub code: Option<String>,
+    pub limit: u32,
+}
