@@ -5,3 +5,5 @@ pub mod domain;
 pub mod http;
 pub mod ids;
 pub mod ledger;
+pub mod mapping;
+pub mod xml;

@@ -62,6 +62,8 @@ pub trait Record {
     fn get(&self, field: usize) -> ValueRef<'_>;
     /// Appends an empty item to a list field and returns it.
     fn append(&mut self, field: usize) -> Result<&mut dyn Record, KindMismatch>;
+    /// The item that was appended last to a list field.
+    fn last(&mut self, field: usize) -> Option<&mut dyn Record>;
     fn item(&self, field: usize, index: usize) -> Option<&dyn Record>;
 }
 
@@ -75,6 +77,9 @@ pub(super) trait Slot {
     fn put(&mut self, value: Value<'_>) -> bool;
     fn view(&self) -> ValueRef<'_>;
     fn append_item(&mut self) -> Option<&mut dyn Record> {
+        None
+    }
+    fn last_item(&mut self) -> Option<&mut dyn Record> {
         None
     }
     fn item_at(&self, _index: usize) -> Option<&dyn Record> {
@@ -144,6 +149,9 @@ impl<T: Record + Default> Slot for Vec<T> {
     }
     fn append_item(&mut self) -> Option<&mut dyn Record> {
         self.push(T::default());
+        self.last_item()
+    }
+    fn last_item(&mut self) -> Option<&mut dyn Record> {
         self.last_mut().map(|item| item as &mut dyn Record)
     }
     fn item_at(&self, index: usize) -> Option<&dyn Record> {
@@ -223,6 +231,9 @@ macro_rules! record {
                     Some(item) => Ok(item),
                     None => Err($crate::domain::record::KindMismatch { field: Self::FIELDS[field].name }),
                 }
+            }
+            fn last(&mut self, field: usize) -> Option<&mut dyn $crate::domain::record::Record> {
+                self.slots_mut().into_iter().nth(field).and_then(|slot| slot.last_item())
             }
             fn item(&self, field: usize, index: usize) -> Option<&dyn $crate::domain::record::Record> {
                 self.slots()[field].item_at(index)

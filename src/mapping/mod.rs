@@ -1,0 +1,270 @@
+//! From the province's XML to the portal's fields, as a table says.
+//!
+//! Owns `mappings/`: which source element fills which field, through which converter, from which
+//! code list, and what is refused. A mapping is data that people other than programmers review, so
+//! it says everything and defaults nothing: no row can make a value up.
+//!
+//! Start with `mappings/README.md` for the grammar, [`Mapping::map`] for the one thing that is
+//! done a million times, and the private modules in the order in which they work: `file` (TOML to
+//! plan), `plan` (the table as a tree of elements), `read` (one pass over a document), `convert`,
+//! `checks`. Knows nothing of where documents come from or where dossiers go.
+
+mod cases;
+mod checks;
+mod codelist;
+mod convert;
+mod coverage;
+mod error;
+mod explain;
+mod file;
+mod finding;
+mod plan;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use crate::domain::codes::AgencyCode;
+use crate::domain::diagnostic::{Diagnostic, Severity};
+use crate::domain::dossier::Dossier;
+use crate::domain::step::Step;
+
+pub use cases::{CaseResult, CasesError, CasesReport, run_cases};
+pub use coverage::{CheckReport, UnmappedField, UnusedElement};
+pub use error::{FileError, FileErrors};
+pub use explain::{Explanation, FieldExplanation};
+
+use plan::Plan;
+use read::Reading;
+
+const MAPPING_FILE: &str = "mapping.toml";
+const CODE_LISTS: &str = "codelists";
+
+/// The feed's mapping, compiled in.
+const BUILTIN: &str = include_str!("../../mappings/feed/mapping.toml");
+
+macro_rules! builtin_code_lists {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../mappings/codelists/", $name, ".csv")))),+]
+    };
+}
+
+const BUILTIN_CODE_LISTS: &[(&str, &str)] = builtin_code_lists![
+    "channels",
+    "dossier_status",
+    "fee_collection",
+    "fee_kinds",
+    "filing_places",
+    "online_payment",
+    "result_forms",
+    "reuse",
+    "subject_types",
+];
+
+/// What the province's configuration adds to a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// First groups of the province's own agency codes, e.g. `H55`; a dossier of another is refused.
+    pub province_codes: Vec<String>,
+    /// `LoaiDinhDanh` of a tax number; unpublished, so unset leaves such identities out.
+    pub tax_identity_type: Option<String>,
+    /// `LoaiDinhDanh` of a passport; as above.
+    pub passport_identity_type: Option<String>,
+}
+
+/// A mapping that was found to be without mistakes. Cheap to use from many threads at once.
+#[derive(Debug)]
+pub struct Mapping {
+    plan: Plan,
+    settings: Settings,
+    version: String,
+}
+
+/// What became of one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// None exactly when there is a diagnostic of severity error.
+    pub dossier: Option<Dossier>,
+    /// The dossier's whole history in the document's order; empty when `dossier` is none.
+    pub steps: Vec<Step>,
+    /// All of them, in the order of the document.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The dossier code as far as it could be read, also of a refused dossier.
+    pub ma_ho_so: Option<String>,
+}
+
+impl Mapping {
+    /// The mapping of the provincial feed that is part of the program.
+    pub fn builtin(settings: &Settings) -> Result<Self, FileErrors> {
+        let mut lists = |name: &str| {
+            let found = BUILTIN_CODE_LISTS.iter().find(|(known, _)| *known == name);
+            Ok(found.map(|(name, text)| {
+                (
+                    format!("mappings/{CODE_LISTS}/{name}.csv"),
+                    (*text).to_owned(),
+                )
+            }))
+        };
+        Self::parse("mappings/feed/mapping.toml", BUILTIN, &mut lists, settings)
+    }
+
+    /// A mapping folder: `mapping.toml` in it, and the code lists in `codelists` beside it.
+    pub fn load(dir: &Path, settings: &Settings) -> Result<Self, FileErrors> {
+        let file = dir.join(MAPPING_FILE);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| FileErrors(vec![FileErrors::unreadable(&file, &error)]))?;
+        let lists = dir.join("..").join(CODE_LISTS);
+        let mut code_list = |name: &str| {
+            let plain = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            let path = lists.join(format!("{name}.csv"));
+            if !plain || !path.is_file() {
+                return Ok(None);
+            }
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Some((path.display().to_string(), text))),
+                Err(error) => Err(FileErrors::unreadable(&path, &error)),
+            }
+        };
+        Self::parse(&file.display().to_string(), &text, &mut code_list, settings)
+    }
+
+    fn parse(
+        file: &str,
+        text: &str,
+        code_list: &mut file::CodeListSource<'_>,
+        settings: &Settings,
+    ) -> Result<Self, FileErrors> {
+        let lists = RefCell::new(std::collections::BTreeMap::new());
+        let mut kept = |name: &str| {
+            let found = code_list(name)?;
+            if let Some((_, text)) = &found {
+                lists
+                    .borrow_mut()
+                    .insert(name.to_owned(), blake3::hash(text.as_bytes()));
+            }
+            Ok(found)
+        };
+        let mut errors = settings.errors();
+        let plan = match file::read(file, text, &mut kept) {
+            Ok(plan) if errors.is_empty() => plan,
+            Ok(_) => return Err(FileErrors(errors)),
+            Err(more) => {
+                errors.extend(more);
+                return Err(FileErrors(errors));
+            }
+        };
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            // A length before each part, so that no two sets of parts read alike.
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        part(text.as_bytes());
+        for (name, hash) in lists.borrow().iter() {
+            part(name.as_bytes());
+            part(hash.as_bytes());
+        }
+        for code in &settings.province_codes {
+            part(code.as_bytes());
+        }
+        for code in [
+            &settings.tax_identity_type,
+            &settings.passport_identity_type,
+        ] {
+            part(code.as_deref().unwrap_or_default().as_bytes());
+        }
+        let version = hasher.finalize().to_hex()[..12].to_owned();
+        Ok(Self {
+            plan,
+            settings: settings.clone(),
+            version,
+        })
+    }
+
+    /// Twelve hexadecimal digits over the mapping file, its code lists and the settings: equal
+    /// versions map equally, by the same program.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Maps one document, whose root is the element of one dossier.
+    pub fn map(&self, xml: &str) -> Mapped {
+        let mut reading = read::read(&self.plan, xml);
+        if !reading.is_broken {
+            checks::run(&self.plan, &self.settings, &mut reading);
+        }
+        let Reading {
+            dossier,
+            steps,
+            findings,
+            ..
+        } = reading;
+        let diagnostics = finding::diagnostics(&self.plan, xml, findings);
+        let ma_ho_so = (!dossier.ma_ho_so.is_empty()).then(|| dossier.ma_ho_so.clone());
+        let refused = diagnostics
+            .iter()
+            .any(|found| found.severity == Severity::Error);
+        Mapped {
+            dossier: (!refused).then_some(dossier),
+            steps: if refused { Vec::new() } else { steps },
+            diagnostics,
+            ma_ho_so,
+        }
+    }
+}
+
+impl Settings {
+    fn errors(&self) -> Vec<FileError> {
+        let mut errors = Vec::new();
+        let mut error = |message: String, hint: &str| {
+            errors.push(FileError {
+                file: "settings".to_owned(),
+                line: 0,
+                column: 0,
+                rule: "mapping_settings",
+                message,
+                hint: hint.to_owned(),
+            });
+        };
+        if self.province_codes.is_empty() {
+            error(
+                "no province code is configured".into(),
+                "for Thái Nguyên: province.codes = [\"H55\", \"H03\"]",
+            );
+        }
+        for code in &self.province_codes {
+            if AgencyCode::parse(code).is_none_or(|agency| agency.level_one() != code) {
+                error(
+                    format!("`{code}` is no province code"),
+                    "a letter and two digits, e.g. H55",
+                );
+            }
+        }
+        let types = [
+            ("tax", &self.tax_identity_type),
+            ("passport", &self.passport_identity_type),
+        ];
+        for (what, code) in types {
+            let Some(code) = code else { continue };
+            if code.is_empty() || code.len() > 2 || matches!(code.as_str(), "1" | "2") {
+                let message = format!("`{code}` cannot be the identity type of a {what} number");
+                error(
+                    message,
+                    "one or two characters, and not 1 or 2, which have their meaning",
+                );
+            }
+        }
+        if self.tax_identity_type.is_some() && self.tax_identity_type == self.passport_identity_type
+        {
+            error(
+                "tax numbers and passports have the same identity type".into(),
+                "",
+            );
+        }
+        errors
+    }
+}
