@@ -7,3 +7,4 @@ pub mod ids;
 pub mod ledger;
 pub mod mapping;
 pub mod xml;
+pub mod portal;

@@ -1,0 +1,135 @@
+//! What a call to the portal was and what came of it: the evidence and the verdicts.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
+
+use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
+use crate::domain::receipt::Receipt;
+use crate::domain::time::Timestamp;
+
+/// The portal's services that this gateway calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Login,
+    /// `DongBoHoSoMC`, QCVN 120:2019/BTTTT table 2: a dossier, new or changed.
+    Dossiers,
+    /// `CapNhatTienDoHoSoMC`, QCVN 120:2019/BTTTT table 3: progress steps.
+    Steps,
+    /// `TraCuuHoSo`: does the portal know this dossier?
+    LookUp,
+}
+
+impl Service {
+    pub const ALL: [Self; 4] = [Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
+
+    /// The name on the wire, which is also the key in the pattern file and in counters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Dossiers => "DongBoHoSoMC",
+            Self::Steps => "CapNhatTienDoHoSoMC",
+            Self::LookUp => "TraCuuHoSo",
+        }
+    }
+}
+
+impl Display for Service {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A verdict and every wire call that was made for it, in order, logins and replays included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange<V> {
+    pub verdict: V,
+    pub calls: Vec<Call>,
+}
+
+/// One call as it left the socket. Carries no body, no session and no personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub service: &'static str,
+    pub class: Priority,
+    pub started_at: Timestamp,
+    pub duration_ms: u64,
+    /// Packets in the call; 0 for a login.
+    pub items: u32,
+    pub sent_bytes: u64,
+    pub answer_bytes: u64,
+    /// `None` when there was no whole answer.
+    pub http_status: Option<u16>,
+    /// As the portal wrote it; `None` when it wrote none.
+    pub error_code: Option<String>,
+    /// The portal's words, or why there are none; masked, at most 300 characters.
+    pub message: String,
+    pub outcome: CallOutcome,
+    /// BLAKE3 of the body as sent, with session and password emptied: the same packets in the same
+    /// envelope always have the same hash, and the hash betrays no secret.
+    pub body_hash: [u8; 32],
+}
+
+/// What a call was good for, in one word; for counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// Accepted, found, missing, logged in.
+    Useful,
+    /// The portal answered and said no (also "already exists" and "unknown").
+    Refused,
+    /// The portal asked for less.
+    Throttled,
+    /// Credentials, endpoint or adapter.
+    Environment,
+    /// It may have been carried out; nobody knows.
+    Unknown,
+    /// It certainly never left.
+    NotConnected,
+    /// The session was not, or no longer, good.
+    SessionRefused,
+}
+
+impl CallOutcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Useful => "useful",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::Environment => "environment",
+            Self::Unknown => "unknown",
+            Self::NotConnected => "not_connected",
+            Self::SessionRefused => "session_refused",
+        }
+    }
+}
+
+/// What came of sending packets. One verdict for the whole call: the portal gives no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushVerdict {
+    /// Built only from a parsed answer with code 0 and a success text of this service.
+    Accepted(Receipt),
+    /// A create was answered "already exists"; nothing was changed. Send as update.
+    Exists(Failure),
+    /// An update, or steps, for a dossier that the portal says it does not have.
+    UnknownDossier(Failure),
+    /// Anything else; the failure's disposition says what follows. A login that failed is here too,
+    /// never as ambiguous: without a session the packets did not leave.
+    Failed(Failure),
+    /// The gate was closed; the packets did not leave. Worth asking again at `until`.
+    NotSent { failure: Failure, until: Timestamp },
+}
+
+/// What came of looking a dossier up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookUpVerdict {
+    /// The portal has it. `echoed`: the scalar fields it showed, `null` as empty text; often only
+    /// `MaHoSo`.
+    Found { echoed: BTreeMap<String, String> },
+    /// The portal says that it does not have it.
+    Missing,
+    /// Never ambiguous and never the dossier's fault: a look-up changes nothing, so it may be asked
+    /// again.
+    Failed(Failure),
+    /// The gate was closed; the question did not leave.
+    NotSent { failure: Failure, until: Timestamp },
+}

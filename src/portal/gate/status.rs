@@ -1,0 +1,60 @@
+//! The gate as operators and the pusher see it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
+use crate::domain::time::Timestamp;
+
+/// Whether it is worth claiming work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Open,
+    /// One single call may try; claim as little as possible.
+    Probe,
+    Closed {
+        until: Timestamp,
+        failure: Failure,
+    },
+}
+
+/// A snapshot for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateStatus {
+    /// `open`, `probe` or `closed`.
+    pub state: &'static str,
+    /// Why it is not open.
+    pub reason: Option<Failure>,
+    pub until: Option<Timestamp>,
+    pub windows: Vec<WindowStatus>,
+    /// Calls waiting for the quota, by class; only classes that wait.
+    pub waiting: Vec<(Priority, usize)>,
+    /// Calls let through since the start.
+    pub admitted: u64,
+    pub services: BTreeMap<&'static str, Tally>,
+}
+
+/// The use of one quota window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WindowStatus {
+    pub limit: u32,
+    pub window_ms: u64,
+    /// The limit less the headroom: what the gate allows itself.
+    pub allowed: u32,
+    /// Calls of this process in the window that ends now, to a sixtieth of the window.
+    pub used: u32,
+}
+
+/// What became of the calls of one service since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    pub admitted: u64,
+    pub success: u64,
+    pub pressure: u64,
+    pub throttled: u64,
+    pub environment: u64,
+    /// Ended without a lesson, or given up by the caller.
+    pub other: u64,
+}
