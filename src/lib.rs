@@ -4,3 +4,5 @@ pub mod clock;
 pub mod domain;
 pub mod http;
 pub mod ids;
+pub mod source;
+pub mod xml;
