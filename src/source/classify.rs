@@ -232,7 +232,11 @@ pub(super) fn answer(question: Question, answer: &HttpAnswer) -> Result<Verdict,
             .map_err(|failure| failure.with_retry_after_ms(retry_after_ms(answer))),
         408 | 425 | 500..=599 => failure(SERVER_ERROR, Retryable, "failed"),
         200..=299 | 304 => failure(BROKEN_FEED, Environment, "answered what was not asked"),
-        300..=399 => failure(ENDPOINT, Environment, "has moved; redirects are not followed"),
+        300..=399 => failure(
+            ENDPOINT,
+            Environment,
+            "has moved; redirects are not followed",
+        ),
         404 | 410 => failure(ENDPOINT, Environment, "is not at the configured address"),
         _ => failure(ENDPOINT, Environment, "refuses the question"),
     }
@@ -242,10 +246,26 @@ pub(super) fn transport(question: Question, failure: &HttpFailure) -> Failure {
     use Disposition::{Environment, Retryable};
     let name = question.name();
     let (code, disposition, message) = match failure {
-        HttpFailure::NotSent(_) => (UNREACHABLE, Retryable, format!("the {name} cannot be reached")),
-        HttpFailure::TimedOut(_) => (TIMEOUT, Retryable, format!("the {name} did not answer in time")),
-        HttpFailure::Interrupted(_) => (INTERRUPTED, Retryable, format!("the answer of the {name} broke off")),
-        HttpFailure::TooLarge(_) => (TOO_LARGE, Retryable, format!("the answer of the {name} is too large")),
+        HttpFailure::NotSent(_) => (
+            UNREACHABLE,
+            Retryable,
+            format!("the {name} cannot be reached"),
+        ),
+        HttpFailure::TimedOut(_) => (
+            TIMEOUT,
+            Retryable,
+            format!("the {name} did not answer in time"),
+        ),
+        HttpFailure::Interrupted(_) => (
+            INTERRUPTED,
+            Retryable,
+            format!("the answer of the {name} broke off"),
+        ),
+        HttpFailure::TooLarge(_) => (
+            TOO_LARGE,
+            Retryable,
+            format!("the answer of the {name} is too large"),
+        ),
         HttpFailure::Invalid(_) => (ENDPOINT, Environment, format!("the {name} cannot be asked")),
     };
     Failure::new(code, disposition, message).with_details(failure.to_string())

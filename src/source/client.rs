@@ -72,6 +72,10 @@ impl Feed {
         Self { settings, http }
     }
 
+    pub fn settings(&self) -> &FeedSettings {
+        &self.settings
+    }
+
     fn reading(&self) -> Reading<'_> {
         Reading {
             limits: &self.settings.limits,
@@ -211,6 +215,6 @@ fn with_evidence(refusal: Refusal, answer: &HttpAnswer) -> SourceFailure {
     let kept = answer.body.len().min(EVIDENCE_BYTES_MAX);
     SourceFailure {
         failure: refusal.into_failure(),
-        evidence: Some(Bytes::copy_from_slice(&answer.body[..kept])),
+        evidence: Some(answer.body[..kept].into()),
     }
 }

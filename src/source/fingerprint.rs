@@ -221,7 +221,8 @@ fn without_volatile_keys(text: &str, keys: &[String]) -> Option<String> {
     };
     let is_volatile = |pair: &&str| {
         let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
-        keys.iter().any(|volatile| volatile.eq_ignore_ascii_case(key))
+        keys.iter()
+            .any(|volatile| volatile.eq_ignore_ascii_case(key))
     };
     if !query.split('&').any(|pair| is_volatile(&pair)) {
         return None;
@@ -248,12 +249,18 @@ mod tests {
     fn volatile_keys_leave_links_and_nothing_else() {
         let keys = ["t", "token", "expires"].map(str::to_owned);
         let table = [
-            ("https://tep.example.invalid/a?t=1", Some("https://tep.example.invalid/a")),
+            (
+                "https://tep.example.invalid/a?t=1",
+                Some("https://tep.example.invalid/a"),
+            ),
             (
                 "HTTP://tep.example.invalid/a?id=7&Token=x&page=2#p",
                 Some("HTTP://tep.example.invalid/a?id=7&page=2#p"),
             ),
-            ("https://tep.example.invalid/a?expires&id=7", Some("https://tep.example.invalid/a?id=7")),
+            (
+                "https://tep.example.invalid/a?expires&id=7",
+                Some("https://tep.example.invalid/a?id=7"),
+            ),
             ("https://tep.example.invalid/a?id=7", None),
             ("https://tep.example.invalid/a?title=1", None),
             ("https://tep.example.invalid/a#x?t=1", None),
@@ -265,9 +272,16 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in table {
-            assert_eq!(without_volatile_keys(text, &keys).as_deref(), expected, "{text}");
+            assert_eq!(
+                without_volatile_keys(text, &keys).as_deref(),
+                expected,
+                "{text}"
+            );
         }
-        assert_eq!(without_volatile_keys("https://a.example.invalid/?t=1", &[]), None);
+        assert_eq!(
+            without_volatile_keys("https://a.example.invalid/?t=1", &[]),
+            None
+        );
     }
 
     proptest! {

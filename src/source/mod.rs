@@ -7,19 +7,22 @@
 //! the order in which the source gave them, and an item that cannot be taken comes out as a
 //! [`RefusedItem`] beside its neighbours.
 //!
-//! Start with [`Source`], then [`Feed`]. `wire` reads documents, `classify` decides what an answer
+//! Start with [`Source`], then [`Feed`]. `wire` reads documents and `item`
+//! what is in them, `classify` decides what an answer
 //! or a broken connection means and lists every code.
 
 mod classify;
 mod client;
 mod encode;
 mod fingerprint;
+mod item;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::domain::diagnostic::Position;
 use crate::domain::failure::Failure;
@@ -155,5 +158,5 @@ pub struct IndexPage {
 pub struct SourceFailure {
     pub failure: Failure,
     /// The first 256 KB of a document that was refused. Personal data: never into a log.
-    pub evidence: Option<Bytes>,
+    pub evidence: Option<Box<[u8]>>,
 }

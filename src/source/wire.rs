@@ -6,8 +6,8 @@
 //! mapping quarantines it with the flaw's position.
 
 use super::classify::{self, Refusal};
-use super::fingerprint::Canonical;
-use super::{IndexItem, IndexPage, Item, Owner, Page, RefusedItem};
+use super::item::{ItemReader, Rejected, Tag, check_code, evidence, flag, unreadable_tag};
+use super::{IndexItem, IndexPage, Item, Page, RefusedItem};
 use crate::domain::diagnostic::Position;
 use crate::domain::time::Timestamp;
 use crate::xml::{self, Attributes, Event, Limits, Scanner, XmlFault};
@@ -16,13 +16,8 @@ const CHANGES_ROOT: &str = "DanhSachHoSo";
 const INDEX_ROOT: &str = "DanhSachMa";
 const DOSSIER: &str = "HoSo";
 const INDEX_LINE: &str = "Ma";
-const CODE: &str = "MaHoSo";
 
-/// UTF-16 units, as the portal counts.
-const CODE_LENGTH_MAX: usize = 50;
 const CURSOR_BYTES_MAX: usize = 4096;
-/// How much of a refused item is kept.
-const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 
 /// How documents are read.
 #[derive(Debug, Clone, Copy)]
@@ -39,20 +34,21 @@ pub(super) fn page(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
     let mut item = ItemReader::new(text, reading);
     let mut places = Places::new(text);
     let (mut items, mut refused) = (Vec::new(), Vec::new());
-    let mut tag_flaw = false;
+    let mut flaw_at = None;
     while let Some(event) = document.next(item.code())? {
         match event {
             // The root's own level: dossiers, and white space between them.
-            Event::Flaw(_) if !item.is_open() => tag_flaw = true,
+            Event::Flaw(fault) if !item.is_open() => flaw_at = Some(fault.offset),
             Event::Text { value, offset } if !item.is_open() => {
-                tag_flaw = false;
-                if !value.trim_ascii().is_empty() {
+                let stray = value.trim_ascii();
+                if !stray.is_empty() {
+                    let white = text[offset..].len() - text[offset..].trim_ascii_start().len();
                     refused.push(RefusedItem {
                         rule: classify::STRAY_TEXT,
-                        position: places.of(offset),
+                        position: places.of(offset + white),
                         reason: "text stands between the dossiers".to_owned(),
                         ma_ho_so: None,
-                        evidence: evidence(&value),
+                        evidence: evidence(stray),
                     });
                 }
             }
@@ -61,7 +57,7 @@ pub(super) fn page(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
                 attributes,
                 offset,
             } if !item.is_open() => {
-                item.begin(name, attributes, offset, std::mem::take(&mut tag_flaw));
+                item.begin(name, attributes, offset, is_in_tag(flaw_at, offset));
             }
             Event::Close { .. } if !item.is_open() => {}
             event => {
@@ -97,7 +93,8 @@ pub(super) fn dossier(text: &str, asked: &str, reading: &Reading<'_>) -> Result<
     let mut document = Document::new(text, reading.limits);
     let (attributes, from) = document.open(DOSSIER)?;
     let mut reader = ItemReader::new(text, reading);
-    reader.begin(DOSSIER, attributes, from, document.flaw.is_some());
+    let flaw_at = document.flaw.map(|fault| fault.offset);
+    reader.begin(DOSSIER, attributes, from, is_in_tag(flaw_at, from));
     let mut end = from;
     while let Some(event) = document.next(reader.code())? {
         end = reader.event(&event).unwrap_or(end);
@@ -110,7 +107,10 @@ pub(super) fn dossier(text: &str, asked: &str, reading: &Reading<'_>) -> Result<
     } else {
         Err(Refusal::new(
             classify::WRONG_DOSSIER,
-            format!("asked for dossier {asked}, the source gave {}", item.ma_ho_so),
+            format!(
+                "asked for dossier {asked}, the source gave {}",
+                item.ma_ho_so
+            ),
         ))
     }
 }
@@ -122,20 +122,20 @@ pub(super) fn index(text: &str, reading: &Reading<'_>) -> Result<IndexPage, Refu
     let mut places = Places::new(text);
     let (mut items, mut refused) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
-    let mut tag_flaw = false;
+    let mut flaw_at = None;
     // A line that cannot be read, until its end is known.
     let mut rejected: Option<(usize, Rejected)> = None;
     while let Some(event) = document.next(None)? {
         match event {
-            Event::Flaw(_) => tag_flaw = depth == 0,
-            Event::Text { .. } => tag_flaw = false,
+            Event::Flaw(fault) => flaw_at = Some(fault.offset),
+            Event::Text { .. } => {}
             Event::Open {
                 name,
                 attributes,
                 offset,
             } => {
                 if depth == 0 {
-                    match index_line(name, attributes, std::mem::take(&mut tag_flaw)) {
+                    match index_line(name, attributes, is_in_tag(flaw_at, offset)) {
                         Ok(item) => items.push(item),
                         Err(line) => rejected = Some((offset, line)),
                     }
@@ -144,7 +144,9 @@ pub(super) fn index(text: &str, reading: &Reading<'_>) -> Result<IndexPage, Refu
             }
             Event::Close { end, .. } => {
                 depth = depth.saturating_sub(1);
-                if depth == 0 && let Some((from, mut line)) = rejected.take() {
+                if depth == 0
+                    && let Some((from, mut line)) = rejected.take()
+                {
                     line.evidence = evidence(&text[from..end]);
                     refused.push(line.at(places.of(from)));
                 }
@@ -209,7 +211,7 @@ fn index_line(
 struct Document<'a> {
     text: &'a str,
     scanner: Scanner<'a>,
-    /// A flaw in the root's own tag.
+    /// The last flaw before or in the root's own tag.
     flaw: Option<XmlFault>,
 }
 
@@ -224,10 +226,12 @@ impl<'a> Document<'a> {
 
     /// The root's attributes; its tag must be whole, because the cursor stands in it.
     fn root(&mut self, name: &str) -> Result<Attributes<'a>, Refusal> {
-        let (attributes, _) = self.open(name)?;
+        let (attributes, offset) = self.open(name)?;
         match self.flaw {
-            None => Ok(attributes),
-            Some(fault) => Err(classify::unreadable(&fault, self.text, None)),
+            Some(fault) if is_in_tag(Some(fault.offset), offset) => {
+                Err(classify::unreadable(&fault, self.text, None))
+            }
+            _ => Ok(attributes),
         }
     }
 
@@ -264,6 +268,11 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Whether the last flaw lies in the tag that begins here, and not in a comment before it.
+fn is_in_tag(flaw_at: Option<usize>, tag_from: usize) -> bool {
+    flaw_at.is_some_and(|at| at >= tag_from)
+}
+
 /// What the root of a page says.
 #[derive(Debug)]
 struct Root {
@@ -297,324 +306,6 @@ impl Root {
                 .filter(|agency| !agency.is_empty()),
         })
     }
-}
-
-/// The facts in an item's own tag.
-#[derive(Debug, Clone, Copy)]
-struct Tag {
-    version: Option<i64>,
-    changed_at: Option<Timestamp>,
-    deleted: bool,
-    owner: Owner,
-}
-
-impl Tag {
-    const NAMES: [&'static str; 4] = ["phienBan", "capNhatLuc", "daXoa", "chuQuan"];
-
-    fn read(attributes: Attributes<'_>) -> Result<Self, Rejected> {
-        let mut tag = Self {
-            version: None,
-            changed_at: None,
-            deleted: false,
-            owner: Owner::Province,
-        };
-        let mut seen = [false; Self::NAMES.len()];
-        for (name, value) in attributes.iter() {
-            let Some(at) = Self::NAMES.iter().position(|known| *known == name) else {
-                continue;
-            };
-            let value = value.trim_ascii();
-            let wrong = |what: &str| {
-                let reason = format!("{name} {what}");
-                Err(Rejected::new(classify::ITEM_ATTRIBUTE, reason))
-            };
-            // Two attributes may share a local name under different prefixes.
-            if std::mem::replace(&mut seen[at], true) {
-                return wrong("is given twice");
-            }
-            if value.is_empty() {
-                continue;
-            }
-            match name {
-                "phienBan" => match value.parse() {
-                    Ok(version) => tag.version = Some(version),
-                    Err(_) => return wrong("is not a whole number"),
-                },
-                "capNhatLuc" => match Timestamp::from_source(value) {
-                    Some(time) => tag.changed_at = Some(time),
-                    None => return wrong("is not a time"),
-                },
-                "daXoa" => match flag(value) {
-                    Some(deleted) => tag.deleted = deleted,
-                    None => return wrong("is neither true nor false"),
-                },
-                _ => match value {
-                    "tinh" => tag.owner = Owner::Province,
-                    "bo" => tag.owner = Owner::Ministry,
-                    _ => return wrong("is neither tinh nor bo"),
-                },
-            }
-        }
-        Ok(tag)
-    }
-}
-
-/// Follows one `<HoSo>` from its start tag to its end tag.
-struct ItemReader<'a, 's> {
-    text: &'a str,
-    item_bytes_max: usize,
-    canonical: Canonical<'s>,
-    /// Elements open inside the item, itself included; 0 between items.
-    depth: usize,
-    from: usize,
-    /// Where the content behind the start tag begins, once seen.
-    content_from: Option<usize>,
-    tag: Result<Tag, Rejected>,
-    code: Code,
-    flawed: bool,
-    too_large: bool,
-}
-
-#[derive(Debug)]
-enum Code {
-    Missing,
-    Reading(String),
-    Found(String),
-    Bad(&'static str),
-}
-
-impl<'a, 's> ItemReader<'a, 's> {
-    fn new(text: &'a str, reading: &Reading<'s>) -> Self {
-        Self {
-            text,
-            item_bytes_max: reading.item_bytes_max,
-            canonical: Canonical::new(reading.volatile_query_keys),
-            depth: 0,
-            from: 0,
-            content_from: None,
-            tag: Err(unreadable_tag()),
-            code: Code::Missing,
-            flawed: false,
-            too_large: false,
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.depth > 0
-    }
-
-    /// The code of the item in progress, if it was read already.
-    fn code(&self) -> Option<&str> {
-        match &self.code {
-            Code::Found(code) if self.is_open() => Some(code),
-            _ => None,
-        }
-    }
-
-    fn begin(&mut self, name: &str, attributes: Attributes<'a>, from: usize, tag_flaw: bool) {
-        self.depth = 1;
-        self.from = from;
-        self.content_from = None;
-        self.code = Code::Missing;
-        self.flawed = false;
-        self.too_large = false;
-        self.tag = if name != DOSSIER {
-            Err(Rejected::new(
-                classify::ITEM_UNKNOWN,
-                "the page holds an element that is no <HoSo>",
-            ))
-        } else if tag_flaw {
-            Err(unreadable_tag())
-        } else {
-            Tag::read(attributes)
-        };
-        if let Ok(tag) = &self.tag {
-            self.canonical.begin(
-                tag.deleted,
-                tag.owner,
-                attributes
-                    .iter()
-                    .filter(|(name, _)| !Tag::NAMES.contains(name)),
-            );
-        }
-    }
-
-    /// Takes one event inside the item; gives the item's end when this was its end tag.
-    fn event(&mut self, event: &Event<'_>) -> Option<usize> {
-        match event {
-            Event::Open {
-                name,
-                attributes,
-                offset,
-            } => {
-                self.reached(*offset);
-                self.depth += 1;
-                match &self.code {
-                    Code::Reading(_) => self.code = Code::Bad("MaHoSo holds other elements"),
-                    Code::Missing if self.depth == 2 && *name == CODE => {
-                        self.code = Code::Reading(String::new());
-                    }
-                    Code::Found(_) if self.depth == 2 && *name == CODE => {
-                        self.code = Code::Bad("there is more than one MaHoSo");
-                    }
-                    _ => {}
-                }
-                if self.is_hashed() {
-                    self.canonical.open(name, attributes.iter());
-                }
-            }
-            Event::Text { value, offset } => {
-                self.reached(*offset);
-                if let Code::Reading(code) = &mut self.code {
-                    code.push_str(value);
-                }
-                if self.is_hashed() {
-                    self.canonical.text(value);
-                }
-            }
-            Event::Close { end, .. } => {
-                self.depth -= 1;
-                if self.depth == 0 {
-                    return Some(*end);
-                }
-                if self.depth == 1
-                    && let Code::Reading(code) = &self.code
-                {
-                    let code = code.trim_ascii();
-                    self.code = match check_code(code) {
-                        Ok(()) => Code::Found(code.to_owned()),
-                        Err(reason) => Code::Bad(reason),
-                    };
-                }
-                self.reached(*end);
-                if self.is_hashed() {
-                    self.canonical.close();
-                }
-            }
-            Event::Flaw(_) => {
-                self.flawed = true;
-                if matches!(self.code, Code::Reading(_)) {
-                    self.code = Code::Bad("MaHoSo cannot be read");
-                }
-            }
-        }
-        None
-    }
-
-    fn finish(&mut self, end: usize) -> Result<Item, Rejected> {
-        self.depth = 0;
-        self.reached(end);
-        let document = &self.text[self.from..end];
-        let code = match std::mem::replace(&mut self.code, Code::Missing) {
-            Code::Found(code) => Ok(code),
-            Code::Bad(reason) => Err(reason),
-            Code::Missing | Code::Reading(_) => Err("the dossier has no MaHoSo"),
-        };
-        let outcome = match (&self.tag, &code) {
-            (Err(rejected), _) => Err(rejected.clone()),
-            (_, Err(reason)) => Err(Rejected::new(classify::ITEM_CODE, *reason)),
-            _ if self.too_large => Err(Rejected::new(
-                classify::ITEM_TOO_LARGE,
-                format!(
-                    "the dossier has {} bytes, more than {}",
-                    document.len(),
-                    self.item_bytes_max
-                ),
-            )),
-            (Ok(tag), Ok(code)) => Ok((*tag, code.clone())),
-        };
-        let (tag, ma_ho_so) = outcome.map_err(|rejected| Rejected {
-            ma_ho_so: code.ok(),
-            evidence: evidence(document),
-            ..rejected
-        })?;
-        if self.flawed {
-            let content = self.content_from.unwrap_or(end);
-            self.canonical.flawed(&self.text[content..end]);
-        }
-        Ok(Item {
-            ma_ho_so,
-            version: tag.version,
-            changed_at: tag.changed_at,
-            deleted: tag.deleted,
-            owner: tag.owner,
-            fingerprint: self.canonical.finish(),
-            document: document.into(),
-        })
-    }
-
-    fn is_hashed(&self) -> bool {
-        self.tag.is_ok() && !self.too_large
-    }
-
-    fn reached(&mut self, offset: usize) {
-        self.content_from.get_or_insert(offset);
-        self.too_large |= offset - self.from > self.item_bytes_max;
-    }
-}
-
-/// A [`RefusedItem`] before its place is known.
-#[derive(Debug, Clone)]
-struct Rejected {
-    rule: &'static str,
-    reason: String,
-    ma_ho_so: Option<String>,
-    evidence: Box<str>,
-}
-
-impl Rejected {
-    fn new(rule: &'static str, reason: impl Into<String>) -> Self {
-        Self {
-            rule,
-            reason: reason.into(),
-            ma_ho_so: None,
-            evidence: Box::default(),
-        }
-    }
-
-    fn at(self, position: Position) -> RefusedItem {
-        RefusedItem {
-            rule: self.rule,
-            position,
-            reason: self.reason,
-            ma_ho_so: self.ma_ho_so,
-            evidence: self.evidence,
-        }
-    }
-}
-
-fn unreadable_tag() -> Rejected {
-    Rejected::new(
-        classify::ITEM_ATTRIBUTE,
-        "an attribute of the item's own tag cannot be read",
-    )
-}
-
-/// Whether this can be the code of a dossier at all; its grammar is the mapping's affair.
-fn check_code(code: &str) -> Result<(), &'static str> {
-    if code.is_empty() {
-        Err("MaHoSo is empty")
-    } else if code.encode_utf16().nth(CODE_LENGTH_MAX).is_some() {
-        Err("MaHoSo is longer than 50 characters")
-    } else if code.chars().any(char::is_control) {
-        Err("MaHoSo holds control characters")
-    } else {
-        Ok(())
-    }
-}
-
-fn flag(text: &str) -> Option<bool> {
-    if text == "1" || text.eq_ignore_ascii_case("true") {
-        Some(true)
-    } else if text == "0" || text.eq_ignore_ascii_case("false") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-fn evidence(text: &str) -> Box<str> {
-    text[..text.floor_char_boundary(EVIDENCE_BYTES_MAX)].into()
 }
 
 /// Positions of ascending offsets in one walk: a page full of bad items costs no more than one.
