@@ -66,7 +66,9 @@ pub(super) fn within<N: PartialOrd + Display + Copy>(
     most: N,
     problems: &mut Problems<'_>,
 ) {
-    if value < least || value > most {
+    // NaN is within nothing.
+    let is_within = value >= least && value <= most;
+    if !is_within {
         problems.at(key, format!("{value} is not within {least} and {most}"), "");
     }
 }
