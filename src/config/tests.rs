@@ -443,3 +443,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_no_number_is_within_no_range() {
+    assert_eq!(
+        wrong("[retry]\nmultiplier = nan\njitter = inf\n"),
+        "hoso.toml:2:14: retry.multiplier: NaN is not within 1 and 10\n\
+         hoso.toml:3:10: retry.jitter: inf is not within 0 and 0.9"
+    );
+}
