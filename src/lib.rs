@@ -1,6 +1,7 @@
 //! hoso-gateway: pulls dossiers from a province, maps them, pushes them to the national portal.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod ids;
@@ -8,3 +9,4 @@ pub mod ledger;
 pub mod mapping;
 pub mod xml;
 pub mod portal;
+pub mod source;

@@ -1,0 +1,101 @@
+//! `[gate]`: how much the portal is asked.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::problems::Problems;
+use super::values::within;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Part of each window that is left unused.
+    pub headroom: f64,
+    pub breaker_failures: u32,
+    pub breaker_cool_down_ms: u64,
+    pub breaker_cool_down_max_ms: u64,
+    pub environment_retry_ms: u64,
+    /// Every call must fit into all of them. Never empty.
+    pub windows: Vec<Window>,
+}
+
+/// At most `limit` calls in any `window_ms`, at most `burst` of them at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub limit: u32,
+    pub window_ms: u64,
+    pub burst: u32,
+}
+
+impl Gate {
+    pub(super) fn check(&self, problems: &mut Problems<'_>) {
+        within("gate.headroom", self.headroom, 0.0, 0.9, problems);
+        within(
+            "gate.breaker_failures",
+            self.breaker_failures,
+            1,
+            1000,
+            problems,
+        );
+        within(
+            "gate.breaker_cool_down_ms",
+            self.breaker_cool_down_ms,
+            100,
+            3_600_000,
+            problems,
+        );
+        within(
+            "gate.environment_retry_ms",
+            self.environment_retry_ms,
+            1_000,
+            86_400_000,
+            problems,
+        );
+        if self.breaker_cool_down_max_ms < self.breaker_cool_down_ms {
+            problems.at(
+                "gate.breaker_cool_down_max_ms",
+                "the longest cool-down is shorter than the first",
+                "",
+            );
+        }
+        if self.windows.is_empty() {
+            problems.at(
+                "gate.windows",
+                "without a window the portal would be asked without limit",
+                "write the quota, or leave the cautious defaults",
+            );
+        }
+        let mut lengths = BTreeSet::new();
+        for (at, window) in self.windows.iter().enumerate() {
+            let option = |name: &str| format!("gate.windows[{at}].{name}");
+            within(&option("limit"), window.limit, 1, 1_000_000, problems);
+            within(
+                &option("window_ms"),
+                window.window_ms,
+                1,
+                86_400_000 * 31,
+                problems,
+            );
+            if window.burst == 0 || window.burst > window.limit {
+                problems.at(
+                    &option("burst"),
+                    format!("{} is not within 1 and this window's limit", window.burst),
+                    "1 spaces the calls evenly",
+                );
+            }
+            let left = f64::from(window.limit) * (1.0 - self.headroom);
+            if left < 1.0 && window.limit > 0 && self.headroom <= 0.9 {
+                problems.at(
+                    &option("limit"),
+                    "gate.headroom leaves less than one call of it",
+                    "lower gate.headroom",
+                );
+            }
+            if !lengths.insert(window.window_ms) {
+                problems.at(&option("window_ms"), "another window has this length", "");
+            }
+        }
+    }
+}

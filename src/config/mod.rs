@@ -1,0 +1,212 @@
+//! The one configuration file: what can be set, what it is when it is not, and what is wrong.
+//!
+//! Owns the options, their defaults (`default.toml`, compiled in, is the set of defaults and the
+//! manual at once), their checks, and the way secrets come in. Every problem of a file is reported
+//! in one go, with line, column and a hint. Refuses to know what the options do: the parts of the
+//! gateway are built from them in one place, elsewhere.
+//!
+//! Start with `default.toml`, then [`Config`]. `read` lays the user's file over the defaults,
+//! `problems` collects what is wrong, `secrets` is the only reader of the environment.
+
+mod gate;
+mod ledger;
+mod log;
+mod mapping;
+mod portal;
+mod problems;
+mod province;
+mod push;
+mod read;
+mod reconcile;
+mod retry;
+mod secrets;
+mod serve;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod values;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use gate::{Gate, Window};
+pub use ledger::{Ledger, Synchronous};
+pub use log::{Log, LogFormat};
+pub use mapping::Mapping;
+pub use portal::{Portal, Profile};
+pub use problems::{ConfigErrors, Problem};
+pub use province::Province;
+pub use push::{Push, UnknownStep};
+pub use reconcile::Reconcile;
+pub use retry::Retry;
+pub use secrets::{Environment, Secret, SystemEnvironment};
+pub use serve::Serve;
+pub use sources::{SourceAuth, SourceConfig, SourceKind};
+pub use upkeep::Upkeep;
+
+use problems::Problems;
+use read::Document;
+
+/// Every option with its default and its reason, as TOML.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// Everything that can be set, complete and checked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    pub ledger: Ledger,
+    pub province: Province,
+    /// In the order of the file; may be empty, see [`Config::ready_to_run`].
+    pub sources: Vec<SourceConfig>,
+    pub mapping: Mapping,
+    pub portal: Portal,
+    pub gate: Gate,
+    pub push: Push,
+    pub retry: Retry,
+    pub reconcile: Reconcile,
+    pub upkeep: Upkeep,
+    pub serve: Serve,
+    pub log: Log,
+    /// Where it came from, for messages.
+    #[serde(skip)]
+    file_name: String,
+}
+
+/// Reads a configuration file; without a path, the defaults and what the environment says.
+pub fn load(path: Option<&Path>, env: &dyn Environment) -> Result<Config, ConfigErrors> {
+    let Some(path) = path else {
+        return Config::from_toml("", "built-in defaults", env);
+    };
+    let file_name = path.display().to_string();
+    match env.read(path) {
+        Ok(text) => Config::from_toml(&text, &file_name, env),
+        Err(error) => {
+            let mut problems = Problems::new(&file_name, "");
+            problems.whole(
+                format!("the file cannot be read: {error}"),
+                "name another one with --config",
+            );
+            Err(problems.into_errors())
+        }
+    }
+}
+
+impl Config {
+    /// Lays `text` over the defaults and checks the whole. Relative paths begin at the folder of
+    /// `file_name`.
+    pub fn from_toml(
+        text: &str,
+        file_name: &str,
+        env: &dyn Environment,
+    ) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::new(file_name, text);
+        let Some(mut document) = Document::read(text, DEFAULT, &mut problems) else {
+            return Err(problems.into_errors());
+        };
+        let mut config = Self {
+            ledger: document.section("ledger", &mut problems),
+            province: document.section("province", &mut problems),
+            sources: document.sections("sources", &mut problems),
+            mapping: document.section("mapping", &mut problems),
+            portal: document.section("portal", &mut problems),
+            gate: document.section("gate", &mut problems),
+            push: document.section("push", &mut problems),
+            retry: document.section("retry", &mut problems),
+            reconcile: document.section("reconcile", &mut problems),
+            upkeep: document.section("upkeep", &mut problems),
+            serve: document.section("serve", &mut problems),
+            log: document.section("log", &mut problems),
+            file_name: file_name.to_owned(),
+        };
+        config.check(&mut problems);
+        problems.none()?;
+        if let Some(folder) = Path::new(file_name).parent() {
+            config.root_paths_at(folder);
+        }
+        config.portal.find_secrets(env);
+        for source in &mut config.sources {
+            source.find_secrets(env);
+        }
+        Ok(config)
+    }
+
+    /// What a daemon needs beyond a sound file: somewhere to pull from, somewhere to push to, and
+    /// every secret. Commands that only read the ledger do without.
+    pub fn ready_to_run(&self) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        if self.sources.is_empty() {
+            problems.at(
+                "sources",
+                "there is no source to pull from",
+                "add a [[sources]] block with name and base_url",
+            );
+        }
+        for (at, source) in self.sources.iter().enumerate() {
+            source.check_ready(&format!("sources[{at}]"), &mut problems);
+        }
+        self.portal.check_ready(&mut problems);
+        problems.none()
+    }
+
+    /// What is in force, as TOML that reads back as the same configuration. Secrets are named by
+    /// where they come from, in comments.
+    pub fn effective_toml(&self) -> String {
+        let mut text = format!("# In force, from {} and the defaults.\n", self.file_name);
+        let mut secret = |key: &str, secret: &Secret| {
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(text, "# {key}: {secret}");
+        };
+        secret("portal.password", &self.portal.password);
+        for source in &self.sources {
+            match source.auth {
+                SourceAuth::None => {}
+                SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
+                SourceAuth::Basic => secret(&format!("{}.password", source.name), &source.password),
+            }
+        }
+        text.push('\n');
+        match toml::to_string_pretty(self) {
+            Ok(options) => text.push_str(&options),
+            // No map with odd keys and no number outside TOML's range occurs in these types; should
+            // one ever, the reader is told instead of shown half.
+            Err(error) => text = format!("# the configuration cannot be shown: {error}\n"),
+        }
+        text
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.ledger.check(problems);
+        self.province.check(problems);
+        sources::check(&self.sources, problems);
+        self.mapping.check(problems);
+        self.portal.check(problems);
+        self.gate.check(problems);
+        self.push.check(&self.portal, problems);
+        self.retry.check(problems);
+        self.reconcile.check(problems);
+        self.upkeep.check(problems);
+        self.serve.check(problems);
+        self.log.check(problems);
+    }
+
+    fn root_paths_at(&mut self, folder: &Path) {
+        let root = |path: &mut PathBuf| *path = folder.join(&*path);
+        root(&mut self.ledger.path);
+        let optional = [
+            &mut self.mapping.dir,
+            &mut self.portal.password_file,
+            &mut self.portal.answers_file,
+        ];
+        let of_sources = self
+            .sources
+            .iter_mut()
+            .flat_map(|source| [&mut source.token_file, &mut source.password_file]);
+        optional
+            .into_iter()
+            .chain(of_sources)
+            .filter_map(Option::as_mut)
+            .for_each(root);
+    }
+}
