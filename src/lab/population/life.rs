@@ -498,5 +498,5 @@ fn working_time(rng: &mut Rng, at: Timestamp) -> Timestamp {
     } else {
         midnight + 86_400
     };
-    Timestamp::from_millis((next + open.start + rng.i64(..4 * 3_600)) * 1_000)
+    Timestamp::from_millis((next + open.start + rng.i64(0..4 * 3_600)) * 1_000)
 }

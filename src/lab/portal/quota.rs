@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(refused.retry_after_s, Some(1));
         assert!(at(1_000).is_ok());
         assert_eq!(meter.usage()[0].busiest, 2);
-        assert_eq!(meter.usage()[0].overshoots, 1);
+        assert_eq!(meter.usage()[0].overshoots, 2);
     }
 
     #[test]
