@@ -24,12 +24,9 @@ use serde::Serialize;
 /// Streams a long list as JSON lines, one piece at a time, so that a million rows need no memory.
 ///
 /// `next` gives the rows after a key and the key of its last row; an empty piece ends the list.
-fn json_lines<Row: Serialize>(
+fn json_lines<Row: Serialize + 'static>(
     mut next: impl FnMut(Option<&str>) -> (Vec<Row>, Option<String>) + Send + 'static,
-) -> Response<Body>
-where
-    Row: 'static,
-{
+) -> Response<Body> {
     let mut after: Option<String> = None;
     let pieces = std::iter::from_fn(move || {
         let (rows, last) = next(after.as_deref());

@@ -20,7 +20,7 @@ use crate::lab::packet::{
 
 type Text = Cow<'static, str>;
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Draws a dossier and lets it live until `now`.
 pub(super) fn register(
@@ -179,7 +179,7 @@ fn live(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
             "Tiếp nhận hồ sơ, kiểm tra thành phần & in giấy tiếp nhận".into()
         }
         3 => {
-            dossier.packet.ngay_tu_choi = at_text.clone();
+            dossier.packet.ngay_tu_choi.clone_from(&at_text);
             dossier.packet.thong_tin_tra = "Hồ sơ không thuộc thẩm quyền giải quyết".into();
             "Từ chối tiếp nhận hồ sơ".into()
         }
@@ -205,7 +205,7 @@ fn live(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
             "Kết thúc xử lý, có kết quả".into()
         }
         10 => {
-            dossier.packet.ngay_tra = at_text.clone();
+            dossier.packet.ngay_tra.clone_from(&at_text);
             dossier.packet.thong_tin_tra = "Đã trả kết quả cho công dân".into();
             "Trả kết quả".into()
         }
@@ -307,7 +307,7 @@ fn settle_fees(dossier: &mut LabDossier, rng: &mut Rng) {
 }
 
 fn finish(dossier: &mut LabDossier, rng: &mut Rng, at: &Text) {
-    dossier.packet.ngay_ket_thuc_xu_ly = at.clone();
+    dossier.packet.ngay_ket_thuc_xu_ly.clone_from(at);
     let (code, name) = *pick(rng, &pools::RESULTS);
     dossier.packet.danh_sach_giay_to_ket_qua.push(GiayToKetQua {
         ten_giay_to: format!("{name}.pdf").into(),
@@ -477,7 +477,7 @@ fn appointment(from: Timestamp, working_days: u32) -> Text {
     let mut left = working_days;
     while left > 0 {
         day = day + DAY;
-        // 1 January 1970 was a Thursday; 5 and 6 days later come Saturday and Sunday minus three.
+        // 1 January 1970 was a Thursday, the fourth day of a week that begins on Monday.
         let since_epoch = (day.millis() + 7 * 3_600_000).div_euclid(86_400_000);
         let weekday = (since_epoch + 3).rem_euclid(7);
         left -= u32::from(weekday < 5);

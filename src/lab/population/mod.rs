@@ -152,7 +152,7 @@ mod tests {
                 for step in &dossier.steps {
                     rules::check_step(step).unwrap();
                 }
-                changes.push(now() + std::time::Duration::from_secs(3_600 * (hour + 1)));
+                changes.push(now() + std::time::Duration::from_hours(hour + 1));
             }
         }
     }
@@ -251,7 +251,7 @@ mod tests {
         let mut grown = 0;
         for index in 0..300 {
             let before = population.grow(index);
-            let later = now() + std::time::Duration::from_secs(60);
+            let later = now() + std::time::Duration::from_mins(1);
             let after = population.grow_through(index, &[later]);
             assert_eq!(after.version, before.version + 1);
             assert_eq!(after.changed_at, later);

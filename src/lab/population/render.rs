@@ -297,7 +297,7 @@ impl Writer {
             return;
         };
         let (at, zone) = match self.style.times {
-            TimeForm::IsoUtc => (at - std::time::Duration::from_secs(7 * 3_600), "Z"),
+            TimeForm::IsoUtc => (at - std::time::Duration::from_hours(7), "Z"),
             TimeForm::IsoWithOffset => (at, "+07:00"),
             TimeForm::IsoWithoutOffset | TimeForm::FourteenDigits => (at, ""),
         };

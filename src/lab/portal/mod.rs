@@ -349,7 +349,7 @@ async fn answer(
         && !fault.is_applied()
     {
         shared.write_down(&request, Outcome::NotApplied, Some(fault));
-        return not_applied(shared, request, fault);
+        return not_applied(&shared, request, fault);
     }
     let (answer, outcome) = shared.decide(&request);
     shared.write_down(&request, outcome, fault.as_ref());
@@ -357,9 +357,9 @@ async fn answer(
 }
 
 /// The answer to a call that a fault kept from the portal, at least for now.
-fn not_applied(shared: Arc<Shared>, request: Request, fault: &Fault) -> Response<Body> {
+fn not_applied(shared: &Arc<Shared>, request: Request, fault: &Fault) -> Response<Body> {
     if let Fault::ApplyLater { ms } = *fault {
-        let later = Arc::clone(&shared);
+        let later = Arc::clone(shared);
         shared.lifetime.spawn(async move {
             if later.lifetime.pause(later.clock.as_ref(), ms).await {
                 let (_, outcome) = later.decide(&request);

@@ -106,20 +106,16 @@ impl Meter {
             gauge.arrive(monotonic, wall);
             wait = wait.max(gauge.wait(monotonic, wall));
         }
-        match wait {
-            Some(wait) => Err(OverQuota {
-                retry_after_s: self
-                    .retry_after
-                    .then(|| wait.as_millis().div_ceil(1_000).max(1))
-                    .and_then(|seconds| u64::try_from(seconds).ok()),
-            }),
-            None => {
-                for gauge in &mut self.gauges {
-                    gauge.admit(monotonic);
-                }
-                Ok(())
-            }
+        if let Some(wait) = wait {
+            let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+            return Err(OverQuota {
+                retry_after_s: self.retry_after.then_some(seconds.max(1)),
+            });
         }
+        for gauge in &mut self.gauges {
+            gauge.admit(monotonic);
+        }
+        Ok(())
     }
 
     pub(super) fn usage(&self) -> Vec<WindowUse> {

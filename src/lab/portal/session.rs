@@ -23,7 +23,7 @@ impl Sessions {
 
     pub(super) fn issue(&mut self, rng: &mut Rng, now: Duration) -> String {
         let lifetime = self.lifetime;
-        self.issued.retain(|_, issued| now - *issued < lifetime);
+        self.issued.retain(|_, issued| now < *issued + lifetime);
         self.issued_total += 1;
         let token = format!("{:016x}-{:08x}", rng.u64(..), self.issued_total);
         self.issued.insert(token.clone(), now);
@@ -33,7 +33,7 @@ impl Sessions {
     pub(super) fn is_valid(&self, token: &str, now: Duration) -> bool {
         self.issued
             .get(token)
-            .is_some_and(|issued| now - *issued < self.lifetime)
+            .is_some_and(|issued| now < *issued + self.lifetime)
     }
 
     pub(super) fn end_all(&mut self) {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_session_ends_exactly_at_its_lifetime() {
-        let mut sessions = Sessions::new(Duration::from_secs(600));
+        let mut sessions = Sessions::new(Duration::from_mins(10));
         let mut rng = Rng::with_seed(1);
         let token = sessions.issue(&mut rng, Duration::from_secs(5));
         assert!(sessions.is_valid(&token, Duration::from_millis(604_999)));

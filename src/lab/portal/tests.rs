@@ -127,7 +127,7 @@ fn dossiers(count: usize) -> Vec<LabDossier> {
 
 fn filed_at_portal() -> LabDossier {
     let population = population();
-    (0..)
+    (0..100)
         .map(|index| population.grow(index))
         .find(|dossier| dossier.packet.noi_nop_ho_so == "1")
         .unwrap()
@@ -510,7 +510,7 @@ async fn a_call_can_be_applied_long_after_its_connection_is_gone() {
     assert!(desk.try_send("/mapi/g", &body).await.is_err());
     assert_eq!(desk.portal.state().records, 0);
     while desk.portal.state().records == 0 {
-        desk.clock.advance(Duration::from_secs(60));
+        desk.clock.advance(Duration::from_mins(1));
         tokio::task::yield_now().await;
     }
     assert_eq!(desk.portal.calls(Some(&code(&dossier))).len(), 2);

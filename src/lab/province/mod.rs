@@ -261,7 +261,7 @@ impl Shared {
                     }
                 }
                 Misbehaviour::ClockJump => {
-                    let ahead = self.clock.now() + std::time::Duration::from_secs(3_600);
+                    let ahead = self.clock.now() + std::time::Duration::from_hours(1);
                     self.changed(self.store().change_any(ahead));
                 }
                 _ => {}

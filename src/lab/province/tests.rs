@@ -57,7 +57,7 @@ impl Reader {
             .get(&format!("/dossiers/changes?limit={limit}{after}"))
             .await;
         assert_eq!(answer.status, 200);
-        Page::read(&String::from_utf8(answer.body.to_vec()).unwrap())
+        Page::read(std::str::from_utf8(&answer.body).unwrap())
     }
 
     /// Pages until the feed says that it is caught up.
@@ -160,7 +160,7 @@ async fn a_change_appears_after_the_last_cursor_and_nothing_else_does() {
     assert!(idle.codes.is_empty() && !idle.more);
     assert_eq!(idle.cursor.as_deref(), Some(cursor.as_str()));
 
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     let code = province.expected()[0].code.clone();
     let before = province.expected()[0].clone();
     province.evolve(&code).unwrap();
