@@ -10,3 +10,4 @@ pub mod mapping;
 pub mod xml;
 pub mod portal;
 pub mod source;
+pub mod lab;

@@ -1,0 +1,538 @@
+//! A simulated national portal: log-in, `DongBoHoSoMC`, `CapNhatTienDoHoSoMC`, `TraCuuHoSo`.
+//!
+//! It checks what it is sent against the contract's tables, keeps digests of what it accepted,
+//! counts every call against its quota, and fails on request in the ways real networks and portals
+//! do. It knows nothing of the gateway and nothing of the province. A call walks through
+//! [`answer`](self): quota, address, fault, session, rules, records. Start reading there; `wire`
+//! reads and writes, `rules` checks, `state` decides.
+//!
+//! What the public contract leaves open is decided by [`PortalOptions`]: what a read-back tells,
+//! whether repeated steps are kept, what a refused batch leaves behind, which dossiers the portal
+//! knows beforehand.
+//!
+//! # Control interface
+//!
+//! | Address | Effect |
+//! |---|---|
+//! | `GET /lab/state` | calls, useful ones, quota refusals and overshoots, records, steps, outcomes by service |
+//! | `GET /lab/records` | one JSON line a record: `code`, `digest`, `steps`, `updates` |
+//! | `GET /lab/records/{code}` | one record, with `fields` where they are kept |
+//! | `GET /lab/calls?code=CODE` | the journal as JSON lines, oldest first |
+//! | `POST /lab/faults` | any of `{"clear": true, "preset": "some", "rates": [{"kind": "drop-request", "share": 0.01}], "next": [{"kind": "delay", "ms": 7000, "service": "login", "code": "…", "times": 1}], "refuse": [{"code": "…", "message": "…"}], "accept": ["CODE"]}` |
+//! | `POST /lab/forget` | `{"codes": ["CODE"]}`: the portal never heard of them |
+//! | `POST /lab/quota` | `{"windows": [{"limit": 50, "window_ms": 1000, "kind": "sliding-attempts"}], "retry_after": true}` |
+
+mod control;
+mod faults;
+mod quota;
+pub(in crate::lab) mod rules;
+mod session;
+mod state;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Query, State as Shares};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::routing::post;
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+
+pub use faults::{Fault, FaultRate, Faults, ScriptedFault};
+pub use quota::{Quota, Window, WindowKind, WindowUse};
+pub use state::{CallEntry, EchoedFields, Outcome, PortalState, Service};
+
+use self::quota::OverQuota;
+use self::state::State;
+use self::wire::{Answer, Call, Login, json_text};
+use super::digest::PortalRecord;
+use super::serving::{Lifetime, Serving};
+use crate::clock::Clock;
+
+/// Prefixes under which a province's security server forwards to the portal.
+const FORWARDS: [&str; 3] = [
+    "",
+    "/XrdAdapter/RestService/forward",
+    "/VXPAdapter/RestService/forward",
+];
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What `TraCuuHoSo` tells about a known dossier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadBack {
+    /// Its code only: an existence test.
+    #[default]
+    Existence,
+    /// Some of the accepted fields.
+    Echo,
+}
+
+/// What happens to a step that the dossier already has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StepMode {
+    #[default]
+    Append,
+    Dedupe,
+}
+
+/// What a refused batch leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRefusal {
+    #[default]
+    Atomic,
+    /// The items before the refused one stay applied.
+    PrefixApplied,
+}
+
+/// Dossiers the portal knows before anybody sends them, because they were filed there.
+///
+/// An update of such a dossier is accepted and a create is answered "đã tồn tại".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Preregistered {
+    Nobody,
+    /// Each dossier whose packet says `NoiNopHoSo` 1. A look-up cannot know it before its packet.
+    #[default]
+    ByFilingPlace,
+    /// These codes; a look-up finds them at once.
+    Listed(BTreeSet<String>),
+}
+
+/// How the portal starts.
+#[derive(Debug, Clone)]
+pub struct PortalOptions {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    pub seed: u64,
+    pub username: String,
+    pub password: String,
+    /// The `madonvi` that must be in every call; `None` takes any that is not empty.
+    pub agency: Option<String>,
+    /// The `dstcode` that must be in header or query; `None` asks for none.
+    pub dstcode: Option<String>,
+    pub login_path: String,
+    pub integration_path: String,
+    pub share_path: String,
+    pub session_minutes: u64,
+    pub read_back: ReadBack,
+    /// Keep the echoed fields for the control interface even when look-ups do not give them.
+    pub keep_fields: bool,
+    pub step_mode: StepMode,
+    pub on_refused_dossiers: OnRefusal,
+    pub on_refused_steps: OnRefusal,
+    pub preregistered: Preregistered,
+    pub quota: Quota,
+    pub faults: Faults,
+    /// Calls the journal holds; 0 keeps none.
+    pub journal_limit: usize,
+}
+
+impl Default for PortalOptions {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            seed: 42,
+            username: "tinh-thu-nghiem".to_owned(),
+            password: "mat-khau-thu-nghiem".to_owned(),
+            agency: None,
+            dstcode: Some("VN:GOV:000.00.00.G22:vpcpdvcprovider".to_owned()),
+            login_path: "/mapi/login".to_owned(),
+            integration_path: "/mapi/g".to_owned(),
+            share_path: "/mapi/p".to_owned(),
+            session_minutes: 10,
+            read_back: ReadBack::default(),
+            keep_fields: false,
+            step_mode: StepMode::default(),
+            on_refused_dossiers: OnRefusal::default(),
+            on_refused_steps: OnRefusal::default(),
+            preregistered: Preregistered::default(),
+            quota: Quota::default(),
+            faults: Faults::default(),
+            journal_limit: 200_000,
+        }
+    }
+}
+
+/// A running portal. Dropping it stops it.
+#[derive(Debug)]
+pub struct LabPortal {
+    shared: Arc<Shared>,
+    serving: Serving,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    lifetime: Lifetime,
+    dstcode: Option<String>,
+    state: Mutex<State>,
+    answers: std::sync::atomic::AtomicU64,
+}
+
+/// Serves until [`LabPortal::shutdown`].
+pub async fn start(options: PortalOptions, clock: Arc<dyn Clock>) -> io::Result<LabPortal> {
+    let listen = options.listen;
+    let paths = [
+        (options.login_path.clone(), true),
+        (options.integration_path.clone(), false),
+        (options.share_path.clone(), false),
+    ];
+    let shared = Arc::new(Shared {
+        clock,
+        lifetime: Lifetime::default(),
+        dstcode: options.dstcode.clone(),
+        state: Mutex::new(State::new(options)),
+        answers: std::sync::atomic::AtomicU64::new(0),
+    });
+    let mut routes = control::routes();
+    for forward in FORWARDS {
+        for (path, is_login) in &paths {
+            let address = format!("{forward}/{}", path.trim_start_matches('/'));
+            routes = if *is_login {
+                routes.route(&address, post(log_in))
+            } else {
+                routes.route(&address, post(call))
+            };
+        }
+    }
+    let routes: Router = routes
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Arc::clone(&shared));
+    let serving = Serving::start(listen, shared.lifetime.clone(), routes).await?;
+    Ok(LabPortal { shared, serving })
+}
+
+impl LabPortal {
+    /// Base address, without a slash at the end; the service paths follow it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.serving.address())
+    }
+
+    pub fn state(&self) -> PortalState {
+        self.shared.state().view()
+    }
+
+    /// All records, by code.
+    pub fn records(&self) -> Vec<PortalRecord> {
+        self.shared.state().records_after(None, usize::MAX)
+    }
+
+    pub fn record(&self, code: &str) -> Option<PortalRecord> {
+        self.shared.state().record(code).map(|(record, _)| record)
+    }
+
+    /// The accepted fields of a record, where they are kept.
+    pub fn fields(&self, code: &str) -> Option<EchoedFields> {
+        self.shared.state().record(code)?.1
+    }
+
+    /// The journal, oldest first; of one dossier or of all.
+    pub fn calls(&self, code: Option<&str>) -> Vec<CallEntry> {
+        self.shared.state().calls_about(code)
+    }
+
+    /// Orders a fault; orders are looked at in the sequence in which they came.
+    pub fn inject(&self, fault: ScriptedFault) {
+        self.shared.state().faults.next.push(fault);
+    }
+
+    /// Replaces everything that is set to go wrong by chance or by order.
+    pub fn set_faults(&self, faults: Faults) {
+        self.shared.state().faults = faults;
+    }
+
+    /// Refuses this dossier until [`LabPortal::accept`].
+    pub fn refuse(&self, code: &str, why: &str) {
+        self.shared
+            .state()
+            .refused
+            .insert(code.to_owned(), why.to_owned());
+    }
+
+    pub fn accept(&self, code: &str) {
+        self.shared.state().refused.remove(code);
+    }
+
+    /// The portal has never heard of this dossier. `false` when that was so already.
+    pub fn forget(&self, code: &str) -> bool {
+        self.shared.state().forget(code)
+    }
+
+    /// Replaces the quota; counting starts anew.
+    pub fn set_quota(&self, quota: Quota) {
+        self.shared.state().set_quota(quota);
+    }
+
+    /// Stops and waits. Panics when something inside panicked.
+    pub async fn shutdown(self) -> io::Result<()> {
+        self.serving.shutdown().await
+    }
+}
+
+/// The address of the called system may come here instead of in a header.
+#[derive(Debug, Deserialize)]
+struct Addressing {
+    dstcode: Option<String>,
+}
+
+/// What a caller asks, as bytes read.
+#[derive(Debug)]
+enum Request {
+    Login(Option<Login>),
+    Call(Call),
+}
+
+impl Request {
+    fn service(&self) -> Service {
+        match self {
+            Self::Login(_) => Service::Login,
+            Self::Call(call) => call.service,
+        }
+    }
+
+    fn codes(&self) -> Vec<&str> {
+        match self {
+            Self::Login(_) => Vec::new(),
+            Self::Call(call) => call.codes(),
+        }
+    }
+}
+
+async fn log_in(
+    Shares(shared): Shares<Arc<Shared>>,
+    Query(addressing): Query<Addressing>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let request = Request::Login(wire::parse(&body).ok());
+    answer(shared, addressing, headers, request).await
+}
+
+async fn call(
+    Shares(shared): Shares<Arc<Shared>>,
+    Query(addressing): Query<Addressing>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let request = Request::Call(Call::read(&body));
+    answer(shared, addressing, headers, request).await
+}
+
+/// One call, from its arrival to the bytes that go back.
+async fn answer(
+    shared: Arc<Shared>,
+    addressing: Addressing,
+    headers: HeaderMap,
+    request: Request,
+) -> Response<Body> {
+    let _witness = shared.lifetime.witness();
+    let admitted = shared
+        .state()
+        .admit(shared.clock.monotonic(), shared.clock.now());
+    if let Err(OverQuota { retry_after_s }) = admitted {
+        shared.write_down(&request, Outcome::OverQuota, None);
+        return too_many_requests(retry_after_s);
+    }
+    if !shared.is_addressed(&addressing, &headers) {
+        shared.write_down(&request, Outcome::Misaddressed, None);
+        return soap_fault();
+    }
+    let fault = shared.state().strike(request.service(), &request.codes());
+    if let Some(fault) = &fault
+        && !fault.is_applied()
+    {
+        shared.write_down(&request, Outcome::NotApplied, Some(fault));
+        return not_applied(&shared, request, fault);
+    }
+    let (answer, outcome) = shared.decide(&request);
+    shared.write_down(&request, outcome, fault.as_ref());
+    deliver(shared, answer, fault).await
+}
+
+/// The answer to a call that a fault kept from the portal, at least for now.
+fn not_applied(shared: &Arc<Shared>, request: Request, fault: &Fault) -> Response<Body> {
+    if let Fault::ApplyLater { ms } = *fault {
+        let later = Arc::clone(shared);
+        shared.lifetime.spawn(async move {
+            if later.lifetime.pause(later.clock.as_ref(), ms).await {
+                let (_, outcome) = later.decide(&request);
+                later.write_down(&request, outcome, Some(&Fault::ApplyLater { ms }));
+            }
+        });
+        return cut();
+    }
+    spoilt(fault).unwrap_or_else(cut)
+}
+
+/// Sends the answer the way the fault wants it.
+async fn deliver(shared: Arc<Shared>, answer: Answer, fault: Option<Fault>) -> Response<Body> {
+    let turn = shared
+        .answers
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let as_text = turn % 2 == 1 || fault == Some(Fault::CodeAsString);
+    let body = answer.json(as_text);
+    let Some(fault) = fault else {
+        return json(body);
+    };
+    if let Some(spoilt) = spoilt(&fault) {
+        return spoilt;
+    }
+    match fault {
+        Fault::Delay { ms } => {
+            shared.lifetime.pause(shared.clock.as_ref(), ms).await;
+            json(body)
+        }
+        Fault::DoubleEncoded => json(format!("{{\"message\":{}}}", json_text(&body))),
+        Fault::SlowBody { ms } => slow_body(shared, body, ms),
+        Fault::ResetMidBody => reset_mid_body(body),
+        Fault::ApplyThenDrop => cut(),
+        _ => json(body),
+    }
+}
+
+/// Answers that hide what the portal decided.
+fn spoilt(fault: &Fault) -> Option<Response<Body>> {
+    match fault {
+        Fault::TooManyRequests { retry_after_s } => Some(too_many_requests(*retry_after_s)),
+        Fault::Status { status, .. } => Some(html(
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        )),
+        Fault::Html { .. } => Some(html(StatusCode::OK)),
+        Fault::SoapFault { .. } => Some(soap_fault()),
+        Fault::EmptyBody { .. } => Some(Response::new(Body::empty())),
+        _ => None,
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_addressed(&self, addressing: &Addressing, headers: &HeaderMap) -> bool {
+        let Some(wanted) = &self.dstcode else {
+            return true;
+        };
+        let in_header = headers.get("dstcode").and_then(|value| value.to_str().ok());
+        in_header.or(addressing.dstcode.as_deref()) == Some(wanted)
+    }
+
+    fn decide(&self, request: &Request) -> (Answer, Outcome) {
+        let now = self.clock.monotonic();
+        match request {
+            Request::Login(login) => self.state().log_in(login.as_ref(), now),
+            Request::Call(call) => self.state().decide(call, now),
+        }
+    }
+
+    fn write_down(&self, request: &Request, outcome: Outcome, fault: Option<&Fault>) {
+        let mut state = self.state();
+        let detailed = state.keeps_journal();
+        let (updating, codes, digests) = match request {
+            Request::Call(call) if detailed => (
+                call.updating,
+                call.codes().into_iter().map(str::to_owned).collect(),
+                call.digests(),
+            ),
+            _ => (None, Vec::new(), Vec::new()),
+        };
+        state.write_down(CallEntry {
+            at_ms: self.clock.now().millis(),
+            service: request.service(),
+            updating,
+            codes,
+            digests,
+            outcome,
+            fault: fault.map(Fault::name),
+            answered: fault.is_none_or(Fault::lets_the_answer_through),
+        });
+    }
+}
+
+fn json(body: String) -> Response<Body> {
+    respond(StatusCode::OK, "application/json; charset=utf-8", body)
+}
+
+fn html(status: StatusCode) -> Response<Body> {
+    let page =
+        format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>");
+    respond(status, "text/html", page)
+}
+
+fn soap_fault() -> Response<Body> {
+    respond(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        "Client received SOAP Fault from server: Server.ServerProxy.ServiceFailed: \
+         Unknown service or security server not reachable"
+            .to_owned(),
+    )
+}
+
+fn too_many_requests(retry_after_s: Option<u64>) -> Response<Body> {
+    let mut response = respond(
+        StatusCode::TOO_MANY_REQUESTS,
+        "text/plain; charset=utf-8",
+        "Too Many Requests".to_owned(),
+    );
+    if let Some(seconds) = retry_after_s {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        axum::http::HeaderValue::from_static(kind),
+    );
+    response
+}
+
+/// No answer: the connection closes. A body that fails before its first byte takes it down.
+fn cut() -> Response<Body> {
+    let broken: io::Error = io::ErrorKind::ConnectionAborted.into();
+    Response::new(Body::from_stream(stream::iter([Err::<Bytes, _>(broken)])))
+}
+
+fn slow_body(shared: Arc<Shared>, body: String, ms: u64) -> Response<Body> {
+    let mut first = Bytes::from(body);
+    let second = first.split_off(first.len() / 2);
+    let wait = stream::once(async move {
+        shared.lifetime.pause(shared.clock.as_ref(), ms).await;
+        Ok::<_, Infallible>(second)
+    });
+    let pieces = stream::iter([Ok(first)]).chain(wait);
+    let mut response = respond(
+        StatusCode::OK,
+        "application/json; charset=utf-8",
+        String::new(),
+    );
+    *response.body_mut() = Body::from_stream(pieces);
+    response
+}
+
+fn reset_mid_body(body: String) -> Response<Body> {
+    let mut first = Bytes::from(body);
+    first.truncate(first.len() / 2);
+    let broken: io::Error = io::ErrorKind::ConnectionReset.into();
+    let pieces = stream::iter([Ok(first), Err(broken)]);
+    let mut response = respond(
+        StatusCode::OK,
+        "application/json; charset=utf-8",
+        String::new(),
+    );
+    *response.body_mut() = Body::from_stream(pieces);
+    response
+}

@@ -1,0 +1,396 @@
+//! A simulated provincial system: synthetic dossiers behind the XML change feed and its index.
+//!
+//! It keeps its promises exactly (order, cursors, `ETag`, tombstones) until it is told to break
+//! them. It knows nothing of the gateway and nothing of the portal. Start reading at [`start`];
+//! `store` holds the dossiers, `feed` answers, `misbehave` lists what can go wrong.
+//!
+//! # Control interface
+//!
+//! | Address | Effect |
+//! |---|---|
+//! | `GET /lab/state` | counts of dossiers, invalid ones by kind, changes left, requests served |
+//! | `GET /lab/expected` | one JSON line a dossier that must end up at the portal: `code`, `digest`, `steps` |
+//! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared |
+//! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"delete": "CODE"}`, `{"add": 10}` |
+//!
+//! A dossier put in as text is shown as it is; nothing is expected of it.
+
+mod control;
+mod feed;
+mod misbehave;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+
+pub use control::ProvinceState;
+pub use misbehave::{Misbehaviour, MisbehaviourRule};
+pub use store::ProvinceCounts;
+
+use self::store::{Cursor, Item, Store};
+use super::digest::ExpectedDossier;
+use super::population::PopulationOptions;
+use super::serving::{Lifetime, Serving};
+use crate::clock::Clock;
+use crate::domain::time::Timestamp;
+
+/// What a reader of the feed must show. The control interface is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Auth {
+    #[default]
+    Open,
+    Bearer(String),
+    Basic {
+        user: String,
+        password: String,
+    },
+}
+
+/// How the province starts.
+#[derive(Debug, Clone)]
+pub struct ProvinceOptions {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The attribute `maDonVi` of every page.
+    pub agency: String,
+    pub population: PopulationOptions,
+    pub auth: Auth,
+    /// Pack answers for readers that accept gzip.
+    pub gzip: bool,
+    /// Changes made in the background after the start.
+    pub changes_total: u64,
+    /// Pace of those changes; 0 makes none.
+    pub changes_per_second: f64,
+    pub misbehaviour: Vec<MisbehaviourRule>,
+}
+
+impl Default for ProvinceOptions {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            agency: "000.00.00.H55".to_owned(),
+            population: PopulationOptions::default(),
+            auth: Auth::Open,
+            gzip: true,
+            changes_total: 0,
+            changes_per_second: 0.0,
+            misbehaviour: Vec::new(),
+        }
+    }
+}
+
+/// A running province. Dropping it stops it.
+#[derive(Debug)]
+pub struct Province {
+    shared: Arc<Shared>,
+    serving: Serving,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    lifetime: Lifetime,
+    agency: String,
+    auth: Option<String>,
+    gzip: bool,
+    store: Mutex<Store>,
+    misbehaviour: Mutex<Vec<MisbehaviourRule>>,
+    changes_left: AtomicU64,
+    changes_made: AtomicU64,
+    requests_served: AtomicU64,
+}
+
+/// Why a raw document was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PutRefused(pub &'static str);
+
+/// Draws the population and serves it until [`Province::shutdown`].
+pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Result<Province> {
+    let store = Store::new(options.population, clock.now());
+    let shared = Arc::new(Shared {
+        lifetime: Lifetime::default(),
+        agency: options.agency,
+        auth: options.auth.header(),
+        gzip: options.gzip,
+        store: Mutex::new(store),
+        misbehaviour: Mutex::new(options.misbehaviour),
+        changes_left: AtomicU64::new(options.changes_total),
+        changes_made: AtomicU64::new(0),
+        requests_served: AtomicU64::new(0),
+        clock,
+    });
+    let routes = feed::routes()
+        .merge(control::routes())
+        .with_state(Arc::clone(&shared));
+    let serving = Serving::start(options.listen, shared.lifetime.clone(), routes).await?;
+    if options.changes_total > 0 && options.changes_per_second > 0.0 {
+        let background = Arc::clone(&shared);
+        shared
+            .lifetime
+            .spawn(async move { background.keep_changing(options.changes_per_second).await });
+    }
+    Ok(Province { shared, serving })
+}
+
+impl Province {
+    /// Base address of the feed, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.serving.address())
+    }
+
+    /// What the portal must hold once everything was delivered, by code.
+    pub fn expected(&self) -> Vec<ExpectedDossier> {
+        self.shared.store().expected_after(None, usize::MAX)
+    }
+
+    pub fn state(&self) -> ProvinceState {
+        self.shared.state()
+    }
+
+    /// Codes of the dossiers that were filed at the national portal.
+    pub fn filed_at_portal(&self) -> BTreeSet<String> {
+        self.shared.store().filed_at_portal()
+    }
+
+    /// The element the feed shows for this code now.
+    pub fn dossier_xml(&self, code: &str) -> Option<String> {
+        let item = self.shared.store().get(code)?;
+        Some(item.xml.as_ref().to_owned())
+    }
+
+    /// Moves a dossier one event further. `None` when there is no such dossier.
+    pub fn evolve(&self, code: &str) -> Option<String> {
+        self.shared.evolve(code)
+    }
+
+    /// Moves a dossier drawn by chance one event further, and says which.
+    pub fn evolve_any(&self) -> Option<String> {
+        self.shared.evolve_any()
+    }
+
+    /// Deletes at the source; the feed shows a tombstone.
+    pub fn delete(&self, code: &str) -> Option<String> {
+        self.shared.delete(code)
+    }
+
+    /// New dossiers, which appear at the end of the feed.
+    pub fn add(&self, count: u32) -> Vec<String> {
+        self.shared.add(count)
+    }
+
+    /// Shows one `<HoSo>` element as it is. Its `phienBan` counts; its time of change is now.
+    pub fn put_raw(&self, xml: &str) -> Result<String, PutRefused> {
+        self.shared.put_raw(xml)
+    }
+
+    pub fn misbehave(&self, rule: MisbehaviourRule) {
+        self.shared.misbehave(rule);
+    }
+
+    pub fn clear_misbehaviour(&self) {
+        self.shared.clear_misbehaviour();
+    }
+
+    /// Stops and waits. Panics when something inside panicked.
+    pub async fn shutdown(self) -> io::Result<()> {
+        self.serving.shutdown().await
+    }
+}
+
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Vec<MisbehaviourRule>> {
+        self.misbehaviour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the request and asks for its credentials.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refusal is the answer itself, built at most once a request"
+    )]
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Response<Body>> {
+        self.requests_served.fetch_add(1, Ordering::Relaxed);
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        match &self.auth {
+            Some(wanted) if shown != Some(wanted) => Err(feed::plain(
+                StatusCode::UNAUTHORIZED,
+                "chưa xác thực hoặc sai thông tin xác thực",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_turn(&self) -> Vec<Misbehaviour> {
+        misbehave::take_turn(&mut self.rules())
+    }
+
+    fn misbehave(&self, rule: MisbehaviourRule) {
+        if rule.times != Some(0) {
+            self.rules().push(rule);
+        }
+    }
+
+    fn clear_misbehaviour(&self) {
+        self.rules().clear();
+    }
+
+    /// Changes of dossiers that the page about to be read already shows.
+    fn disturb_before(&self, rules: &[Misbehaviour]) {
+        for rule in rules {
+            match rule {
+                Misbehaviour::EqualTimestamps { dossiers } => {
+                    let now = self.clock.now();
+                    for _ in 0..*dossiers {
+                        self.changed(self.store().change_any(now));
+                    }
+                }
+                Misbehaviour::ClockJump => {
+                    let ahead = self.clock.now() + std::time::Duration::from_hours(1);
+                    self.changed(self.store().change_any(ahead));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Changes of dossiers that happen after the page was read and before its reader knows it.
+    fn disturb_after(&self, rules: &[Misbehaviour], items: &[Arc<Item>], last: Option<&Cursor>) {
+        for rule in rules {
+            match rule {
+                Misbehaviour::LateCommit { behind_ms } => {
+                    let cursor_at = last
+                        .map(|cursor| cursor.changed_at)
+                        .or(self.store().newest());
+                    let cursor_at = cursor_at.unwrap_or_else(|| self.clock.now());
+                    self.changed(self.store().commit_late(cursor_at, *behind_ms));
+                }
+                Misbehaviour::PageChangedWhilePaged => {
+                    let now = self.clock.now();
+                    if let Some(item) = items.first() {
+                        self.changed(self.store().change(&item.code, now));
+                    }
+                    self.changed(self.store().change_any(now));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn state(&self) -> ProvinceState {
+        ProvinceState {
+            counts: self.store().counts(),
+            changes_left: self.changes_left.load(Ordering::Relaxed),
+            changes_made: self.changes_made.load(Ordering::Relaxed),
+            requests_served: self.requests_served.load(Ordering::Relaxed),
+            misbehaviour: self.rules().clone(),
+        }
+    }
+
+    fn evolve(&self, code: &str) -> Option<String> {
+        self.changed(self.store().change(code, self.clock.now()))
+    }
+
+    fn evolve_any(&self) -> Option<String> {
+        self.changed(self.store().change_any(self.clock.now()))
+    }
+
+    fn delete(&self, code: &str) -> Option<String> {
+        self.changed(self.store().delete(code, self.clock.now()))
+    }
+
+    fn add(&self, count: u32) -> Vec<String> {
+        let now = self.clock.now();
+        (0..count)
+            .filter_map(|_| self.changed(Some(self.store().add_next(Some(now)))))
+            .collect()
+    }
+
+    fn put_raw(&self, xml: &str) -> Result<String, PutRefused> {
+        let code = store::element(xml, "MaHoSo")
+            .filter(|code| !code.is_empty())
+            .ok_or(PutRefused("the document has no <MaHoSo>"))?;
+        let now = self.clock.now();
+        let at = store::attribute(xml, "capNhatLuc")
+            .and_then(Timestamp::from_source)
+            .unwrap_or(now);
+        let version = store::attribute(xml, "phienBan").and_then(|text| text.parse().ok());
+        self.store().put_raw(code, xml, version.unwrap_or(1), at);
+        Ok(code.to_owned())
+    }
+
+    fn changed(&self, code: Option<Arc<str>>) -> Option<String> {
+        let code = code?;
+        self.changes_made.fetch_add(1, Ordering::Relaxed);
+        Some(code.as_ref().to_owned())
+    }
+
+    /// Spends the budget of changes at the asked pace, in ticks of a tenth of a second.
+    async fn keep_changing(&self, per_second: f64) {
+        const TICK_MS: u64 = 100;
+        let mut owed = 0.0;
+        while self.changes_left.load(Ordering::Relaxed) > 0 {
+            if !self.lifetime.pause(self.clock.as_ref(), TICK_MS).await {
+                return;
+            }
+            owed += per_second / 10.0;
+            while owed >= 1.0 && self.changes_left.load(Ordering::Relaxed) > 0 {
+                owed -= 1.0;
+                self.changes_left.fetch_sub(1, Ordering::Relaxed);
+                // A province without dossiers has nothing to change; the budget ends all the same.
+                if self.evolve_any().is_none() && self.lifetime.is_over() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Auth {
+    /// The value of the `Authorization` header.
+    fn header(&self) -> Option<String> {
+        match self {
+            Self::Open => None,
+            Self::Bearer(token) => Some(format!("Bearer {token}")),
+            Self::Basic { user, password } => {
+                Some(format!("Basic {}", base64(&format!("{user}:{password}"))))
+            }
+        }
+    }
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let word = chunk
+            .iter()
+            .chain(std::iter::repeat(&0))
+            .take(3)
+            .fold(0usize, |word, byte| word << 8 | usize::from(*byte));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place)) & 63];
+            out.push(if place <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    out
+}
