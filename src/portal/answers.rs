@@ -73,7 +73,9 @@ impl AnswerPatterns {
     pub fn builtin() -> Self {
         // Cannot fail: a test parses the same text.
         Self::parse("mappings/portal/answers.csv", BUILTIN).unwrap_or_else(|error| {
-            unreachable!("the built-in answer patterns were checked when the program was built: {error}")
+            unreachable!(
+                "the built-in answer patterns were checked when the program was built: {error}"
+            )
         })
     }
 
@@ -259,7 +261,10 @@ mod tests {
             "Thành công 1, thất bại 1",
             "thành công, 1 hồ sơ lỗi",
         ] {
-            assert!(!patterns.hear(Service::Dossiers, text).says_success(), "{text}");
+            assert!(
+                !patterns.hear(Service::Dossiers, text).says_success(),
+                "{text}"
+            );
         }
     }
 
@@ -317,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_file_that_could_never_accept_anything_is_refused() {
-        let error = AnswerPatterns::parse("own.csv", "service,substring,class,origin\n").unwrap_err();
+        let error =
+            AnswerPatterns::parse("own.csv", "service,substring,class,origin\n").unwrap_err();
         assert_eq!(error.problems.len(), 2);
         let error = AnswerPatterns::parse("own.csv", "service,text\nx,y\n").unwrap_err();
         assert_eq!(error.problems.len(), 1);

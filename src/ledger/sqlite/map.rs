@@ -11,7 +11,6 @@ use super::{column, envelope, failed, hex, json, json_one, run};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
-use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
@@ -330,10 +329,9 @@ impl<'a> Plan<'a> {
         } else {
             EntryState::Ready
         };
-        let priority = packet
-            .priority
-            .filter(|_| lane.priority != Priority::Urgent.rank())
-            .map_or(lane.priority, Priority::rank);
+        // A close appointment lifts a dossier out of a backlog; it never lowers a pressing one.
+        let priority =
+            packet.priority.map_or(lane.priority, |raised| raised.rank().min(lane.priority));
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }

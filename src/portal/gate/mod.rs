@@ -107,7 +107,10 @@ pub struct Permit<'a> {
 }
 
 enum Next {
-    Admitted { epoch: u64, probe: bool },
+    Admitted {
+        epoch: u64,
+        probe: bool,
+    },
     Closed(Closed),
     /// Not first in the queue.
     Queued,
@@ -126,18 +129,14 @@ impl Gate {
     ) -> Result<Self, GateError> {
         let recalled = memory.recall().await.map_err(GateError::Memory)?;
         let now = clock.monotonic();
-        let mut windows = Windows::new(&settings.windows, settings.headroom, now)
-            .map_err(GateError::Settings)?;
+        let mut windows =
+            Windows::new(&settings.windows, settings.headroom, now).map_err(GateError::Settings)?;
         windows.restore(&recalled, now, clock.now());
         Ok(Self::with(windows, settings.breaker, clock, chance, memory))
     }
 
     /// A gate without quota windows, which therefore has nothing to remember.
-    pub fn unlimited(
-        breaker: BreakerSettings,
-        clock: Arc<dyn Clock>,
-        chance: Arc<Chance>,
-    ) -> Self {
+    pub fn unlimited(breaker: BreakerSettings, clock: Arc<dyn Clock>, chance: Arc<Chance>) -> Self {
         let windows = Windows::none();
         Self::with(windows, breaker, clock, chance, Arc::new(NoMemory))
     }

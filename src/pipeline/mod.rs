@@ -1,0 +1,143 @@
+//! The verbs: one pass of each is a plain function that returns a report.
+//!
+//! The only place where source, mapping, ledger and portal meet; data flows one way: source →
+//! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
+//! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
+
+pub mod map;
+pub mod ownership;
+pub mod pull;
+pub mod push;
+pub mod quota;
+pub mod read_back;
+pub mod reconcile;
+pub mod resync;
+mod step_outcome;
+pub mod upkeep;
+
+use std::sync::Arc;
+
+use ownership::Ownership;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::discrepancy::Bucket;
+use crate::domain::failure::Failure;
+use crate::domain::retry::RetryPolicy;
+use crate::ids::Chance;
+use crate::ledger::{Ledger, LedgerError};
+use crate::portal::Portal;
+use crate::portal::gate::Gate;
+use crate::source::Source;
+
+/// What every verb may reach. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<Chance>,
+    pub ledger: Arc<dyn Ledger>,
+    pub settings: Arc<Settings>,
+}
+
+/// A source with how it is read.
+#[derive(Debug, Clone)]
+pub struct SourceLine {
+    pub source: Arc<dyn Source>,
+    pub page_limit: u32,
+    pub overlap_ms: u64,
+    /// Changes younger than this are left for the next poll.
+    pub settle_lag_ms: u64,
+}
+
+/// The portal with its gate; whoever holds this owns the gate (see [`ownership`]).
+#[derive(Debug, Clone)]
+pub struct PortalLine {
+    pub portal: Arc<Portal>,
+    pub gate: Arc<Gate>,
+    pub ownership: Arc<Ownership>,
+}
+
+/// Numbers and policies of the verbs, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub retry: RetryPolicy,
+    pub concurrency: usize,
+    pub claim_limit: u32,
+    pub dossiers_per_call: u32,
+    pub steps_per_call: u32,
+    /// Dossiers whose steps may share a call; 1 unless configured.
+    pub dossiers_per_steps_call: u32,
+    pub resend_unknown_supplement: bool,
+    pub lease_ms: u64,
+    pub deadline_near_ms: u64,
+    pub map_limit: u32,
+    pub reconcile_settle_ms: u64,
+    pub look_ups_max: u32,
+    pub repair: Vec<Bucket>,
+    pub from_days: u32,
+    pub body_retention_ms: u64,
+    pub watchdog_ms: u64,
+}
+
+/// Why a verb stopped before its end. What was committed before it stays.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The source's answer, already recorded in the ledger.
+    #[error("source `{source_name}`: {failure}")]
+    Source {
+        source_name: String,
+        failure: Failure,
+    },
+    /// A part of the program stopped in a way that is a defect.
+    #[error("a task ended unexpectedly: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Asks running verbs to come to an end: nothing new is begun, what is out is settled.
+pub type Stop = CancellationToken;
+
+/// Table of this module's codes for `hoso explain`: code, meaning, what to do.
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "push.out_of_attempts",
+        "The retry budget of this dossier is spent. Nothing more is sent until a person decides.",
+        "Look at the last failure with `hoso dossier explain CODE`, mend its cause, then `hoso problems retry`.",
+    ),
+    (
+        "push.lease_expired",
+        "A call's outcome was never written, because its process stopped or was too slow. The portal is asked before anything is sent again.",
+        "Nothing; if it happens often, raise `push.lease_ms`.",
+    ),
+    (
+        "steps.outcome_unknown",
+        "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
+        "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",
+    ),
+    (
+        "steps.out_of_attempts",
+        "Steps of this dossier were tried as often as the retry budget allows.",
+        "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
+    ),
+    (
+        "source.stuck_cursor",
+        "The source says that there is more, but its cursor does not move. Reading stopped, so that it does not run for ever; nothing was skipped.",
+        "Tell the operator of the provincial system; polling goes on by itself.",
+    ),
+    (
+        "source.deleted",
+        "The source deleted the dossier (`daXoa`). A deletion is never sent to the portal, which has no service for it.",
+        "If the portal already has it, an open discrepancy says so; clear it with the agency.",
+    ),
+    (
+        "source.ministry",
+        "A ministry's system owns the status of this dossier (`chuQuan=\"bo\"`). It is mirrored, never pushed.",
+        "Nothing.",
+    ),
+    (
+        "mapping.other_dossier",
+        "The mapped code differs from the code under which the source gave the dossier.",
+        "Compare the source document with the mapping: `hoso mapping explain CODE MaHoSo`.",
+    ),
+];

@@ -1,0 +1,615 @@
+//! `push_once`: send what is due until nothing is, or until asked to stop.
+//!
+//! Claims are committed before anything leaves; calls run as tasks; their outcomes are settled
+//! together, many calls in one transaction, by a single settler. Packets go before steps, because
+//! steps only become due when their packet is acknowledged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::step_outcome::{StepPolicy, settle_steps};
+use super::{Context, PortalLine, Settings, Stop, VerbError};
+use crate::domain::entry::{Outcome, Sent, settle};
+use crate::domain::failure::{Disposition, Failure};
+use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
+use crate::domain::time::Timestamp;
+use crate::ledger::LedgerError;
+use crate::ledger::record::{
+    CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
+};
+use crate::portal::gate::{Gate, Readiness};
+use crate::portal::{Call, PushVerdict};
+
+/// Outcomes that are settled in one transaction at most.
+const SETTLE_MAX: usize = 256;
+/// Share of the lease that claimed work may wait for the quota before it leaves.
+const WAIT_SHARE: u64 = 4;
+
+/// What one pass sent and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PushReport {
+    /// Dossier packets claimed; one that is split or sent again counts each time.
+    pub packets: u64,
+    pub steps: u64,
+    pub calls: u64,
+    #[serde(flatten)]
+    pub counts: SettleCounts,
+    /// Dossiers that turned out to be unknown at the portal when their steps came.
+    pub lost_dossiers: u64,
+    /// Why sending ended although work is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate_closed: Option<GateClosed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateClosed {
+    pub until: Timestamp,
+    pub failure: Failure,
+}
+
+/// One wire call to be made.
+enum Job {
+    Packets {
+        entries: Vec<ClaimedEntry>,
+        is_updating: bool,
+        token: i64,
+    },
+    Steps {
+        lanes: Vec<ClaimedSteps>,
+        token: i64,
+    },
+}
+
+/// A call that is over, with what it means.
+struct Done {
+    calls: Vec<CallRecord>,
+    batch: SettleBatch,
+}
+
+/// Sends until nothing is due, the gate closes, or `stop` is cancelled. What is out when it ends is
+/// settled before it returns. The caller owns the gate.
+pub async fn push_once(
+    context: &Context,
+    line: &PortalLine,
+    stop: &Stop,
+) -> Result<PushReport, VerbError> {
+    let (outcomes, inbox) = mpsc::channel(SETTLE_MAX);
+    let progress = Arc::new(Progress::default());
+    let settler = tokio::spawn(settle_outcomes(
+        context.clone(),
+        inbox,
+        Arc::clone(&progress),
+    ));
+    let sent = send_due(context, line, stop, &outcomes, &progress).await;
+    drop(outcomes);
+    let (counts, lost_dossiers, calls) = settler.await??;
+    let mut report = sent?;
+    report.counts = counts;
+    report.lost_dossiers = lost_dossiers;
+    report.calls = calls;
+    Ok(report)
+}
+
+/// What the sender must know of the settler.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Outcomes written so far.
+    settled: AtomicU64,
+    changed: Notify,
+}
+
+async fn send_due(
+    context: &Context,
+    line: &PortalLine,
+    stop: &Stop,
+    outcomes: &mpsc::Sender<Done>,
+    progress: &Progress,
+) -> Result<PushReport, VerbError> {
+    let settings = &context.settings;
+    let mut report = PushReport::default();
+    let mut jobs: VecDeque<Job> = VecDeque::new();
+    let mut out: JoinSet<Done> = JoinSet::new();
+    let mut begun: u64 = 0;
+    // Whether a claim could find something: at the start, after a full claim, after a settlement.
+    let mut may_find = true;
+    let mut seen_settled: u64 = 0;
+    loop {
+        let ending = stop.is_cancelled() || report.gate_closed.is_some();
+        if may_find && !ending && jobs.len() < settings.concurrency {
+            may_find = claim(context, &line.gate, &mut jobs, &mut report).await?;
+        }
+        while out.len() < settings.concurrency
+            && let Some(job) = jobs.pop_front()
+        {
+            begun += 1;
+            out.spawn(send(context.clone(), line.clone(), job));
+        }
+        let settled = progress.settled.load(Ordering::Acquire);
+        if settled != seen_settled {
+            seen_settled = settled;
+            may_find = true;
+            if out.is_empty() && jobs.is_empty() && !ending {
+                continue;
+            }
+        }
+        if out.is_empty() && jobs.is_empty() && begun == settled && (ending || !may_find) {
+            return Ok(report);
+        }
+        tokio::select! {
+            Some(done) = out.join_next() => {
+                let done = done?;
+                if outcomes.send(done).await.is_err() {
+                    // The settler ended with an error, which the caller reads from it.
+                    out.shutdown().await;
+                    return Ok(report);
+                }
+            }
+            () = progress.changed.notified() => {}
+            () = outcomes.closed() => {
+                out.shutdown().await;
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// Takes due work; `true` if there may be more.
+async fn claim(
+    context: &Context,
+    gate: &Gate,
+    jobs: &mut VecDeque<Job>,
+    report: &mut PushReport,
+) -> Result<bool, LedgerError> {
+    let settings = &context.settings;
+    let limit = match gate.readiness() {
+        Readiness::Open => claim_limit(settings, gate),
+        // One single call may try.
+        Readiness::Probe => 1,
+        Readiness::Closed { until, failure } => {
+            report.gate_closed = Some(GateClosed { until, failure });
+            return Ok(false);
+        }
+    };
+    let now = context.clock.now();
+    let lease = Lease {
+        token: context.chance.token(),
+        expires_at: now + Duration::from_millis(settings.lease_ms),
+    };
+    let entries = context.ledger.claim_entries(now, lease, limit).await?;
+    let left = limit - u32::try_from(entries.len()).unwrap_or(limit).min(limit);
+    let lanes = if limit == 1 && left == 0 {
+        Vec::new()
+    } else {
+        context
+            .ledger
+            .claim_steps(now, lease, limit, settings.steps_per_call)
+            .await?
+    };
+    let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
+    report.packets += entries.len() as u64;
+    report.steps += lanes
+        .iter()
+        .map(|lane| lane.steps.len() as u64)
+        .sum::<u64>();
+    let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
+    claimed.extend(batch_steps(
+        lanes,
+        settings.dossiers_per_steps_call,
+        lease.token,
+    ));
+    claimed.sort_by_key(Job::priority);
+    jobs.extend(claimed);
+    Ok(full && limit > 1)
+}
+
+/// Work is claimed for at most a share of its lease at the pace that the quota allows, so that no
+/// lease runs out while its call waits for a permit.
+fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
+    let in_time = gate
+        .status()
+        .windows
+        .iter()
+        .map(|window| {
+            u64::from(window.allowed) * (settings.lease_ms / WAIT_SHARE) / window.window_ms.max(1)
+        })
+        .min();
+    let limit = in_time.map_or(u64::from(settings.claim_limit), |calls| {
+        calls.saturating_mul(u64::from(settings.dossiers_per_call))
+    });
+    u32::try_from(limit)
+        .unwrap_or(u32::MAX)
+        .clamp(1, settings.claim_limit.max(1))
+}
+
+impl Job {
+    fn priority(&self) -> Priority {
+        match self {
+            Self::Packets { entries, .. } => entries.first().map(|entry| entry.priority),
+            Self::Steps { lanes, .. } => lanes.first().map(|lane| lane.priority),
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// Batches are alike in flag, priority, and in how far they were split before.
+fn batch_packets(entries: Vec<ClaimedEntry>, per_call: u32, token: i64) -> Vec<Job> {
+    let mut groups: BTreeMap<(Priority, bool, u32), Vec<ClaimedEntry>> = BTreeMap::new();
+    for entry in entries {
+        let size = entry
+            .batch_max
+            .unwrap_or(per_call)
+            .clamp(1, per_call.max(1));
+        groups
+            .entry((entry.priority, entry.portal_known.is_updating(), size))
+            .or_default()
+            .push(entry);
+    }
+    let mut jobs = Vec::new();
+    for ((_, is_updating, size), mut group) in groups {
+        while !group.is_empty() {
+            let rest = group.split_off(group.len().min(size as usize));
+            jobs.push(Job::Packets {
+                entries: group,
+                is_updating,
+                token,
+            });
+            group = rest;
+        }
+    }
+    jobs
+}
+
+/// Dossiers share a steps call only when configured, and never one that is being split or holds a
+/// request for a supplement.
+fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    let mut shared: Vec<ClaimedSteps> = Vec::new();
+    for lane in lanes {
+        let supplement = crate::domain::status::Status::SupplementRequested.code();
+        let alone = per_call <= 1
+            || lane.alone
+            || lane
+                .steps
+                .iter()
+                .any(|step| step.identity.trang_thai == supplement);
+        if alone {
+            jobs.push(Job::Steps {
+                lanes: vec![lane],
+                token,
+            });
+            continue;
+        }
+        if shared
+            .first()
+            .is_some_and(|first| first.priority != lane.priority)
+            || shared.len() >= per_call as usize
+        {
+            jobs.push(Job::Steps {
+                lanes: std::mem::take(&mut shared),
+                token,
+            });
+        }
+        shared.push(lane);
+    }
+    if !shared.is_empty() {
+        jobs.push(Job::Steps {
+            lanes: shared,
+            token,
+        });
+    }
+    jobs
+}
+
+async fn send(context: Context, line: PortalLine, job: Job) -> Done {
+    // A process that was frozen may wake up with the gate in other hands.
+    if !line.ownership.is_live(context.clock.now()) {
+        return not_sent(&context, &job);
+    }
+    match job {
+        Job::Packets {
+            entries,
+            is_updating,
+            token,
+        } => send_packets(&context, &line, &entries, is_updating, token).await,
+        Job::Steps { lanes, token } => send_steps(&context, &line, &lanes, token).await,
+    }
+}
+
+fn not_sent(context: &Context, job: &Job) -> Done {
+    let now = context.clock.now();
+    let outcome = Outcome::NotSent {
+        failure: Failure::new(
+            "push.gate_lost",
+            Disposition::Environment,
+            "this process does not own the gate any more",
+        ),
+        until: now,
+    };
+    let batch = match job {
+        Job::Packets {
+            entries,
+            is_updating,
+            token,
+        } => SettleBatch {
+            entries: settle_packets(context, entries, *is_updating, *token, &outcome, None),
+            ..SettleBatch::default()
+        },
+        Job::Steps { lanes, token } => SettleBatch {
+            steps: settle_lanes(context, lanes, *token, &outcome, None),
+            ..SettleBatch::default()
+        },
+    };
+    Done {
+        calls: Vec::new(),
+        batch,
+    }
+}
+
+async fn send_packets(
+    context: &Context,
+    line: &PortalLine,
+    entries: &[ClaimedEntry],
+    is_updating: bool,
+    token: i64,
+) -> Done {
+    let packets: Vec<&str> = entries.iter().map(|entry| entry.packet.as_str()).collect();
+    let class = entries
+        .first()
+        .map(|entry| entry.priority)
+        .unwrap_or_default();
+    let exchange = line
+        .portal
+        .send_dossiers(class, is_updating, &packets)
+        .await;
+    let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
+    let call = calls.len().checked_sub(1);
+    let outcome = outcome(exchange.verdict);
+    let entries = settle_packets(context, entries, is_updating, token, &outcome, call);
+    Done {
+        calls,
+        batch: SettleBatch {
+            entries,
+            ..SettleBatch::default()
+        },
+    }
+}
+
+fn settle_packets(
+    context: &Context,
+    entries: &[ClaimedEntry],
+    is_updating: bool,
+    token: i64,
+    outcome: &Outcome,
+    call: Option<usize>,
+) -> Vec<SettledEntry> {
+    let now = context.clock.now();
+    let batch_size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    let policy = &context.settings.retry;
+    entries
+        .iter()
+        .map(|entry| {
+            let sent = Sent {
+                retries: entry.retries,
+                batch_size,
+                is_updating,
+            };
+            SettledEntry {
+                entry_id: entry.entry_id,
+                dossier_id: entry.dossier_id,
+                lease_token: Some(token),
+                attempt: entry.attempt,
+                settlement: settle(
+                    sent,
+                    outcome.clone(),
+                    now,
+                    policy,
+                    context.chance.fraction(),
+                ),
+                call,
+                outcome: name(outcome),
+            }
+        })
+        .collect()
+}
+
+async fn send_steps(
+    context: &Context,
+    line: &PortalLine,
+    lanes: &[ClaimedSteps],
+    token: i64,
+) -> Done {
+    let packets: Vec<&str> = lanes
+        .iter()
+        .flat_map(|lane| lane.steps.iter().map(|step| step.body.as_str()))
+        .collect();
+    let class = lanes.first().map(|lane| lane.priority).unwrap_or_default();
+    let exchange = line.portal.send_steps(class, &packets).await;
+    let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
+    let call = calls.len().checked_sub(1);
+    let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call);
+    Done {
+        calls,
+        batch: SettleBatch {
+            steps,
+            ..SettleBatch::default()
+        },
+    }
+}
+
+fn settle_lanes(
+    context: &Context,
+    lanes: &[ClaimedSteps],
+    token: i64,
+    outcome: &Outcome,
+    call: Option<usize>,
+) -> Vec<SettledSteps> {
+    let now = context.clock.now();
+    let policy = StepPolicy {
+        retry: &context.settings.retry,
+        resend_unknown_supplement: context.settings.resend_unknown_supplement,
+    };
+    lanes
+        .iter()
+        .map(|lane| {
+            let chance = context.chance.fraction();
+            let settled = settle_steps(lane, token, lanes.len(), outcome, now, policy, chance);
+            SettledSteps { call, ..settled }
+        })
+        .collect()
+}
+
+/// Writes outcomes as they come, all that have arrived in one transaction.
+async fn settle_outcomes(
+    context: Context,
+    mut inbox: mpsc::Receiver<Done>,
+    progress: Arc<Progress>,
+) -> Result<(SettleCounts, u64, u64), LedgerError> {
+    let mut counts = SettleCounts::default();
+    let mut lost_dossiers = 0;
+    let mut calls = 0;
+    let mut arrived = Vec::with_capacity(SETTLE_MAX);
+    while inbox.recv_many(&mut arrived, SETTLE_MAX).await > 0 {
+        let written = arrived.len() as u64;
+        let mut batch = SettleBatch::default();
+        for mut done in arrived.drain(..) {
+            let offset = batch.calls.len();
+            batch.calls.append(&mut done.calls);
+            for mut entry in done.batch.entries {
+                entry.call = entry.call.map(|call| call + offset);
+                batch.entries.push(entry);
+            }
+            for mut lane in done.batch.steps {
+                lane.call = lane.call.map(|call| call + offset);
+                batch.steps.push(lane);
+            }
+        }
+        calls += batch.calls.len() as u64;
+        let now = context.clock.now();
+        add(&mut counts, context.ledger.settle(now, &batch).await?);
+        let lost: Vec<i64> = batch
+            .steps
+            .iter()
+            .filter(|lane| lane.portal_lost_dossier)
+            .map(|lane| lane.dossier_id)
+            .collect();
+        if !lost.is_empty() {
+            lost_dossiers += context.ledger.repair_missing(now, &lost).await?;
+        }
+        progress.settled.fetch_add(written, Ordering::Release);
+        progress.changed.notify_one();
+    }
+    Ok((counts, lost_dossiers, calls))
+}
+
+fn add(total: &mut SettleCounts, more: SettleCounts) {
+    total.accepted += more.accepted;
+    total.again += more.again;
+    total.unconfirmed += more.unconfirmed;
+    total.dead += more.dead;
+    total.superseded += more.superseded;
+    total.steps_acked += more.steps_acked;
+    total.steps_held += more.steps_held;
+    total.lost_leases += more.lost_leases;
+}
+
+fn outcome(verdict: PushVerdict) -> Outcome {
+    match verdict {
+        PushVerdict::Accepted(receipt) => Outcome::Accepted(receipt),
+        PushVerdict::Exists(failure) => Outcome::Exists(failure),
+        PushVerdict::UnknownDossier(failure) => Outcome::UnknownDossier(failure),
+        PushVerdict::Failed(failure) => Outcome::Failed(failure),
+        PushVerdict::NotSent { failure, until } => Outcome::NotSent { failure, until },
+    }
+}
+
+/// One word for the attempt's row.
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted(_) => "accepted",
+        Outcome::Exists(_) => "exists",
+        Outcome::UnknownDossier(_) => "unknown_dossier",
+        Outcome::NotSent { .. } => "not_sent",
+        Outcome::Failed(failure) => match failure.disposition {
+            Disposition::Retryable => "failed",
+            Disposition::Throttled | Disposition::Environment => "deferred",
+            Disposition::Data => "refused",
+            Disposition::Ambiguous => "unknown",
+        },
+    }
+}
+
+pub(super) fn call_record(call: Call) -> CallRecord {
+    CallRecord {
+        service: call.service,
+        priority: call.class,
+        started_at: call.started_at,
+        duration_ms: call.duration_ms,
+        items: call.items,
+        sent_bytes: call.sent_bytes,
+        answer_bytes: call.answer_bytes,
+        http_status: call.http_status,
+        error_code: call.error_code,
+        message: call.message,
+        outcome: call.outcome.as_str(),
+        body_hash: call.body_hash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entry::PortalKnown;
+
+    fn entry(id: i64, known: PortalKnown, batch_max: Option<u32>) -> ClaimedEntry {
+        ClaimedEntry {
+            entry_id: id,
+            dossier_id: id,
+            ma_ho_so: format!("H55.242-260126-{id:04}"),
+            priority: Priority::Live,
+            packet: "{}".into(),
+            attempt: 1,
+            retries: 0,
+            batch_max,
+            portal_known: known,
+        }
+    }
+
+    #[test]
+    fn batches_are_alike_in_flag_and_respect_earlier_splits() {
+        let mut entries: Vec<ClaimedEntry> = (1..=7)
+            .map(|id| entry(id, PortalKnown::Unknown, None))
+            .collect();
+        entries.extend((8..=9).map(|id| entry(id, PortalKnown::Yes, None)));
+        entries.extend((10..=14).map(|id| entry(id, PortalKnown::Unknown, Some(2))));
+        let mut sizes: Vec<(bool, usize)> = batch_packets(entries, 5, 1)
+            .into_iter()
+            .map(|job| match job {
+                Job::Packets {
+                    entries,
+                    is_updating,
+                    ..
+                } => (is_updating, entries.len()),
+                Job::Steps { .. } => panic!("no steps were given"),
+            })
+            .collect();
+        sizes.sort_unstable();
+        assert_eq!(
+            sizes,
+            [
+                (false, 1),
+                (false, 2),
+                (false, 2),
+                (false, 2),
+                (false, 5),
+                (true, 2)
+            ]
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! `read_back_once`: ask the portal about what was sent without an answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde::Serialize;
+
+use super::push::call_record;
+use super::{Context, PortalLine, Stop, VerbError};
+use crate::domain::entry::{PortalKnown, ReadBack, Settlement, settle_read_back};
+use crate::domain::receipt::Receipt;
+use crate::ledger::record::{CallRecord, SettleBatch, SettledEntry, UnconfirmedEntry};
+use crate::portal::LookUpVerdict;
+use crate::portal::gate::Readiness;
+
+/// What the looks at the portal decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReadBackReport {
+    pub looked_at: u64,
+    /// The portal's echo proves that the packet was taken.
+    pub accepted: u64,
+    /// To be sent again, with the flag now known.
+    pub again: u64,
+    pub dead: u64,
+    /// The look itself failed; asked again later.
+    pub undecided: u64,
+}
+
+/// Decides up to `settings.claim_limit` unconfirmed entries. The caller owns the gate.
+pub async fn read_back_once(
+    context: &Context,
+    line: &PortalLine,
+    stop: &Stop,
+) -> Result<ReadBackReport, VerbError> {
+    let mut report = ReadBackReport::default();
+    if stop.is_cancelled() || matches!(line.gate.readiness(), Readiness::Closed { .. }) {
+        return Ok(report);
+    }
+    let settings = &context.settings;
+    let now = context.clock.now();
+    let until = now + Duration::from_millis(settings.lease_ms);
+    let claimed = context
+        .ledger
+        .claim_unconfirmed(now, until, settings.claim_limit)
+        .await?;
+    let mut looks = stream::iter(claimed)
+        .map(|entry| look(context, line, entry))
+        .buffer_unordered(settings.concurrency)
+        .ready_chunks(settings.claim_limit.max(1) as usize);
+    while let Some(done) = looks.next().await {
+        let mut batch = SettleBatch::default();
+        for (calls, mut entry) in done {
+            report.looked_at += 1;
+            match &entry.settlement {
+                Settlement::Accepted { .. } => report.accepted += 1,
+                Settlement::Ready { .. } => report.again += 1,
+                Settlement::Dead { .. } => report.dead += 1,
+                Settlement::Unconfirmed { .. } => report.undecided += 1,
+            }
+            batch.calls.extend(calls);
+            entry.call = batch.calls.len().checked_sub(1);
+            batch.entries.push(entry);
+        }
+        context.ledger.settle(context.clock.now(), &batch).await?;
+    }
+    Ok(report)
+}
+
+async fn look(
+    context: &Context,
+    line: &PortalLine,
+    entry: UnconfirmedEntry,
+) -> (Vec<CallRecord>, SettledEntry) {
+    let exchange = line
+        .portal
+        .look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so)
+        .await;
+    let now = context.clock.now();
+    let (read_back, outcome) = match exchange.verdict {
+        LookUpVerdict::Missing => (ReadBack::Missing, "missing"),
+        LookUpVerdict::Found { echoed } if proves(&echoed, &entry) => (
+            ReadBack::Proven(Receipt {
+                code: "0".to_owned(),
+                message: "read back: every echoed field equals the packet".to_owned(),
+            }),
+            "proven",
+        ),
+        LookUpVerdict::Found { .. } => (ReadBack::Found, "found"),
+        LookUpVerdict::Failed(failure) => (
+            ReadBack::Failed {
+                failure,
+                until: None,
+            },
+            "failed",
+        ),
+        LookUpVerdict::NotSent { failure, until } => (
+            ReadBack::Failed {
+                failure,
+                until: Some(until),
+            },
+            "not_sent",
+        ),
+    };
+    let settlement = settle_read_back(
+        entry.retries,
+        read_back,
+        entry.failure,
+        now,
+        &context.settings.retry,
+        context.chance.fraction(),
+    );
+    let settled = SettledEntry {
+        entry_id: entry.entry_id,
+        dossier_id: entry.dossier_id,
+        lease_token: None,
+        attempt: entry.attempt,
+        settlement,
+        call: None,
+        outcome,
+    };
+    (
+        exchange.calls.into_iter().map(call_record).collect(),
+        settled,
+    )
+}
+
+/// An echo proves a *create* when it shows more than the code and every shown field equals the
+/// packet. For an update it proves nothing: the fields shown may have been equal before. An update
+/// is simply sent again; it carries the whole dossier, so twice is harmless.
+fn proves(echoed: &BTreeMap<String, String>, entry: &UnconfirmedEntry) -> bool {
+    entry.portal_known != PortalKnown::Yes
+        && matches!(compare_echo(echoed, &entry.packet), Echo::Equal)
+}
+
+/// What an echo says about a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Echo {
+    /// Only existence: no field beside the code was shown.
+    ExistenceOnly,
+    Equal,
+    /// Names of fields that differ.
+    Different(Vec<String>),
+}
+
+pub(super) fn compare_echo(echoed: &BTreeMap<String, String>, packet: &str) -> Echo {
+    let Ok(packet) = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(packet) else {
+        return Echo::ExistenceOnly;
+    };
+    let mut compared = false;
+    let mut different = Vec::new();
+    for (name, shown) in echoed {
+        let sent = match packet.get(name) {
+            Some(serde_json::Value::String(text)) => text.as_str(),
+            Some(serde_json::Value::Null) => "",
+            // The portal shows more than we sent; that says nothing about the packet.
+            _ => continue,
+        };
+        if name != "MaHoSo" {
+            compared = true;
+        }
+        if sent != shown {
+            different.push(name.clone());
+        }
+    }
+    if !different.is_empty() {
+        Echo::Different(different)
+    } else if compared {
+        Echo::Equal
+    } else {
+        Echo::ExistenceOnly
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn an_echo_is_compared_field_by_field_and_the_code_alone_is_only_existence() {
+        let packet = r#"{"MaHoSo":"H55-1","TrangThaiHoSo":"9","MaDoiTuong":null,"TaiLieuNop":[]}"#;
+        assert_eq!(
+            compare_echo(&echo(&[("MaHoSo", "H55-1")]), packet),
+            Echo::ExistenceOnly
+        );
+        assert_eq!(
+            compare_echo(
+                &echo(&[("MaHoSo", "H55-1"), ("TrangThaiHoSo", "9")]),
+                packet
+            ),
+            Echo::Equal
+        );
+        assert_eq!(
+            compare_echo(&echo(&[("TrangThaiHoSo", "4"), ("MaDoiTuong", "")]), packet),
+            Echo::Different(vec!["TrangThaiHoSo".to_owned()])
+        );
+        assert_eq!(
+            compare_echo(&echo(&[("SomethingElse", "x")]), packet),
+            Echo::ExistenceOnly
+        );
+    }
+}

@@ -1,0 +1,480 @@
+//! `reconcile_once`: close the books between the source's index, the ledger and the portal.
+//!
+//! Every dossier of the index falls into exactly one bucket, and the sum is checked. What changed
+//! less than the settle window ago is still on its way and is not called a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::push::call_record;
+use super::read_back::{Echo, compare_echo};
+use super::{Context, PortalLine, SourceLine, Stop, VerbError};
+use crate::domain::codes::DossierCode;
+use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
+use crate::domain::entry::EntryState;
+use crate::domain::priority::Priority;
+use crate::domain::time::Timestamp;
+use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
+use crate::portal::LookUpVerdict;
+use crate::source::{IndexItem, Owner};
+
+/// Calls whose records are written together.
+const CALLS_MAX: usize = 256;
+
+/// One dossier of the index while the books are open.
+struct Line {
+    ma_ho_so: String,
+    dossier_id: Option<i64>,
+    bucket: Bucket,
+}
+
+/// Closes the books of one source, records them, and makes lost dossiers owed again where policy
+/// says so. The caller owns the gate; without `portal`, nothing is read back.
+pub async fn reconcile_once(
+    context: &Context,
+    source: &SourceLine,
+    portal: Option<&PortalLine>,
+    stop: &Stop,
+) -> Result<Books, VerbError> {
+    let started_at = context.clock.now();
+    let days = Duration::from_secs(u64::from(context.settings.from_days) * 24 * 3600);
+    let mut books = Books {
+        source: source.source.name().to_owned(),
+        started_at,
+        from_day: (started_at - days).vietnam_day(),
+        // A day more: clocks differ, and a dossier received after midnight there is not lost here.
+        to_day: (started_at + Duration::from_secs(24 * 3600)).vietnam_day(),
+        ..Books::default()
+    };
+    let mut found = Vec::new();
+    let (mut lines, whole) = read_index(context, source, &mut books, &mut found, stop).await?;
+    if let Some(portal) = portal {
+        verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
+    }
+    if whole {
+        find_extra(context, &lines, &mut books, &mut found).await?;
+    }
+    for line in &lines {
+        let count = match line.bucket {
+            Bucket::Matched => &mut books.matched,
+            Bucket::Different => &mut books.different,
+            Bucket::Missing => &mut books.missing,
+            Bucket::Unverifiable => &mut books.unverifiable,
+            Bucket::Quarantined => &mut books.quarantined,
+            Bucket::Dead => &mut books.dead,
+            Bucket::Open => &mut books.open,
+            Bucket::NotOurs => &mut books.not_ours,
+        };
+        *count += 1;
+    }
+    let sum = books.matched
+        + books.different
+        + books.missing
+        + books.unverifiable
+        + books.quarantined
+        + books.dead
+        + books.open
+        + books.not_ours;
+    books.closed = whole && sum == books.at_source;
+    if !whole {
+        "the source's index was not read to its end".clone_into(&mut books.remark);
+    }
+    books.ended_at = context.clock.now();
+    write_findings(context, &books.source, &lines, &found).await?;
+    repair(context, &lines).await?;
+    context.ledger.record_books(&books).await?;
+    Ok(books)
+}
+
+/// Puts each line of the index into the bucket that the ledger alone can tell.
+async fn read_index(
+    context: &Context,
+    source: &SourceLine,
+    books: &mut Books,
+    found: &mut Vec<DiscrepancyRecord>,
+    stop: &Stop,
+) -> Result<(Vec<Line>, bool), VerbError> {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        if stop.is_cancelled() {
+            return Ok((lines, false));
+        }
+        let page = source
+            .source
+            .index(
+                &books.from_day,
+                &books.to_day,
+                after.as_deref(),
+                source.page_limit,
+            )
+            .await
+            .map_err(|failure| VerbError::Source {
+                source_name: books.source.clone(),
+                failure: failure.failure,
+            })?;
+        // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
+        for refused in &page.refused {
+            books.at_source += 1;
+            lines.push(Line {
+                ma_ho_so: refused.ma_ho_so.clone().unwrap_or_default(),
+                dossier_id: None,
+                bucket: Bucket::Unverifiable,
+            });
+        }
+        // A page that moves while it is paged shows a dossier twice.
+        let items: Vec<IndexItem> = page
+            .items
+            .into_iter()
+            .filter(|item| seen.insert(item.ma_ho_so.clone()))
+            .collect();
+        books.at_source += items.len() as u64;
+        let codes: Vec<String> = items.iter().map(|item| item.ma_ho_so.clone()).collect();
+        let standings: BTreeMap<String, IndexStanding> = context
+            .ledger
+            .standings(&books.source, &codes)
+            .await?
+            .into_iter()
+            .map(|standing| (standing.ma_ho_so.clone(), standing))
+            .collect();
+        for item in items {
+            lines.push(place(context, books, item, &standings, found));
+        }
+        if !page.more {
+            return Ok((lines, true));
+        }
+        if page.cursor.is_none() || page.cursor == after {
+            return Ok((lines, false));
+        }
+        after = page.cursor;
+    }
+}
+
+fn place(
+    context: &Context,
+    books: &Books,
+    item: IndexItem,
+    standings: &BTreeMap<String, IndexStanding>,
+    found: &mut Vec<DiscrepancyRecord>,
+) -> Line {
+    let settled_before =
+        books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
+    let settled = item.changed_at.is_none_or(|at| at <= settled_before);
+    let standing = standings.get(&item.ma_ho_so);
+    let mut note = |kind, detail: String| {
+        found.push(DiscrepancyRecord {
+            source: books.source.clone(),
+            ma_ho_so: item.ma_ho_so.clone(),
+            dossier_id: standing.map(|standing| standing.dossier_id),
+            kind,
+            detail,
+        });
+    };
+    let bucket = match standing {
+        None if item.owner == Owner::Ministry => Bucket::NotOurs,
+        None => {
+            if settled {
+                note(DiscrepancyKind::NotReceived, String::new());
+            }
+            Bucket::Open
+        }
+        Some(standing) => match standing.newest_state {
+            EntryState::Quarantined => Bucket::Quarantined,
+            EntryState::Dead => Bucket::Dead,
+            EntryState::NotOurs => Bucket::NotOurs,
+            EntryState::Accepted | EntryState::Unchanged => {
+                if is_behind(standing, &item) {
+                    if settled {
+                        note(DiscrepancyKind::Behind, version_text(item.version));
+                    }
+                    Bucket::Open
+                } else {
+                    Bucket::Matched
+                }
+            }
+            EntryState::Received
+            | EntryState::Ready
+            | EntryState::Leased
+            | EntryState::Unconfirmed
+            | EntryState::Superseded => Bucket::Open,
+        },
+    };
+    Line {
+        dossier_id: standing.map(|standing| standing.dossier_id),
+        ma_ho_so: item.ma_ho_so,
+        bucket,
+    }
+}
+
+/// The index names a later version than the feed gave.
+fn is_behind(standing: &IndexStanding, item: &IndexItem) -> bool {
+    match (standing.newest_version, item.version) {
+        (Some(known), Some(listed)) => listed > known,
+        _ => matches!((standing.newest_changed_at, item.changed_at), (Some(k), Some(l)) if l > k),
+    }
+}
+
+fn version_text(version: Option<i64>) -> String {
+    version.map_or_else(String::new, |version| {
+        format!("index has version {version}")
+    })
+}
+
+/// Reads matched dossiers back from the portal, as many as the budget allows, drawn by chance.
+async fn verify(
+    context: &Context,
+    portal: &PortalLine,
+    lines: &mut [Line],
+    books: &mut Books,
+    found: &mut Vec<DiscrepancyRecord>,
+    stop: &Stop,
+) -> Result<(), VerbError> {
+    let mut candidates: Vec<usize> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.bucket == Bucket::Matched && line.dossier_id.is_some())
+        .map(|(at, _)| at)
+        .collect();
+    let wanted = candidates.len().min(context.settings.look_ups_max as usize);
+    for chosen in 0..wanted {
+        let rest = candidates.len() - chosen;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a fraction below one times a length is an index"
+        )]
+        let drawn = chosen + ((context.chance.fraction() * rest as f64) as usize).min(rest - 1);
+        candidates.swap(chosen, drawn);
+    }
+    candidates.truncate(wanted);
+    let settled_before =
+        books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
+    for part in candidates.chunks(CALLS_MAX) {
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = part.iter().filter_map(|at| lines[*at].dossier_id).collect();
+        let packets: BTreeMap<i64, String> = context
+            .ledger
+            .acked_packets(&ids)
+            .await?
+            .into_iter()
+            .collect();
+        let codes: Vec<(usize, String)> = part
+            .iter()
+            .map(|at| (*at, lines[*at].ma_ho_so.clone()))
+            .collect();
+        let exchanges: Vec<_> =
+            stream::iter(codes)
+                .map(|(at, code)| async move {
+                    (at, portal.portal.look_up(Priority::Audit, &code).await)
+                })
+                .buffer_unordered(context.settings.concurrency)
+                .collect()
+                .await;
+        let mut batch = SettleBatch::default();
+        for (at, exchange) in exchanges {
+            books.look_ups += exchange.calls.len() as u64;
+            batch
+                .calls
+                .extend(exchange.calls.into_iter().map(call_record));
+            let packet = lines[at].dossier_id.and_then(|id| packets.get(&id));
+            judge(&mut lines[at], exchange.verdict, packet, books, found);
+        }
+        context.ledger.settle(context.clock.now(), &batch).await?;
+    }
+    recheck(context, lines, books, settled_before).await
+}
+
+fn judge(
+    line: &mut Line,
+    verdict: LookUpVerdict,
+    packet: Option<&String>,
+    books: &mut Books,
+    found: &mut Vec<DiscrepancyRecord>,
+) {
+    let mut note = |kind, detail: String| {
+        found.push(DiscrepancyRecord {
+            source: books.source.clone(),
+            ma_ho_so: line.ma_ho_so.clone(),
+            dossier_id: line.dossier_id,
+            kind,
+            detail,
+        });
+    };
+    match verdict {
+        LookUpVerdict::Missing => {
+            note(DiscrepancyKind::Missing, String::new());
+            line.bucket = Bucket::Missing;
+        }
+        LookUpVerdict::Found { echoed } => {
+            books.read_back += 1;
+            let echo = packet.map_or(Echo::ExistenceOnly, |packet| compare_echo(&echoed, packet));
+            if let Echo::Different(fields) = echo {
+                note(DiscrepancyKind::Different, fields.join(" "));
+                line.bucket = Bucket::Different;
+            }
+        }
+        LookUpVerdict::Failed(_) | LookUpVerdict::NotSent { .. } => {
+            line.bucket = Bucket::Unverifiable;
+        }
+    }
+}
+
+/// What looked wrong may have changed while the portal was asked: a dossier that is on its way
+/// again, or was acknowledged inside the settle window, is open, not wrong.
+async fn recheck(
+    context: &Context,
+    lines: &mut [Line],
+    books: &Books,
+    settled_before: Timestamp,
+) -> Result<(), VerbError> {
+    let suspects: Vec<String> = lines
+        .iter()
+        .filter(|line| matches!(line.bucket, Bucket::Missing | Bucket::Different))
+        .map(|line| line.ma_ho_so.clone())
+        .collect();
+    for part in suspects.chunks(CALLS_MAX) {
+        let moving: BTreeSet<String> = context
+            .ledger
+            .standings(&books.source, part)
+            .await?
+            .into_iter()
+            .filter(|standing| {
+                !standing.acknowledged
+                    || standing
+                        .acked_at
+                        .is_some_and(|acked_at| acked_at > settled_before)
+            })
+            .map(|standing| standing.ma_ho_so)
+            .collect();
+        for line in lines
+            .iter_mut()
+            .filter(|line| moving.contains(&line.ma_ho_so))
+        {
+            if matches!(line.bucket, Bucket::Missing | Bucket::Different) {
+                line.bucket = Bucket::Open;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Acknowledged by the portal once and gone from the index, among dossiers of the compared days.
+async fn find_extra(
+    context: &Context,
+    lines: &[Line],
+    books: &mut Books,
+    found: &mut Vec<DiscrepancyRecord>,
+) -> Result<(), VerbError> {
+    let listed: BTreeSet<&str> = lines.iter().map(|line| line.ma_ho_so.as_str()).collect();
+    let mut after = String::new();
+    loop {
+        let codes = context
+            .ledger
+            .acknowledged_codes(&books.source, &after, 1000)
+            .await?;
+        let Some(last) = codes.last() else {
+            return Ok(());
+        };
+        after.clone_from(last);
+        for code in codes {
+            let in_range = DossierCode::parse(&code).is_some_and(|parsed| {
+                let day = if parsed.date.len() == 6 {
+                    format!("20{}", parsed.date)
+                } else {
+                    parsed.date.to_owned()
+                };
+                books.from_day <= day && day <= books.to_day
+            });
+            if in_range && !listed.contains(code.as_str()) {
+                books.extra += 1;
+                found.push(DiscrepancyRecord {
+                    source: books.source.clone(),
+                    ma_ho_so: code,
+                    dossier_id: None,
+                    kind: DiscrepancyKind::Extra,
+                    detail: String::new(),
+                });
+            }
+        }
+    }
+}
+
+async fn write_findings(
+    context: &Context,
+    source: &str,
+    lines: &[Line],
+    found: &[DiscrepancyRecord],
+) -> Result<(), VerbError> {
+    let now = context.clock.now();
+    let open: BTreeSet<&str> = lines
+        .iter()
+        .filter(|line| line.bucket == Bucket::Open)
+        .map(|line| line.ma_ho_so.as_str())
+        .collect();
+    let found: Vec<DiscrepancyRecord> = found
+        .iter()
+        .filter(|record| {
+            !matches!(
+                record.kind,
+                DiscrepancyKind::Missing | DiscrepancyKind::Different
+            ) || !open.contains(record.ma_ho_so.as_str())
+        })
+        .cloned()
+        .collect();
+    for part in found.chunks(1000) {
+        context.ledger.record_discrepancies(now, part).await?;
+    }
+    let matched: Vec<String> = lines
+        .iter()
+        .filter(|line| line.bucket == Bucket::Matched)
+        .map(|line| line.ma_ho_so.clone())
+        .collect();
+    for part in matched.chunks(5000) {
+        for kind in [
+            DiscrepancyKind::NotReceived,
+            DiscrepancyKind::Behind,
+            DiscrepancyKind::Missing,
+            DiscrepancyKind::Different,
+            DiscrepancyKind::Extra,
+        ] {
+            context
+                .ledger
+                .resolve_discrepancies(now, source, kind, part, "the books match again")
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
+    let of = |bucket: Bucket| {
+        let wanted = context.settings.repair.contains(&bucket);
+        lines.iter().filter(move |line| wanted && line.bucket == bucket)
+    };
+    let now = context.clock.now();
+    let missing: Vec<i64> = of(Bucket::Missing)
+        .filter_map(|line| line.dossier_id)
+        .collect();
+    if !missing.is_empty() {
+        context.ledger.repair_missing(now, &missing).await?;
+    }
+    for line in of(Bucket::Different) {
+        let audit = AuditRecord {
+            actor: "hoso reconcile".to_owned(),
+            action: "repair".to_owned(),
+            target: line.ma_ho_so.clone(),
+            reason: "the portal's echo differs from what it acknowledged".to_owned(),
+        };
+        context
+            .ledger
+            .resync(now, None, &line.ma_ho_so, &audit)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! `resync`: an operator wants dossiers sent (again), and says why.
+
+use serde::Serialize;
+
+use super::{Context, VerbError};
+use crate::ledger::record::{AuditRecord, ResyncOutcome, RetryScope};
+
+/// What became of each code.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResyncReport {
+    pub dossiers: Vec<ResyncedDossier>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ResyncedDossier {
+    pub ma_ho_so: String,
+    #[serde(flatten)]
+    pub outcome: ResyncOutcome,
+}
+
+/// Opens one send intent per dossier and leaves one audit row each, also when nothing was opened.
+/// Whoever owns the gate sends them, before everything else.
+pub async fn resync(
+    context: &Context,
+    source: Option<&str>,
+    ma_ho_so: &[String],
+    actor: &str,
+    reason: &str,
+) -> Result<ResyncReport, VerbError> {
+    let mut dossiers = Vec::with_capacity(ma_ho_so.len());
+    for code in ma_ho_so {
+        let audit = AuditRecord {
+            actor: actor.to_owned(),
+            action: "resync".to_owned(),
+            target: code.clone(),
+            reason: reason.to_owned(),
+        };
+        let outcome = context
+            .ledger
+            .resync(context.clock.now(), source, code, &audit)
+            .await?;
+        dossiers.push(ResyncedDossier {
+            ma_ho_so: code.clone(),
+            outcome,
+        });
+    }
+    Ok(ResyncReport { dossiers })
+}
+
+/// Puts problems back on their way; returns how many.
+pub async fn retry_problems(
+    context: &Context,
+    scope: &RetryScope,
+    actor: &str,
+    reason: &str,
+) -> Result<u64, VerbError> {
+    let target = match (scope.ma_ho_so.as_slice(), &scope.code) {
+        ([], Some(code)) => code.clone(),
+        ([], None) => "all".to_owned(),
+        ([one], _) => one.clone(),
+        (many, _) => format!("{} dossiers", many.len()),
+    };
+    let audit = AuditRecord {
+        actor: actor.to_owned(),
+        action: "retry".to_owned(),
+        target,
+        reason: reason.to_owned(),
+    };
+    Ok(context
+        .ledger
+        .retry(context.clock.now(), scope, &audit)
+        .await?)
+}

@@ -1,0 +1,21 @@
+//! `upkeep_once`: expired leases, retention, the watchdog.
+
+use std::time::Duration;
+
+use super::{Context, VerbError};
+use crate::ledger::record::{UpkeepCounts, UpkeepPolicy};
+
+/// Cursors are kept for twice the longest overlap that a source may have, and a day more.
+const CURSOR_RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// One pass. A lease that ran out means that nobody knows whether the call left.
+pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
+    let settings = &context.settings;
+    let policy = UpkeepPolicy {
+        body_retention_ms: settings.body_retention_ms,
+        cursor_retention_ms: u64::try_from(CURSOR_RETENTION.as_millis()).unwrap_or(u64::MAX),
+        watchdog_ms: settings.watchdog_ms,
+        resend_unknown_supplement: settings.resend_unknown_supplement,
+    };
+    Ok(context.ledger.upkeep(context.clock.now(), &policy).await?)
+}
