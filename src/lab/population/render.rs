@@ -367,3 +367,124 @@ pub(in crate::lab) fn escape(out: &mut String, text: &str) {
         out.push_str(special);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quick_xml::Reader;
+    use quick_xml::escape::resolve_predefined_entity;
+    use quick_xml::events::Event;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::lab::population::{Population, PopulationOptions};
+
+    /// Name and clean value of every element that holds a value, apart from the source's own block.
+    fn values_of_xml(xml: &str) -> Vec<(String, String)> {
+        let mut reader = Reader::from_str(xml);
+        let mut values = Vec::new();
+        let mut path: Vec<String> = Vec::new();
+        let mut text = None;
+        loop {
+            let event = reader.read_event().unwrap();
+            let outside = !path.iter().any(|name| name == "DuLieuGoc");
+            match event {
+                Event::Eof => return values,
+                Event::Start(tag) => {
+                    path.push(tag.name().0.to_owned());
+                    text = Some(String::new());
+                }
+                Event::Text(piece) => {
+                    if let Some(text) = &mut text {
+                        text.push_str(&piece);
+                    }
+                }
+                Event::GeneralRef(name) => {
+                    if let Some(text) = &mut text {
+                        text.push_str(resolve_predefined_entity(&name).unwrap());
+                    }
+                }
+                Event::End(_) => {
+                    let name = path.pop().unwrap();
+                    if let Some(text) = text.take().filter(|_| outside) {
+                        values.push((name.clone(), clean(&name, &text)));
+                    }
+                }
+                Event::Empty(tag) => {
+                    let name = tag.name().0.to_owned();
+                    let is_list = name.starts_with("DanhSach")
+                        || ["DinhDanhCHS", "DSKetNoiCSDL"].contains(&name.as_str());
+                    if outside && !is_list {
+                        values.push((name, String::new()));
+                    }
+                    text = None;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn clean(name: &str, text: &str) -> String {
+        let text: String = text.trim().nfc().collect();
+        let is_time = name.starts_with("Ngay") || name.starts_with("ThoiDiem");
+        match Timestamp::from_source(&text) {
+            Some(at) if is_time => at.to_portal(),
+            _ => text,
+        }
+    }
+
+    fn values_of_json(name: &str, value: &Value, values: &mut Vec<(String, String)>) {
+        let text = match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    values_of_json(name, value, values);
+                }
+                return;
+            }
+            Value::Array(items) => {
+                for item in items {
+                    values_of_json(name, item, values);
+                }
+                return;
+            }
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        values.push((name.to_owned(), text));
+    }
+
+    #[test]
+    fn the_document_says_what_the_portal_is_expected_to_hold_in_every_style() {
+        let options = PopulationOptions {
+            invalid_share: 0.0,
+            ..PopulationOptions::default()
+        };
+        let now = Timestamp::from_portal("20260126160000").unwrap();
+        let population = Population::new(options, now);
+        for index in 0..300 {
+            let dossier = population.grow(index);
+            let mut written = values_of_xml(&dossier.feed_xml());
+            let mut expected = Vec::new();
+            let packet = serde_json::to_value(&dossier.packet).unwrap();
+            let steps = serde_json::to_value(&dossier.steps).unwrap();
+            values_of_json("", &packet, &mut expected);
+            values_of_json("", &steps, &mut expected);
+            written.sort();
+            expected.sort();
+            assert_eq!(written, expected, "dossier {index}");
+        }
+    }
+
+    #[test]
+    fn a_flawed_document_is_still_a_document() {
+        let options = PopulationOptions {
+            invalid_share: 1.0,
+            ..PopulationOptions::default()
+        };
+        let now = Timestamp::from_portal("20260126160000").unwrap();
+        let population = Population::new(options, now);
+        for index in 0..200 {
+            assert!(!values_of_xml(&population.grow(index).feed_xml()).is_empty());
+        }
+    }
+}
