@@ -19,6 +19,7 @@
 //! Directions: `domain` uses nothing of ours but itself. `source`, `mapping`, `portal` and `ledger`
 //! do not know one another; only `pipeline` does. `lab` knows only the wire. A test holds this.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `hoso`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    hoso_gateway::cli::main()
+}

@@ -13,6 +13,7 @@ pub struct Push {
     pub claim_limit: u32,
     pub dossiers_per_call: u32,
     pub steps_per_call: u32,
+    pub dossiers_per_steps_call: u32,
     pub steps_on_unknown_status_5: UnknownStep,
     pub lease_ms: u64,
     pub deadline_near_ms: u64,
@@ -39,6 +40,13 @@ impl Push {
             problems,
         );
         within("push.steps_per_call", self.steps_per_call, 1, 100, problems);
+        within(
+            "push.dossiers_per_steps_call",
+            self.dossiers_per_steps_call,
+            1,
+            1000,
+            problems,
+        );
         within("push.lease_ms", self.lease_ms, 1_000, 3_600_000, problems);
         if self.dossiers_per_call > self.claim_limit {
             problems.at(

@@ -266,7 +266,7 @@ impl Walk<'_, '_, '_> {
                 let known: Vec<&str> = schema.keys().map(String::as_str).collect();
                 format!("the sections are {}", known.join(", "))
             }
-            (None, None) => "`hoso config --default` shows every option".to_owned(),
+            (None, None) => "`hoso config default` shows every option".to_owned(),
         };
         self.problems.in_text(offset, key, "unknown key", hint);
     }

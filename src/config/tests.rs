@@ -324,7 +324,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),
         ("[log]\nvolatile_query_keys = []\n".into(), "hoso.toml:2:1: log.volatile_query_keys: unknown key\n  hint: it belongs to [[sources]]"),
-        ("[push]\nxyzzy = 1\n".into(), "hoso.toml:2:1: push.xyzzy: unknown key\n  hint: `hoso config --default` shows every option"),
+        ("[push]\nxyzzy = 1\n".into(), "hoso.toml:2:1: push.xyzzy: unknown key\n  hint: `hoso config default` shows every option"),
         (
             "[portal]\npassword = 'hunter2'\n".into(),
             "hoso.toml:2:1: portal.password: a secret may not stand in the configuration file\n  hint: put it into a file that only the gateway can read, and name that file in password_file",

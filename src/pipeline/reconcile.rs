@@ -455,7 +455,9 @@ async fn write_findings(
 async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
     let of = |bucket: Bucket| {
         let wanted = context.settings.repair.contains(&bucket);
-        lines.iter().filter(move |line| wanted && line.bucket == bucket)
+        lines
+            .iter()
+            .filter(move |line| wanted && line.bucket == bucket)
     };
     let now = context.clock.now();
     let missing: Vec<i64> = of(Bucket::Missing)

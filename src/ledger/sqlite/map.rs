@@ -330,8 +330,9 @@ impl<'a> Plan<'a> {
             EntryState::Ready
         };
         // A close appointment lifts a dossier out of a backlog; it never lowers a pressing one.
-        let priority =
-            packet.priority.map_or(lane.priority, |raised| raised.rank().min(lane.priority));
+        let priority = packet
+            .priority
+            .map_or(lane.priority, |raised| raised.rank().min(lane.priority));
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }

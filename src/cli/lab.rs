@@ -1,0 +1,150 @@
+//! `hoso lab`: the simulated province and portal as servers of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use super::failure::{Exit, Failure};
+use super::{Invocation, signals};
+use crate::clock::SystemClock;
+use crate::lab::portal::{Faults, PortalOptions, ReadBack};
+use crate::lab::province::ProvinceOptions;
+use crate::lab::{self, population::PopulationOptions};
+
+/// Run a simulated province or portal, for rehearsals and tests
+///
+/// Both listen on loopback unless told otherwise, hold synthetic data only, and have a small control
+/// interface in JSON, listed in the help of each.
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(super) enum Which {
+    Province(ProvinceArguments),
+    Portal(PortalArguments),
+}
+
+/// Simulate the provincial system: change feed and index of synthetic dossiers
+///
+/// Control:
+///   GET  /lab/state       counts, changes left, requests served
+///   GET  /lab/expected    what the portal must end up with: code, digest, digests of steps
+///   POST /lab/dossiers    {"evolve": CODE}, {"evolve-any": N}, {"delete": CODE}, {"add": N},
+///                         or a raw <HoSo> document
+///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}
+///
+/// Example: hoso lab province --listen 127.0.0.1:8081 --dossiers 1000
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct ProvinceArguments {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// Dossiers in the population
+    #[arg(long, default_value_t = 1000)]
+    dossiers: u32,
+    /// The same seed draws the same population
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Share of deliberately invalid dossiers
+    #[arg(long, default_value_t = 0.02)]
+    invalid_share: f64,
+    /// Changes of dossiers made each second
+    #[arg(long, default_value_t = 0.0)]
+    changes_per_second: f64,
+}
+
+/// Simulate the national portal: strict checks, sessions, quota windows, faults on request
+///
+/// The account is tinh-thu-nghiem with the password mat-khau-thu-nghiem.
+///
+/// Control:
+///   GET  /lab/state            calls, refusals, overshoots, records, steps
+///   GET  /lab/records[/CODE]   what the portal holds
+///   GET  /lab/calls?code=CODE  the calls about a dossier, as they arrived
+///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...]}
+///   POST /lab/forget           {"codes": [CODE]}
+///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
+///                              "kind": "sliding-attempts"}], "retry_after": true}
+///
+/// Example: hoso lab portal --listen 127.0.0.1:8082 --faults some
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct PortalArguments {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8082")]
+    listen: SocketAddr,
+    /// Faults to begin with: none, some or many
+    #[arg(long, default_value = "none")]
+    faults: String,
+    /// Seed of the faults
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Look-ups echo fields of the record instead of its existence only
+    #[arg(long)]
+    echo: bool,
+    /// Minutes after which a session ends
+    #[arg(long, default_value_t = 10)]
+    session_minutes: u64,
+}
+
+pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Failure> {
+    let mut requests = signals::stop_requests()?;
+    let clock = Arc::new(SystemClock::new());
+    let failed = |error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("the laboratory cannot run: {error}"))
+            .hint("is another program listening on that address? choose one with --listen")
+    };
+    match which {
+        Which::Province(arguments) => {
+            let options = ProvinceOptions {
+                listen: arguments.listen,
+                population: PopulationOptions {
+                    seed: arguments.seed,
+                    dossiers: arguments.dossiers,
+                    invalid_share: arguments.invalid_share,
+                    ..PopulationOptions::default()
+                },
+                changes_total: if arguments.changes_per_second > 0.0 {
+                    u64::MAX
+                } else {
+                    0
+                },
+                changes_per_second: arguments.changes_per_second,
+                ..ProvinceOptions::default()
+            };
+            let province = lab::province::start(options, clock).await.map_err(failed)?;
+            invocation
+                .output
+                .data(&format!("listening on {}", province.url()));
+            requests.recv().await;
+            province.shutdown().await.map_err(failed)
+        }
+        Which::Portal(arguments) => {
+            let Some(faults) = Faults::preset(&arguments.faults) else {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("--faults {}: no such preset", arguments.faults),
+                )
+                .hint("use none, some or many"));
+            };
+            let options = PortalOptions {
+                listen: arguments.listen,
+                seed: arguments.seed,
+                session_minutes: arguments.session_minutes,
+                read_back: if arguments.echo {
+                    ReadBack::Echo
+                } else {
+                    ReadBack::Existence
+                },
+                faults,
+                ..PortalOptions::default()
+            };
+            let portal = lab::portal::start(options, clock).await.map_err(failed)?;
+            invocation
+                .output
+                .data(&format!("listening on {}", portal.url()));
+            requests.recv().await;
+            portal.shutdown().await.map_err(failed)
+        }
+    }
+}

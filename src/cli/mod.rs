@@ -1,0 +1,131 @@
+//! Commands for operators. One file a verb; [`build`] wires real parts together; [`output`] is the
+//! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
+
+pub mod build;
+mod demo;
+mod failure;
+mod lab;
+mod output;
+mod run;
+mod serve;
+mod signals;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+pub use output::Output;
+
+use crate::config::{Config, LogFormat};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; the message says what, and trying again may help
+  2  the command line is wrong
+  3  a configuration or mapping file is wrong
+  4  the ledger cannot be used
+  5  what was asked for is not there
+  6  done, but what was found is not as it should be (open books, failed cases, problems)
+
+Data goes to stdout, words about the work to stderr. With --json, stdout holds JSON only.";
+
+/// Brings a province's dossiers to the National Public Service Portal, and can prove what it did.
+#[derive(Debug, Parser)]
+#[command(name = "hoso", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file; /etc/hoso/hoso.toml if it exists, else the defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Serve(serve::Arguments),
+    #[command(subcommand)]
+    Run(run::Verb),
+    #[command(subcommand)]
+    Lab(lab::Which),
+}
+
+/// What a verb needs besides its own arguments.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    pub config_path: Option<PathBuf>,
+    pub output: Output,
+}
+
+impl Invocation {
+    /// The configuration, as far as it can be read.
+    pub fn config(&self) -> Result<Config, Failure> {
+        build::config(self.config_path.as_deref())
+    }
+
+    /// The configuration, with everything that running needs.
+    pub fn config_to_run(&self) -> Result<Config, Failure> {
+        let config = self.config()?;
+        config.ready_to_run()?;
+        Ok(config)
+    }
+}
+
+/// Parses, runs, and tells failures; the process's `main`.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let invocation = Invocation {
+        config_path: arguments.config,
+        output: Output::new(arguments.json),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            invocation
+                .output
+                .talk(&format!("error: no runtime: {error}"));
+            return ExitCode::from(Exit::Failed as u8);
+        }
+    };
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::Demo(arguments) => demo::run(&invocation, arguments).await,
+            Command::Serve(arguments) => serve::run(&invocation, arguments).await,
+            Command::Run(verb) => run::run(&invocation, verb).await,
+            Command::Lab(which) => lab::run(&invocation, which).await,
+        }
+    });
+    // Blocking work that was cut off must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.told {
+                invocation.output.talk(&failure.to_string());
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Sends log lines to stderr in the configured form. `RUST_LOG` is not read: one place decides.
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| {
+        Failure::new(Exit::Files, format!("log.level: {error}"))
+            .hint("use error, warn, info, debug or trace")
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    started.map_err(|error| Failure::new(Exit::Failed, format!("no log: {error}")))
+}

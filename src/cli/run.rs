@@ -1,0 +1,336 @@
+//! `hoso run VERB`: one pass of one verb, then its report.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::failure::{Exit, Failure};
+use super::{Invocation, build, signals, start_logging};
+use crate::config::Config;
+use crate::ledger::record::{Books, UpkeepCounts};
+use crate::pipeline::map::{MapReport, map_once};
+use crate::pipeline::ownership::{GATE, Ownership};
+use crate::pipeline::pull::{PullReport, pull_once};
+use crate::pipeline::push::{PushReport, push_once};
+use crate::pipeline::read_back::{ReadBackReport, read_back_once};
+use crate::pipeline::reconcile::reconcile_once;
+use crate::pipeline::upkeep::upkeep_once;
+use crate::pipeline::{Context, PortalLine, Stop};
+
+/// Run one pass of one verb by hand
+///
+/// Verbs that send need the portal's gate, which one process owns at a time. While a daemon runs,
+/// `push` hands its work over: what is due is already in the ledger, and the daemon sends it.
+///
+/// Example: hoso run pull && hoso run map && hoso run push
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(super) enum Verb {
+    /// Read every source's changes into the ledger
+    Pull,
+    /// Map what was received and not mapped yet
+    Map,
+    /// Send what is due
+    Push,
+    /// Settle unknown outcomes, then close the books between sources, ledger and portal
+    Reconcile,
+    /// Look for expired leases and drop bodies past their retention
+    Upkeep,
+}
+
+pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failure> {
+    let config = invocation.config_to_run()?;
+    start_logging(&config)?;
+    let context = build::context(&config, true).await?;
+    let stop = Stop::new();
+    let mut requests = signals::stop_requests()?;
+    let ending = stop.clone();
+    tokio::spawn(async move {
+        requests.recv().await;
+        ending.cancel();
+    });
+    let result = match verb {
+        Verb::Pull => pull(invocation, &config, &context, &stop).await,
+        Verb::Map => map(invocation, &config, &context, &stop).await,
+        Verb::Push => push(invocation, &config, &context, &stop).await,
+        Verb::Reconcile => reconcile(invocation, &config, &context, &stop).await,
+        Verb::Upkeep => upkeep(invocation, &context).await,
+    };
+    context.ledger.close().await;
+    result
+}
+
+async fn pull(
+    invocation: &Invocation,
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let mut reports: Vec<PullReport> = Vec::new();
+    let mut failure = None;
+    for line in build::sources(config)? {
+        match pull_once(context, &line, stop).await {
+            Ok(report) => reports.push(report),
+            // One source that fails does not keep the others from being read.
+            Err(error) => failure = Some(Failure::from(error)),
+        }
+    }
+    invocation.output.result(&reports, |reports| {
+        reports
+            .iter()
+            .map(|report| {
+                format!(
+                    "{}: {} new, {} unchanged, {} outdated, {} refused, in {} page(s){}",
+                    report.source,
+                    report.new,
+                    report.unchanged,
+                    report.outdated,
+                    report.refused,
+                    report.pages,
+                    if report.caught_up {
+                        ""
+                    } else {
+                        "; not at the end yet"
+                    }
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+async fn map(
+    invocation: &Invocation,
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let mapping = build::mapping(config)?;
+    let mut total = MapReport::default();
+    while !stop.is_cancelled() {
+        let report = map_once(context, &mapping).await?;
+        if report.mapped == 0 {
+            break;
+        }
+        total.mapped += report.mapped;
+        let (sum, more) = (&mut total.counts, report.counts);
+        sum.ready += more.ready;
+        sum.unchanged += more.unchanged;
+        sum.quarantined += more.quarantined;
+        sum.not_ours += more.not_ours;
+        sum.superseded += more.superseded;
+        sum.steps_new += more.steps_new;
+        sum.discrepancies += more.discrepancies;
+    }
+    invocation.output.result(&total, |report| {
+        let counts = &report.counts;
+        format!(
+            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours; {} new step(s)",
+            report.mapped,
+            counts.ready,
+            counts.unchanged,
+            counts.quarantined,
+            counts.not_ours,
+            counts.steps_new
+        )
+    });
+    Ok(())
+}
+
+/// What `run push` did, or who does it instead.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Pushed {
+    Sent(PushReport),
+    HandedOver {
+        handed_over_to: String,
+        due_now: u64,
+    },
+}
+
+async fn push(
+    invocation: &Invocation,
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let verb = async |line: &PortalLine, stop: &Stop| push_once(context, line, stop).await;
+    let pushed = match with_gate(config, context, stop, "run push", verb).await? {
+        Ok(report) => Pushed::Sent(report?),
+        Err(owner) => {
+            let due_now = context.ledger.standing(context.clock.now()).await?.due_now;
+            Pushed::HandedOver {
+                handed_over_to: owner,
+                due_now,
+            }
+        }
+    };
+    invocation.output.result(&pushed, |pushed| match pushed {
+        Pushed::Sent(report) => {
+            let counts = &report.counts;
+            let closed = report.gate_closed.as_ref().map_or_else(String::new, |closed| {
+                format!("\nsending ended early, until {}: {}", closed.until, closed.failure)
+            });
+            format!(
+                "{} call(s): {} dossier(s) accepted, {} again later, {} unconfirmed, {} dead; {} step(s) acknowledged, {} held{closed}",
+                report.calls,
+                counts.accepted,
+                counts.again,
+                counts.unconfirmed,
+                counts.dead,
+                counts.steps_acked,
+                counts.steps_held
+            )
+        }
+        Pushed::HandedOver { handed_over_to, due_now } => {
+            format!("{handed_over_to} owns the portal's gate and sends what is due ({due_now} now)")
+        }
+    });
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct Reconciled {
+    read_back: Option<ReadBackReport>,
+    /// Why nothing was read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate_owner: Option<String>,
+    books: Vec<Books>,
+}
+
+async fn reconcile(
+    invocation: &Invocation,
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let sources = build::sources(config)?;
+    let verb = async |line: &PortalLine, stop: &Stop| {
+        let read_back = read_back_once(context, line, stop).await?;
+        let mut books = Vec::new();
+        for source in &sources {
+            books.push(reconcile_once(context, source, Some(line), stop).await?);
+        }
+        Ok::<_, crate::pipeline::VerbError>((read_back, books))
+    };
+    let reconciled = match with_gate(config, context, stop, "run reconcile", verb).await? {
+        Ok(done) => {
+            let (read_back, books) = done?;
+            Reconciled {
+                read_back: Some(read_back),
+                gate_owner: None,
+                books,
+            }
+        }
+        Err(owner) => {
+            // Books can be closed against the ledger alone; only the look-ups need the gate.
+            let mut books = Vec::new();
+            for source in &sources {
+                books.push(reconcile_once(context, source, None, stop).await?);
+            }
+            Reconciled {
+                read_back: None,
+                gate_owner: Some(owner),
+                books,
+            }
+        }
+    };
+    invocation.output.result(&reconciled, |reconciled| {
+        let mut lines: Vec<String> = reconciled.books.iter().map(books_text).collect();
+        if let Some(owner) = &reconciled.gate_owner {
+            lines.push(format!(
+                "nothing was read back from the portal, because {owner} owns the gate"
+            ));
+        }
+        lines.join("\n")
+    });
+    if reconciled.books.iter().all(|books| books.closed) {
+        Ok(())
+    } else {
+        Err(Failure::findings())
+    }
+}
+
+/// Closed books as people read them.
+pub(super) fn books_text(books: &Books) -> String {
+    let mut text = format!(
+        "{}: books {}, received {} to {}\n",
+        books.source,
+        if books.closed { "closed" } else { "NOT closed" },
+        books.from_day,
+        books.to_day
+    );
+    for (name, count) in [
+        ("at source", books.at_source),
+        ("matched", books.matched),
+        ("different", books.different),
+        ("missing", books.missing),
+        ("unverifiable", books.unverifiable),
+        ("quarantined", books.quarantined),
+        ("dead", books.dead),
+        ("open", books.open),
+        ("not ours", books.not_ours),
+        ("extra", books.extra),
+        ("read back", books.read_back),
+    ] {
+        text.push_str(&format!("  {name:<13}{count:>10}\n"));
+    }
+    if !books.remark.is_empty() {
+        text.push_str(&format!("  {}\n", books.remark));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failure> {
+    let counts: UpkeepCounts = upkeep_once(context).await?;
+    invocation.output.result(&counts, |counts| {
+        format!(
+            "{} lease(s) ran out, {} step(s) held, {} bodies dropped, {} stuck",
+            counts.leases_expired + counts.step_leases_expired,
+            counts.steps_held,
+            counts.bodies_dropped,
+            counts.stuck
+        )
+    });
+    Ok(())
+}
+
+/// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.
+async fn with_gate<T>(
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+    name: &str,
+    verb: impl AsyncFnOnce(&PortalLine, &Stop) -> T,
+) -> Result<Result<T, String>, Failure> {
+    let ownership = match Ownership::take(context, GATE, &build::holder(name)).await? {
+        Ok(ownership) => Arc::new(ownership),
+        Err(other) => return Ok(Err(other.holder)),
+    };
+    let opened = build::open_portal(config, context)?(Arc::clone(&ownership)).await;
+    let line = match opened {
+        Ok(line) => line,
+        Err(error) => {
+            ownership.release(context).await?;
+            return Err(Failure::new(Exit::Failed, format!("{error:#}")));
+        }
+    };
+    let done = {
+        let work = verb(&line, stop);
+        let keep = async {
+            ownership.keep(context, stop).await;
+            // Asked to stop: the verb settles what is out and ends by itself.
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = keep => unreachable!("renewing never ends by itself"),
+        }
+    };
+    ownership.release(context).await?;
+    Ok(Ok(done))
+}
