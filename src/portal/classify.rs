@@ -145,7 +145,10 @@ fn unreadable(
 ) -> Judgement {
     let (code, message) = match body {
         AnswerBody::Empty => (codes::EMPTY_ANSWER, "the answer is empty"),
-        AnswerBody::Html => (codes::HTML_ANSWER, "a web page came back instead of an answer"),
+        AnswerBody::Html => (
+            codes::HTML_ANSWER,
+            "a web page came back instead of an answer",
+        ),
         AnswerBody::SoapFault => (codes::SOAP_FAULT, "the adapter answered with a SOAP fault"),
         AnswerBody::NotJson | AnswerBody::Envelope(_) => {
             (codes::NOT_JSON, "the answer cannot be read")
@@ -440,7 +443,8 @@ fn look_up_meaning(
     if items.is_empty() {
         return Meaning::Missing;
     }
-    let items: Vec<&Map<String, Value>> = items.iter().filter_map(|item| item.as_object()).collect();
+    let items: Vec<&Map<String, Value>> =
+        items.iter().filter_map(|item| item.as_object()).collect();
     let the_one = items
         .iter()
         .find(|item| asked.is_some() && code_of(item) == asked)

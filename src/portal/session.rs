@@ -103,7 +103,10 @@ impl Sessions {
     /// The portal refused this session. A newer one stays.
     pub(super) fn refused(&self, number: u64) {
         let mut slot = self.slot();
-        if slot.as_ref().is_some_and(|session| session.number == number) {
+        if slot
+            .as_ref()
+            .is_some_and(|session| session.number == number)
+        {
             *slot = None;
         }
     }

@@ -258,11 +258,16 @@ mod tests {
         assert_eq!(kind(" \u{feff}\n"), "empty");
         assert_eq!(kind("<!DOCTYPE html><html></html>"), "html");
         assert_eq!(
-            kind("<soapenv:Envelope><soapenv:Body><soapenv:Fault/></soapenv:Body></soapenv:Envelope>"),
+            kind(
+                "<soapenv:Envelope><soapenv:Body><soapenv:Fault/></soapenv:Body></soapenv:Envelope>"
+            ),
             "soap"
         );
         assert_eq!(kind("Client received SOAP Fault from server"), "soap");
-        assert_eq!(kind(r#"{"error_code":0,"message":"Đồng bộ thành cô"#), "not json");
+        assert_eq!(
+            kind(r#"{"error_code":0,"message":"Đồng bộ thành cô"#),
+            "not json"
+        );
         assert_eq!(kind("[]"), "not json");
         assert_eq!(kind("true"), "not json");
     }

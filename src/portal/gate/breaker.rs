@@ -206,9 +206,8 @@ impl Breaker {
                 } else {
                     format!("{} calls in a row failed", self.failures_in_a_row)
                 };
-                let failure =
-                    Failure::new(codes::BREAKER_OPEN, Disposition::Retryable, message)
-                        .with_details(failure.to_string());
+                let failure = Failure::new(codes::BREAKER_OPEN, Disposition::Retryable, message)
+                    .with_details(failure.to_string());
                 self.close(true, now + pause, failure);
                 true
             }
@@ -400,7 +399,11 @@ mod tests {
     fn a_straggler_cannot_open_a_closed_gate_nor_close_it_for_an_old_reason() {
         let mut breaker = Breaker::new(BreakerSettings::default());
         let old = breaker.epoch();
-        learn(&mut breaker, Signal::Environment(fault("portal.credentials")), SECOND);
+        learn(
+            &mut breaker,
+            Signal::Environment(fault("portal.credentials")),
+            SECOND,
+        );
         breaker.learn(Signal::Success, old, false, SECOND, 0.0);
         let until = closed_until(&mut breaker, SECOND).unwrap();
         assert_eq!(until, 31 * SECOND);
@@ -419,10 +422,18 @@ mod tests {
     fn an_environment_failure_holds_the_gate_for_longer_each_time() {
         let mut breaker = Breaker::new(BreakerSettings::default());
         let mut now = SECOND;
-        learn(&mut breaker, Signal::Environment(fault("portal.endpoint")), now);
+        learn(
+            &mut breaker,
+            Signal::Environment(fault("portal.endpoint")),
+            now,
+        );
         for expected in [60, 120, 240, 300, 300] {
             now = closed_until(&mut breaker, now).unwrap();
-            probe(&mut breaker, Signal::Environment(fault("portal.endpoint")), now);
+            probe(
+                &mut breaker,
+                Signal::Environment(fault("portal.endpoint")),
+                now,
+            );
             assert_eq!(
                 closed_until(&mut breaker, now),
                 Some(now + expected * SECOND)
@@ -433,7 +444,11 @@ mod tests {
     #[test]
     fn an_abandoned_probe_lets_the_next_one_try() {
         let mut breaker = Breaker::new(BreakerSettings::default());
-        learn(&mut breaker, Signal::Environment(fault("portal.endpoint")), SECOND);
+        learn(
+            &mut breaker,
+            Signal::Environment(fault("portal.endpoint")),
+            SECOND,
+        );
         let now = closed_until(&mut breaker, SECOND).unwrap();
         breaker.start_probe(now);
         breaker.probe_abandoned(now);

@@ -107,7 +107,10 @@ pub struct Permit<'a> {
 }
 
 enum Next {
-    Admitted { epoch: u64, probe: bool },
+    Admitted {
+        epoch: u64,
+        probe: bool,
+    },
     Closed(Closed),
     /// Not first in the queue.
     Queued,
@@ -126,18 +129,14 @@ impl Gate {
     ) -> Result<Self, GateError> {
         let recalled = memory.recall().await.map_err(GateError::Memory)?;
         let now = clock.monotonic();
-        let mut windows = Windows::new(&settings.windows, settings.headroom, now)
-            .map_err(GateError::Settings)?;
+        let mut windows =
+            Windows::new(&settings.windows, settings.headroom, now).map_err(GateError::Settings)?;
         windows.restore(&recalled, now, clock.now());
         Ok(Self::with(windows, settings.breaker, clock, chance, memory))
     }
 
     /// A gate without quota windows, which therefore has nothing to remember.
-    pub fn unlimited(
-        breaker: BreakerSettings,
-        clock: Arc<dyn Clock>,
-        chance: Arc<Chance>,
-    ) -> Self {
+    pub fn unlimited(breaker: BreakerSettings, clock: Arc<dyn Clock>, chance: Arc<Chance>) -> Self {
         let windows = Windows::none();
         Self::with(windows, breaker, clock, chance, Arc::new(NoMemory))
     }
@@ -357,8 +356,10 @@ impl Gate {
         }
     }
 
+    /// Rounded up, so that whoever comes back at this time is not a fraction early.
     fn wall_at(&self, instant: Duration, now: Duration) -> Timestamp {
-        self.clock.now() + instant.saturating_sub(now)
+        let ahead_ms = instant.saturating_sub(now).as_nanos().div_ceil(1_000_000);
+        self.clock.now() + Duration::from_millis(u64::try_from(ahead_ms).unwrap_or(u64::MAX))
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

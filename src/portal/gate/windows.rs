@@ -126,11 +126,7 @@ impl GovernorClock for Reading {
 impl Windows {
     /// Windows that nobody has used yet, except that short ones are taken as used up until one
     /// whole window has passed: an earlier process may have used them a moment ago.
-    pub(super) fn new(
-        windows: &[Window],
-        headroom: f64,
-        now: Duration,
-    ) -> Result<Self, String> {
+    pub(super) fn new(windows: &[Window], headroom: f64, now: Duration) -> Result<Self, String> {
         let mut pacers: Vec<Pacer> = Vec::with_capacity(windows.len());
         for window in windows {
             if pacers
@@ -437,7 +433,10 @@ mod tests {
             window(1, u64::MAX, 1),
             window(u32::MAX, WINDOW_MS_MAX, u32::MAX),
         ] {
-            assert!(Windows::new(&[bad.clone()], 0.0, Duration::ZERO).is_err(), "{bad:?}");
+            assert!(
+                Windows::new(&[bad.clone()], 0.0, Duration::ZERO).is_err(),
+                "{bad:?}"
+            );
         }
         let twice = [window(5, 1000, 1), window(9, 1000, 1)];
         assert!(Windows::new(&twice, 0.0, Duration::ZERO).is_err());
@@ -536,26 +535,33 @@ mod tests {
                 assert!(most <= window.limit as usize, "{window:?}: {most}");
             }
             let binding = &windows[*binding];
-            let full = f64::from(binding.limit) * (*seconds * 1000) as f64
-                / binding.window_ms as f64;
+            let full =
+                f64::from(binding.limit) * (*seconds * 1000) as f64 / binding.window_ms as f64;
             let used = admitted.len() as f64 / full;
             assert!(used >= 0.97, "{windows:?}: only {:.1} %", used * 100.0);
         }
     }
 
     fn any_window() -> impl Strategy<Value = Window> {
-        (1u32..40, 50u64..20_000, 1u32..40).prop_map(|(limit, window_ms, burst)| window(limit, window_ms, burst))
+        (1u32..40, 50u64..20_000, 1u32..40)
+            .prop_map(|(limit, window_ms, burst)| window(limit, window_ms, burst))
     }
 
     #[derive(Debug, Clone)]
     enum Step {
         /// That many calls are asked for now.
         Arrive(u8),
-        Pass { micros: u64 },
+        Pass {
+            micros: u64,
+        },
         /// Killed without warning and started again after a pause.
-        Restart { pause_micros: u64 },
+        Restart {
+            pause_micros: u64,
+        },
         /// As a time server or an administrator does, in milliseconds.
-        SetWallBack { by_ms: u32 },
+        SetWallBack {
+            by_ms: u32,
+        },
     }
 
     fn any_step() -> impl Strategy<Value = Step> {

@@ -184,7 +184,10 @@ mod tests {
                 "",
             )
         };
-        assert_eq!(text(&login("p\\q")), r#"{"username":"u","password":"p\\q"}"#);
+        assert_eq!(
+            text(&login("p\\q")),
+            r#"{"username":"u","password":"p\\q"}"#
+        );
         assert_eq!(login("a").body_hash, login("b").body_hash);
     }
 }
