@@ -46,6 +46,10 @@ fn judge(
     )
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the shape that the HTTP door returns"
+)]
 fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Result<HttpAnswer, HttpFailure> {
     Ok(HttpAnswer {
         status,

@@ -59,6 +59,10 @@ impl Http for ScriptedPortal {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the shape that the HTTP door returns"
+)]
 fn answered(status: u16, body: &str) -> Result<HttpAnswer, HttpFailure> {
     Ok(HttpAnswer {
         status,

@@ -434,7 +434,7 @@ mod tests {
             window(u32::MAX, WINDOW_MS_MAX, u32::MAX),
         ] {
             assert!(
-                Windows::new(&[bad.clone()], 0.0, Duration::ZERO).is_err(),
+                Windows::new(std::slice::from_ref(&bad), 0.0, Duration::ZERO).is_err(),
                 "{bad:?}"
             );
         }
@@ -476,11 +476,11 @@ mod tests {
     fn a_bound_beyond_any_honest_one_is_clamped_to_one_window() {
         let start = Duration::from_secs(5);
         let mut windows = Windows::new(&[window(10, 60_000, 1)], 0.0, start).unwrap();
-        let far = wall(start) + Duration::from_secs(86_400);
+        let far = wall(start) + Duration::from_hours(24);
         windows.restore(&[("60000ms".to_owned(), far)], start, wall(start));
         assert_eq!(
             take(&mut windows, start),
-            Take::Wait(Duration::from_secs(60))
+            Take::Wait(Duration::from_mins(1))
         );
     }
 
@@ -492,7 +492,7 @@ mod tests {
         let now = start + Duration::from_millis(100);
         assert_eq!(windows.take(now, || wall(now)), Take::Admitted);
         let now = start + Duration::from_millis(200);
-        let jumped = wall(now) + Duration::from_secs(300);
+        let jumped = wall(now) + Duration::from_mins(5);
         assert_eq!(windows.take(now, || jumped), Take::Promise);
     }
 
