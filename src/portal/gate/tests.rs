@@ -342,3 +342,45 @@ async fn the_status_tells_what_an_operator_needs() {
     );
     assert_eq!(status.admitted, 4);
 }
+
+/// Callers of all classes come and give up at any moment; whoever stays is served, so no wake-up is
+/// lost with those who left.
+#[tokio::test]
+async fn whoever_stays_is_served_however_many_give_up() {
+    for seed in 0..40 {
+        let chance = Chance::seeded(seed);
+        let clock = ManualClock::at(epoch());
+        let gate = gate_of(vec![window(100, 2_000)], &clock, &Arc::default()).await;
+        let mut callers: Vec<tokio::task::JoinHandle<()>> = Vec::new();
+        let mut gave_up = 0;
+        for round in 0..200u32 {
+            match chance.token() % 4 {
+                0 | 1 => {
+                    let gate = Arc::clone(&gate);
+                    let class = Priority::ALL[round as usize % 5];
+                    callers.push(tokio::spawn(async move {
+                        let permit = gate.admit(class, "test").await.unwrap();
+                        permit.done(Signal::Success);
+                    }));
+                }
+                2 => {
+                    if let Some(caller) = callers.pop() {
+                        caller.abort();
+                        gave_up += 1;
+                    }
+                }
+                _ => clock.advance(Duration::from_millis(7)),
+            }
+            if chance.token() % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for _ in 0..=callers.len() {
+            clock.advance(Duration::from_millis(20));
+            settle().await;
+        }
+        assert!(gave_up > 10);
+        assert_eq!(gate.status().waiting, [], "seed {seed}");
+        assert!(callers.iter().all(tokio::task::JoinHandle::is_finished));
+    }
+}
