@@ -374,6 +374,22 @@ async fn a_login_whose_answer_is_lost_leaves_no_doubt_about_the_dossier() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_a_login_share_its_failure() {
+    let stage = Stage::new();
+    *stage.http.login.lock().unwrap() = Some("<html>".to_owned());
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let portal = stage.portal.clone();
+            tokio::spawn(async move { portal.send_steps(Priority::Live, &["{}"]).await.verdict })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(failed(&caller.await.unwrap()).code, codes::HTML_ANSWER);
+    }
+    assert_eq!(stage.logins(), 1);
+}
+
+#[tokio::test]
 async fn a_caller_that_gives_up_its_login_leaves_it_to_the_next() {
     let stage = Stage::new();
     let mut impatient = Box::pin(stage.create());
