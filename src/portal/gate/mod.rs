@@ -1,7 +1,7 @@
 //! The one gate through which every call to the portal passes, logins and look-ups included.
 //!
-//! Owns: the quota ([`windows`], a hard ceiling at our own socket), who goes first ([`queue`]), and
-//! when not to call at all ([`breaker`]). A permit is one call: it is spent when [`Gate::admit`]
+//! Owns: the quota (`windows`, a hard ceiling at our own socket), who goes first (`queue`), and
+//! when not to call at all (`breaker`). A permit is one call: it is spent when [`Gate::admit`]
 //! returns, and the call leaves at once. Knows nothing of what is sent.
 //!
 //! One process owns the gate of a destination at a time (the caller's business); what must survive
