@@ -11,8 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// One request as it goes to the socket.
-#[derive(Debug, Clone)]
+/// One request as it goes to the socket. Its `Debug` shows neither headers nor body: both hold
+/// secrets and personal data.
+#[derive(Clone)]
 pub struct HttpRequest {
     pub method: Method,
     pub url: String,
@@ -23,6 +24,16 @@ pub struct HttpRequest {
     pub timeout: Duration,
     /// Largest answer read, in bytes after decompression.
     pub answer_bytes_max: usize,
+}
+
+impl Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("body_bytes", &self.body.len())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

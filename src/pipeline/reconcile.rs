@@ -19,10 +19,15 @@ use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
 use crate::portal::LookUpVerdict;
+use crate::portal::gate::Readiness;
 use crate::source::{IndexItem, Owner};
 
 /// Calls whose records are written together.
 const CALLS_MAX: usize = 256;
+/// How often a dossier is asked about in one run before it is named unverifiable.
+const LOOK_UP_ROUNDS: u32 = 6;
+/// Longest wait for a closed gate between two rounds.
+const LOOK_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// One dossier of the index while the books are open.
 struct Line {
@@ -253,50 +258,86 @@ async fn verify(
     candidates.truncate(wanted);
     let settled_before =
         books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
-    for part in candidates.chunks(CALLS_MAX) {
-        if stop.is_cancelled() {
-            return Ok(());
+    // A look-up that did not succeed says nothing about the dossier, so it is asked again; what
+    // still has no answer after some rounds is named unverifiable.
+    for round in 0..LOOK_UP_ROUNDS {
+        if candidates.is_empty() {
+            break;
         }
-        let ids: Vec<i64> = part.iter().filter_map(|at| lines[*at].dossier_id).collect();
-        let packets: BTreeMap<i64, String> = context
-            .ledger
-            .acked_packets(&ids)
-            .await?
-            .into_iter()
-            .collect();
-        let codes: Vec<(usize, String)> = part
-            .iter()
-            .map(|at| (*at, lines[*at].ma_ho_so.clone()))
-            .collect();
-        let exchanges: Vec<_> =
-            stream::iter(codes)
-                .map(|(at, code)| async move {
-                    (at, portal.portal.look_up(Priority::Audit, &code).await)
-                })
-                .buffer_unordered(context.settings.concurrency)
-                .collect()
-                .await;
-        let mut batch = SettleBatch::default();
-        for (at, exchange) in exchanges {
-            books.look_ups += exchange.calls.len() as u64;
-            batch
-                .calls
-                .extend(exchange.calls.into_iter().map(call_record));
-            let packet = lines[at].dossier_id.and_then(|id| packets.get(&id));
-            judge(&mut lines[at], exchange.verdict, packet, books, found);
+        if round > 0
+            && let Readiness::Closed { until, .. } = portal.gate.readiness()
+        {
+            let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
+            tokio::select! {
+                () = context.clock.sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
         }
-        context.ledger.settle(context.clock.now(), &batch).await?;
+        let mut unanswered = Vec::new();
+        for part in candidates.chunks(CALLS_MAX) {
+            if stop.is_cancelled() {
+                unanswered.extend_from_slice(part);
+                continue;
+            }
+            look_up(context, portal, part, lines, books, found, &mut unanswered).await?;
+        }
+        candidates = unanswered;
+    }
+    for at in candidates {
+        lines[at].bucket = Bucket::Unverifiable;
     }
     recheck(context, lines, books, settled_before).await
 }
 
+/// Asks about one part of the candidates; those without an answer are handed back.
+async fn look_up(
+    context: &Context,
+    portal: &PortalLine,
+    part: &[usize],
+    lines: &mut [Line],
+    books: &mut Books,
+    found: &mut Vec<DiscrepancyRecord>,
+    unanswered: &mut Vec<usize>,
+) -> Result<(), VerbError> {
+    let ids: Vec<i64> = part.iter().filter_map(|at| lines[*at].dossier_id).collect();
+    let packets: BTreeMap<i64, String> = context
+        .ledger
+        .acked_packets(&ids)
+        .await?
+        .into_iter()
+        .collect();
+    let codes: Vec<(usize, String)> = part
+        .iter()
+        .map(|at| (*at, lines[*at].ma_ho_so.clone()))
+        .collect();
+    let exchanges: Vec<_> = stream::iter(codes)
+        .map(|(at, code)| async move { (at, portal.portal.look_up(Priority::Audit, &code).await) })
+        .buffer_unordered(context.settings.concurrency)
+        .collect()
+        .await;
+    let mut batch = SettleBatch::default();
+    for (at, exchange) in exchanges {
+        books.look_ups += exchange.calls.len() as u64;
+        batch
+            .calls
+            .extend(exchange.calls.into_iter().map(call_record));
+        let packet = lines[at].dossier_id.and_then(|id| packets.get(&id));
+        if !judge(&mut lines[at], exchange.verdict, packet, books, found) {
+            unanswered.push(at);
+        }
+    }
+    context.ledger.settle(context.clock.now(), &batch).await?;
+    Ok(())
+}
+
+/// Puts the dossier where the portal's answer says; `false` when there is no answer.
 fn judge(
     line: &mut Line,
     verdict: LookUpVerdict,
     packet: Option<&String>,
     books: &mut Books,
     found: &mut Vec<DiscrepancyRecord>,
-) {
+) -> bool {
     let mut note = |kind, detail: String| {
         found.push(DiscrepancyRecord {
             source: books.source.clone(),
@@ -319,10 +360,9 @@ fn judge(
                 line.bucket = Bucket::Different;
             }
         }
-        LookUpVerdict::Failed(_) | LookUpVerdict::NotSent { .. } => {
-            line.bucket = Bucket::Unverifiable;
-        }
+        LookUpVerdict::Failed(_) | LookUpVerdict::NotSent { .. } => return false,
     }
+    true
 }
 
 /// What looked wrong may have changed while the portal was asked: a dossier that is on its way

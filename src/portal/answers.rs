@@ -8,18 +8,16 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
 use std::path::Path;
 
-use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
 use super::call::Service;
 use crate::domain::codes::DossierCode;
 
 const BUILTIN: &str = include_str!("../../mappings/portal/answers.csv");
-const HEADER: [&str; 4] = ["service", "substring", "class", "origin"];
+const HEADER: &str = "service,substring,class,origin";
 
 /// What a text pattern says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerClass {
     Success,
     /// Takes a success back: "không thành công" contains "thành công".
@@ -32,10 +30,30 @@ pub enum AnswerClass {
     Neutral,
 }
 
+/// The classes as the file spells them.
+const CLASSES: [(&str, AnswerClass); 7] = [
+    ("success", AnswerClass::Success),
+    ("contradiction", AnswerClass::Contradiction),
+    ("exists", AnswerClass::Exists),
+    ("unknown", AnswerClass::Unknown),
+    ("session", AnswerClass::Session),
+    ("retry", AnswerClass::Retry),
+    ("neutral", AnswerClass::Neutral),
+];
+
+impl AnswerClass {
+    fn named(name: &str) -> Option<Self> {
+        CLASSES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, class)| *class)
+    }
+}
+
 /// Everything that is known about the portal's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerPatterns {
-    by_service: BTreeMap<String, Vec<(String, AnswerClass)>>,
+    by_service: BTreeMap<String, Rows>,
 }
 
 /// All problems of one pattern file, with their lines.
@@ -59,14 +77,7 @@ impl Display for AnswerPatternsError {
     }
 }
 
-#[derive(Deserialize)]
-struct Row {
-    service: String,
-    substring: String,
-    class: AnswerClass,
-    #[expect(dead_code, reason = "where a row comes from is for people, not for us")]
-    origin: String,
-}
+type Rows = Vec<(String, AnswerClass)>;
 
 impl AnswerPatterns {
     /// The file that the program was built with.
@@ -91,48 +102,24 @@ impl AnswerPatterns {
 
     fn parse(file: &str, text: &str) -> Result<Self, AnswerPatternsError> {
         let mut problems = Vec::new();
-        let mut by_service: BTreeMap<String, Vec<(String, AnswerClass)>> = BTreeMap::new();
-        let mut reader = csv::ReaderBuilder::new()
-            .comment(Some(b'#'))
-            .trim(csv::Trim::All)
-            .from_reader(text.as_bytes());
-        match reader.headers() {
-            Ok(found) if found.iter().eq(HEADER) => {}
-            Ok(_) => problems.push((1, format!("the header must be `{}`", HEADER.join(",")))),
-            Err(error) => problems.push((1, error.to_string())),
-        }
-        // With a wrong header every row would be wrong too; one problem says it all.
-        if problems.is_empty() {
-            let headers = reader.headers().cloned().unwrap_or_default();
-            for record in reader.records() {
-                let record = match record {
-                    Ok(record) => record,
-                    Err(error) => {
-                        let line = error.position().map_or(0, csv::Position::line);
-                        problems.push((line, plain(&error)));
-                        continue;
+        let mut by_service = BTreeMap::new();
+        let mut rows = (1u64..)
+            .zip(text.lines())
+            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        match rows.next() {
+            // With a wrong header every row would be wrong too; one problem says it all.
+            Some((_, header)) if header.trim() == HEADER => {
+                for (line, row) in rows {
+                    if let Err(problem) = add(&mut by_service, row) {
+                        problems.push((line, problem));
                     }
-                };
-                let line = record.position().map_or(0, csv::Position::line);
-                match record.deserialize::<Row>(Some(&headers)) {
-                    Ok(row) => match add(&mut by_service, &row) {
-                        Ok(()) => {}
-                        Err(problem) => problems.push((line, problem)),
-                    },
-                    Err(error) => problems.push((line, plain(&error))),
+                }
+                if problems.is_empty() {
+                    problems = services_without_success(&by_service);
                 }
             }
-            for service in [Service::Dossiers, Service::Steps] {
-                let knows_success = by_service.get(service.as_str()).is_some_and(|rows| {
-                    rows.iter().any(|(_, class)| *class == AnswerClass::Success)
-                });
-                if problems.is_empty() && !knows_success {
-                    problems.push((
-                        0,
-                        format!("no success text for {service}: nothing could ever be accepted"),
-                    ));
-                }
-            }
+            Some((line, _)) => problems.push((line, format!("the header must be `{HEADER}`"))),
+            None => problems.push((0, "the file is empty".to_owned())),
         }
         if problems.is_empty() {
             Ok(Self { by_service })
@@ -180,35 +167,55 @@ impl Said<'_> {
     }
 }
 
-fn add(
-    by_service: &mut BTreeMap<String, Vec<(String, AnswerClass)>>,
-    row: &Row,
-) -> Result<(), String> {
-    if row.service.is_empty() {
+/// One row of the file. A row is a line: no pattern needs a line break.
+fn add(by_service: &mut BTreeMap<String, Rows>, line: &str) -> Result<(), String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .from_reader(line.as_bytes());
+    let mut record = csv::StringRecord::new();
+    reader
+        .read_record(&mut record)
+        .map_err(|error| error.to_string())?;
+    let fields: Vec<&str> = record.iter().collect();
+    let [service, substring, class, _origin] = fields[..] else {
+        return Err(format!("{} columns instead of 4", fields.len()));
+    };
+    if service.is_empty() {
         return Err("the service is empty".to_owned());
     }
-    let substring = fold(&row.substring);
-    if substring.is_empty() {
+    let class = AnswerClass::named(class).ok_or_else(|| {
+        let known: Vec<&str> = CLASSES.iter().map(|(name, _)| *name).collect();
+        format!("the class `{class}` is not one of {}", known.join(", "))
+    })?;
+    let folded = fold(substring);
+    if folded.is_empty() {
         // It would be found in every message.
         return Err("the substring is empty".to_owned());
     }
-    let rows = by_service.entry(row.service.clone()).or_default();
-    if rows.iter().any(|(known, _)| *known == substring) {
-        return Err(format!("`{substring}` is listed twice for {}", row.service));
+    let rows = by_service.entry(service.to_owned()).or_default();
+    if rows.iter().any(|(known, _)| *known == folded) {
+        return Err(format!("`{folded}` is listed twice for {service}"));
     }
-    rows.push((substring, row.class));
+    rows.push((folded, class));
     Ok(())
 }
 
-/// The reason without the position, which is told separately.
-fn plain(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => format!("{len} columns instead of {expected_len}"),
-        csv::ErrorKind::Deserialize { err, .. } => err.kind().to_string(),
-        _ => error.to_string(),
-    }
+fn services_without_success(by_service: &BTreeMap<String, Rows>) -> Vec<(u64, String)> {
+    [Service::Dossiers, Service::Steps]
+        .into_iter()
+        .filter(|service| {
+            !by_service
+                .get(service.as_str())
+                .is_some_and(|rows| rows.iter().any(|(_, class)| *class == AnswerClass::Success))
+        })
+        .map(|service| {
+            (
+                0,
+                format!("no success text for {service}: nothing could ever be accepted"),
+            )
+        })
+        .collect()
 }
 
 /// Lower case, NFC, single spaces: how texts are compared.
@@ -327,6 +334,7 @@ mod tests {
         assert_eq!(error.problems.len(), 2);
         let error = AnswerPatterns::parse("own.csv", "service,text\nx,y\n").unwrap_err();
         assert_eq!(error.problems.len(), 1);
+        assert!(AnswerPatterns::parse("own.csv", "").is_err());
         let missing = AnswerPatterns::load(Path::new("/nonexistent/answers.csv")).unwrap_err();
         assert_eq!(missing.problems[0].0, 0);
     }

@@ -127,7 +127,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         CREDENTIALS,
         "The portal did not accept the account or its password. Nothing is sent until it does; no attempts are spent.",
-        "Check username, password and unit code (madonvi), then `hoso doctor`. The gateway tries again by itself, at most every few minutes.",
+        "Check username, password and unit code (madonvi) in the configuration. The gateway tries again by itself, at most every few minutes.",
     ),
     (
         FORBIDDEN,

@@ -45,6 +45,14 @@ impl Redactions<'_> {
     }
 }
 
+/// Shorter free texts ("Tiếp nhận hồ sơ") are phrases that the portal uses too.
+const FREE_TEXT_MIN: usize = 30;
+
+/// Free text and links are shown as their length or kind, in parentheses.
+fn is_free_text(shown: &str) -> bool {
+    shown.starts_with('(')
+}
+
 fn collect(value: &Value, values: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
@@ -52,7 +60,9 @@ fn collect(value: &Value, values: &mut Vec<(String, String)>) {
                 match field {
                     // Shorter texts would blank out parts of ordinary words.
                     Value::String(text) if text.chars().count() >= 4 => {
-                        if let Some(shown) = masking::field(name, text) {
+                        if let Some(shown) = masking::field(name, text)
+                            && (!is_free_text(&shown) || text.chars().count() >= FREE_TEXT_MIN)
+                        {
                             values.push((text.clone(), shown));
                         }
                     }
@@ -71,16 +81,16 @@ mod tests {
 
     #[test]
     fn what_was_sent_does_not_come_back() {
-        let packet = r#"{"MaHoSo":"H55.242-260126-0001","ChuHoSo":"Nguyễn Văn Thử","TaiLieuNop":[{"TenTepDinhKem":"khai sinh.pdf"}]}"#;
+        let packet = r#"{"MaHoSo":"H55.242-260126-0001","ChuHoSo":"Nguyễn Văn Thử","TaiLieuNop":[{"TenTepDinhKem":"ban chinh giay khai sinh cua be.pdf","NoiDungXuLy":"Thụ lý"}]}"#;
         let redactions = Redactions {
             secrets: vec!["s3cret", ""],
             packets: &[packet, "not json"],
         };
         assert_eq!(
             redactions.clean(
-                "Hồ sơ H55.242-260126-0001 của Nguyễn Văn Thử: khai sinh.pdf sai, phiên s3cret"
+                "Hồ sơ H55.242-260126-0001 của Nguyễn Văn Thử: ban chinh giay khai sinh cua be.pdf sai. Thụ lý, phiên s3cret"
             ),
-            "Hồ sơ H55.242-260126-0001 của N. V. T.: (13 characters) sai, phiên ***"
+            "Hồ sơ H55.242-260126-0001 của N. V. T.: (35 characters) sai. Thụ lý, phiên ***"
         );
     }
 

@@ -1,5 +1,6 @@
 //! Bytes to and from the portal, whatever they mean: bodies by concatenation, answers read leniently.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -84,7 +85,8 @@ pub(super) fn join_url(base: &str, path: &str, query: &[(&str, &str)]) -> String
             if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
                 url.push(char::from(byte));
             } else {
-                url.push_str(&format!("%{byte:02X}"));
+                // Writing to a String cannot fail.
+                write!(url, "%{byte:02X}").unwrap_or_default();
             }
         }
     }

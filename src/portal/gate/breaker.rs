@@ -362,10 +362,8 @@ mod tests {
         learn(&mut breaker, throttled(Some(7_300)), SECOND);
         let until = SECOND + Duration::from_millis(7_300);
         assert_eq!(closed_until(&mut breaker, SECOND), Some(until));
-        assert_eq!(
-            closed_until(&mut breaker, until - Duration::from_nanos(1)),
-            Some(until)
-        );
+        let just_before = SECOND + Duration::from_nanos(7_299_999_999);
+        assert_eq!(closed_until(&mut breaker, just_before), Some(until));
         assert_eq!(breaker.standing(until), Standing::Open);
     }
 

@@ -1,7 +1,7 @@
 //! The one gate through which every call to the portal passes, logins and look-ups included.
 //!
-//! Owns: the quota ([`windows`], a hard ceiling at our own socket), who goes first ([`queue`]), and
-//! when not to call at all ([`breaker`]). A permit is one call: it is spent when [`Gate::admit`]
+//! Owns: the quota (`windows`, a hard ceiling at our own socket), who goes first (`queue`), and
+//! when not to call at all (`breaker`). A permit is one call: it is spent when [`Gate::admit`]
 //! returns, and the call leaves at once. Knows nothing of what is sent.
 //!
 //! One process owns the gate of a destination at a time (the caller's business); what must survive
@@ -356,8 +356,10 @@ impl Gate {
         }
     }
 
+    /// Rounded up, so that whoever comes back at this time is not a fraction early.
     fn wall_at(&self, instant: Duration, now: Duration) -> Timestamp {
-        self.clock.now() + instant.saturating_sub(now)
+        let ahead_ms = instant.saturating_sub(now).as_nanos().div_ceil(1_000_000);
+        self.clock.now() + Duration::from_millis(u64::try_from(ahead_ms).unwrap_or(u64::MAX))
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
 use super::answers::AnswerPatterns;
 use super::call::{Call, Exchange, LookUpVerdict, PushVerdict};
@@ -63,6 +64,13 @@ struct Inner {
     gate: Arc<Gate>,
     answers: AnswerPatterns,
     sessions: Sessions,
+}
+
+/// The only thing the client ever reads in a packet.
+#[derive(Deserialize)]
+struct Identified {
+    #[serde(rename = "MaHoSo")]
+    ma_ho_so: String,
 }
 
 /// Why an operation has no judgement.
@@ -208,14 +216,62 @@ impl Portal {
         // Refused with the session, the packets were not looked at: sending them again is safe.
         self.inner.sessions.refused(used.number);
         let session = self.session(calls).await?;
+        let is_last_word = matches!(operation, Operation::LookUp { .. });
         let (judgement, used) = self
-            .call(class, &operation, session, true, calls)
+            .call(class, &operation, session, is_last_word, calls)
+            .await
+            .map_err(Stopped::NotSent)?;
+        match judgement.meaning {
+            Meaning::SessionRefused(failure) if !is_last_word => {
+                self.session_or_packets(class, &operation, used, failure, calls)
+                    .await
+            }
+            meaning => Ok(meaning),
+        }
+    }
+
+    /// Packets were refused twice, the second time right after a login, in words that sound like a
+    /// session's end. Either no session is good, or the words are about the packets ("… phiên …" in
+    /// a quoted field). A look-up with the same session tells: one such dossier must not hold up all
+    /// the others.
+    async fn session_or_packets(
+        &self,
+        class: Priority,
+        operation: &Operation<'_>,
+        session: Arc<Session>,
+        failure: Failure,
+        calls: &mut Vec<Call>,
+    ) -> Result<Meaning, Stopped> {
+        let ma_ho_so = operation
+            .packets()
+            .first()
+            .and_then(|packet| serde_json::from_str::<Identified>(packet).ok())
+            .map(|packet| packet.ma_ho_so)
+            .unwrap_or_default();
+        let look_up = Operation::LookUp {
+            ma_ho_so: &ma_ho_so,
+        };
+        let (judgement, used) = self
+            .call(class, &look_up, session, true, calls)
             .await
             .map_err(Stopped::NotSent)?;
         if matches!(judgement.meaning, Meaning::SessionRefused(_)) {
             self.inner.sessions.refused(used.number);
         }
-        Ok(judgement.meaning)
+        Ok(Meaning::Failed(match judgement.meaning {
+            // Any answer with a code to another question: the session is good.
+            Meaning::Found(_) | Meaning::Missing | Meaning::Failed(_)
+                if judgement.error_code.is_some() =>
+            {
+                Failure::new(
+                    codes::REFUSED,
+                    Disposition::Data,
+                    "the portal refused the call in words about a session, but the session is good",
+                )
+                .with_details(failure.details)
+            }
+            _ => failure,
+        }))
     }
 
     async fn session(&self, calls: &mut Vec<Call>) -> Result<Arc<Session>, Stopped> {
