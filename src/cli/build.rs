@@ -162,10 +162,13 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .gate
             .windows
             .iter()
-            .map(|window| Window {
-                limit: window.limit,
-                window_ms: window.window_ms,
-                burst: window.burst,
+            .map(|window| match window.burst {
+                0 => Window::catching_up(window.limit, window.window_ms),
+                burst => Window {
+                    limit: window.limit,
+                    window_ms: window.window_ms,
+                    burst,
+                },
             })
             .collect(),
         headroom: config.gate.headroom,

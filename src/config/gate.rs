@@ -26,6 +26,7 @@ pub struct Gate {
 pub struct Window {
     pub limit: u32,
     pub window_ms: u64,
+    /// 0: chosen by the pace.
     pub burst: u32,
 }
 
@@ -78,11 +79,11 @@ impl Gate {
                 86_400_000 * 31,
                 problems,
             );
-            if window.burst == 0 || window.burst > window.limit {
+            if window.burst > window.limit {
                 problems.at(
                     &option("burst"),
-                    format!("{} is not within 1 and this window's limit", window.burst),
-                    "1 spaces the calls evenly",
+                    format!("{} is more than this window's limit", window.burst),
+                    "1 spaces the calls evenly, 0 chooses by the pace",
                 );
             }
             let left = f64::from(window.limit) * (1.0 - self.headroom);

@@ -67,12 +67,12 @@ fn nothing_written_is_the_defaults() {
             Window {
                 limit: 20,
                 window_ms: 1_000,
-                burst: 1
+                burst: 0
             },
             Window {
                 limit: 600,
                 window_ms: 60_000,
-                burst: 1
+                burst: 0
             },
         ]
     );
@@ -127,7 +127,7 @@ fn the_complete_sample_sets_every_option_to_something_else() {
         Window {
             limit: 100_000,
             window_ms: 86_400_000,
-            burst: 1
+            burst: 0
         }
     );
     assert_eq!(config.mapping.tax_identity_type.as_deref(), Some("5"));
@@ -369,7 +369,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[portal]\ndstcode = 'a b'\n".into(), "hoso.toml:2:11: portal.dstcode: this cannot be sent as a header\n  hint: VN:GOV:<agency>:<service>"),
         ("[gate]\nwindows = []\n".into(), "hoso.toml:2:11: gate.windows: without a window the portal would be asked without limit\n  hint: write the quota, or leave the cautious defaults"),
         ("[gate]\nheadroom = 1.5\n".into(), "hoso.toml:2:12: gate.headroom: 1.5 is not within 0 and 0.9"),
-        ("[[gate.windows]]\nlimit = 5\nwindow_ms = 1000\nburst = 6\n".into(), "hoso.toml:4:9: gate.windows[0].burst: 6 is not within 1 and this window's limit\n  hint: 1 spaces the calls evenly"),
+        ("[[gate.windows]]\nlimit = 5\nwindow_ms = 1000\nburst = 6\n".into(), "hoso.toml:4:9: gate.windows[0].burst: 6 is more than this window's limit\n  hint: 1 spaces the calls evenly, 0 chooses by the pace"),
         ("[[gate.windows]]\nlimit = 1\nwindow_ms = 1000\n".into(), "hoso.toml:2:9: gate.windows[0].limit: gate.headroom leaves less than one call of it\n  hint: lower gate.headroom"),
         ("[[gate.windows]]\nlimit = 9\nwindow_ms = 1000\n[[gate.windows]]\nlimit = 8\nwindow_ms = 1000\n".into(), "hoso.toml:6:13: gate.windows[1].window_ms: another window has this length"),
         ("[gate]\nbreaker_cool_down_max_ms = 1\n".into(), "hoso.toml:2:28: gate.breaker_cool_down_max_ms: the longest cool-down is shorter than the first"),
