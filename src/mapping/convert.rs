@@ -14,6 +14,7 @@ use super::plan::{Converter, Field, Pattern, Plan};
 
 /// Times outside these years are what programs write when they have none (`0001-01-01`, `1900-01-01`).
 const YEARS: std::ops::RangeInclusive<u16> = 1990..=2100;
+const TIME: &str = "a date with time of day, yyyyMMddHHmmss or ISO 8601, from 1990 to 2100";
 /// More digits than any fee in VND has.
 const AMOUNT_DIGITS_MAX: usize = 15;
 
@@ -61,7 +62,7 @@ fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + 2);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -228,23 +229,20 @@ fn follows(pattern: Pattern, text: &str) -> Result<(), Problem> {
 
 fn time(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
     let portal = if text.len() == 14 && Timestamp::from_portal(&text).is_some() {
-        Some(text.clone())
+        text
     } else {
-        Timestamp::from_iso(&text).map(|time| Cow::Owned(time.to_portal()))
-    };
-    let in_range = |portal: &Cow<'_, str>| {
-        portal
-            .get(..4)
-            .and_then(|year| year.parse().ok())
-            .is_some_and(|year: u16| YEARS.contains(&year))
-    };
-    portal.filter(in_range).ok_or_else(|| {
-        refused(
-            "mapping.time",
-            "a date with time of day, yyyyMMddHHmmss or ISO 8601, from 1990 to 2100",
-            &text,
+        Cow::Owned(
+            Timestamp::from_iso(&text)
+                .ok_or_else(|| refused("mapping.time", TIME, &text))?
+                .to_portal(),
         )
-    })
+    };
+    let year = portal.get(..4).and_then(|year| year.parse().ok());
+    if year.is_some_and(|year: u16| YEARS.contains(&year)) {
+        Ok(portal)
+    } else {
+        Err(refused("mapping.time", TIME, &portal))
+    }
 }
 
 fn whole_number(text: &str) -> Result<i64, Problem> {
