@@ -66,7 +66,7 @@ proptest! {
         }));
         for place in places {
             let at = *place.get(&spots);
-            lines[at - 1].push_str(&format!("<KhongBiet khac='1'>{inside}</KhongBiet>"));
+            lines[at - 1].extend(["<KhongBiet khac='1'>", inside, "</KhongBiet>"]);
         }
         let (expected, found) = (feed().map(&plain), feed().map(&lines.join("\n")));
         prop_assert_eq!(rules(&expected), rules(&found));
