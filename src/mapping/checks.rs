@@ -262,6 +262,10 @@ impl Checks<'_> {
     }
 
     fn steps_of(&mut self, dossier: &Dossier, steps: &[Step]) {
+        // Without a code of its own there is nothing to compare with.
+        if dossier.ma_ho_so.is_empty() {
+            return;
+        }
         for (at, step) in steps.iter().enumerate() {
             if !step.ma_ho_so.is_empty() && step.ma_ho_so != dossier.ma_ho_so {
                 let path = self.step_path(at, "MaHoSo");

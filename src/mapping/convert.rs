@@ -14,6 +14,7 @@ use super::plan::{Converter, Field, Pattern, Plan};
 
 /// Times outside these years are what programs write when they have none (`0001-01-01`, `1900-01-01`).
 const YEARS: std::ops::RangeInclusive<u16> = 1990..=2100;
+const TIME: &str = "a date with time of day, yyyyMMddHHmmss or ISO 8601, from 1990 to 2100";
 /// More digits than any fee in VND has.
 const AMOUNT_DIGITS_MAX: usize = 15;
 
@@ -61,7 +62,7 @@ fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + 2);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -86,17 +87,33 @@ pub(super) fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn is_composed(text: &str) -> bool {
-    text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    is_composed_vietnamese(text.as_bytes()) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+}
+
+/// The common case without tables: ASCII, and letters of U+0080–U+02FF and U+1E80–U+1EFF, none of
+/// which is a combining mark or has another composed form.
+fn is_composed_vietnamese(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [0x00..=0x7F, rest @ ..]
+            | [0xC2..=0xCB, _, rest @ ..]
+            | [0xE1, 0xBA | 0xBB, _, rest @ ..] => rest,
+            _ => return false,
+        }
+    }
 }
 
 /// Runs of white space as one space; of a trimmed text.
 pub(super) fn one_line(text: Cow<'_, str>) -> Cow<'_, str> {
-    let mut after_space = false;
-    let is_plain = text.chars().all(|c| {
-        let space = c.is_whitespace();
-        let good = !space || (c == ' ' && !after_space);
-        after_space = space;
-        good
+    let is_plain = text.as_bytes().windows(2).all(|pair| match pair[0] {
+        b' ' => pair[1] != b' ',
+        // Line breaks and tabs, and where white space beyond ASCII begins (U+0085, U+00A0, U+2000
+        // and on; U+1680 below).
+        b'\t'..=b'\r' | 0xC2 | 0xE2 | 0xE3 => false,
+        0xE1 => pair[1] != 0x9A,
+        _ => true,
     });
     if is_plain {
         text
@@ -228,23 +245,20 @@ fn follows(pattern: Pattern, text: &str) -> Result<(), Problem> {
 
 fn time(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
     let portal = if text.len() == 14 && Timestamp::from_portal(&text).is_some() {
-        Some(text.clone())
+        text
     } else {
-        Timestamp::from_iso(&text).map(|time| Cow::Owned(time.to_portal()))
-    };
-    let in_range = |portal: &Cow<'_, str>| {
-        portal
-            .get(..4)
-            .and_then(|year| year.parse().ok())
-            .is_some_and(|year: u16| YEARS.contains(&year))
-    };
-    portal.filter(in_range).ok_or_else(|| {
-        refused(
-            "mapping.time",
-            "a date with time of day, yyyyMMddHHmmss or ISO 8601, from 1990 to 2100",
-            &text,
+        Cow::Owned(
+            Timestamp::from_iso(&text)
+                .ok_or_else(|| refused("mapping.time", TIME, &text))?
+                .to_portal(),
         )
-    })
+    };
+    let year = portal.get(..4).and_then(|year| year.parse().ok());
+    if year.is_some_and(|year: u16| YEARS.contains(&year)) {
+        Ok(portal)
+    } else {
+        Err(refused("mapping.time", TIME, &portal))
+    }
 }
 
 fn whole_number(text: &str) -> Result<i64, Problem> {
@@ -396,6 +410,7 @@ mod tests {
     fn text_is_trimmed_composed_and_put_on_one_line() {
         assert_eq!(cleaned("  a \n\t b\u{A0}c  "), "a b c");
         assert_eq!(cleaned("Nguye\u{302}\u{303}n"), "Nguyễn");
+        assert_eq!(cleaned("a\u{1680}b \u{2003}c\u{85}d"), "a b c d");
         assert!(matches!(
             clean(Cow::Borrowed(" Nguyễn ")),
             Cow::Borrowed("Nguyễn")
@@ -531,5 +546,28 @@ mod tests {
         assert_eq!(describe(&"ạ".repeat(1204)), "text of 1,204 characters");
         assert_eq!(describe_code("11"), "`11`");
         assert_eq!(describe_code("THU_LY"), "text of 6 characters");
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_ways_agree_with_the_tables(text in "[a-z đạễÀ\u{A0}\u{85}\u{300}\u{323}\u{340}\u{1680}\u{2000}\u{212B}\u{2028}\u{3000}\u{1E9B}\t]{0,12}") {
+            let nfc: String = text.trim().nfc().collect();
+            prop_assert_eq!(clean(Cow::Borrowed(&text)), nfc.as_str());
+            let words: Vec<&str> = text.split_whitespace().collect();
+            prop_assert_eq!(one_line(Cow::Borrowed(text.trim())), words.join(" "));
+        }
+
+        #[test]
+        fn only_composed_texts_pass_without_tables(text in "[\u{80}-\u{2FF}\u{1E80}-\u{1EFF}]{0,6}") {
+            let nfc: String = text.nfc().collect();
+            prop_assert_eq!(is_composed_vietnamese(text.as_bytes()), nfc == text);
+        }
     }
 }

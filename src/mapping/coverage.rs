@@ -95,14 +95,13 @@ fn unused_in(
                     }
                     Some(parent) => {
                         let mut children = plan.nodes[*parent].children.iter().copied();
-                        match children.find(|child| plan.nodes[*child].name == name) {
-                            Some(child) => child,
-                            None => {
-                                *unused.entry(path(plan, &open, name)).or_default() += 1;
-                                skip(&mut scanner)?;
-                                continue;
-                            }
-                        }
+                        let found = children.find(|child| plan.nodes[*child].name == name);
+                        let Some(child) = found else {
+                            *unused.entry(path(plan, &open, name)).or_default() += 1;
+                            skip(&mut scanner)?;
+                            continue;
+                        };
+                        child
                     }
                 };
                 open.push(node);

@@ -151,7 +151,11 @@ impl Tour<'_> {
             position: offset.map(|offset| xml::position(self.xml, offset)),
             converter: field.converter.word(),
             code_list_row,
-            rule: field.rule.clone(),
+            // A row without a reason of its own stands for that of its list.
+            rule: match field.rule.as_str() {
+                "" => plan.records[field.record].rule.clone(),
+                rule => rule.to_owned(),
+            },
             mapping_line: field.line,
             value,
         });

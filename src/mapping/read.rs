@@ -32,10 +32,11 @@ pub(super) fn read(plan: &Plan, xml: &str) -> Reading {
         frames: Vec::with_capacity(8),
         open: Vec::with_capacity(4),
         counters: vec![0; plan.records.len()],
+        leaf: None,
         dated: Vec::new(),
     };
     if let Err(fault) = walk.document(&mut scanner) {
-        let path = walk.path(None, None);
+        let path = walk.path(walk.leaf, None);
         walk.reading.is_broken = true;
         walk.reading.findings = vec![Finding {
             rule: fault.rule,
@@ -48,7 +49,7 @@ pub(super) fn read(plan: &Plan, xml: &str) -> Reading {
             offset: Some(fault.offset),
             target: "",
             expected: fault.expected.into(),
-            found: "a document that does not have it".to_owned(),
+            found: "XML that breaks this rule".to_owned(),
         }];
         return walk.reading;
     }
@@ -93,6 +94,8 @@ struct Walk<'p> {
     open: Vec<OpenRecord>,
     /// Items so far, for each record.
     counters: Vec<u32>,
+    /// The element whose text is being read, for the path of a fault in it.
+    leaf: Option<NodeId>,
     dated: Vec<Dated<'p>>,
 }
 
@@ -153,21 +156,19 @@ impl<'p> Walk<'p> {
         let found = (frame.hint..children.len())
             .find(named)
             .or_else(|| (0..frame.hint).find(named));
-        match found {
-            Some(at) => {
-                frame.hint = at;
-                let node = children[at];
-                // Items repeat; anything else is followed by its neighbour.
-                if plan.nodes[node].item_of.is_none() {
-                    frame.hint = (at + 1) % children.len();
-                }
-                Some(node)
-            }
-            None => {
-                frame.strangers = true;
-                None
-            }
-        }
+        let Some(at) = found else {
+            frame.strangers = true;
+            return None;
+        };
+        let node = children[at];
+        // Items repeat; anything else is followed by its neighbour.
+        let repeats = plan.nodes[node].item_of.is_some();
+        frame.hint = if repeats {
+            at
+        } else {
+            (at + 1) % children.len()
+        };
+        Some(node)
     }
 
     fn element<'x: 'p>(
@@ -181,7 +182,9 @@ impl<'p> Walk<'p> {
         let node = &plan.nodes[id];
         if !node.fields.is_empty() {
             self.attributes(id, attributes, offset, Some(id));
+            self.leaf = Some(id);
             let text = self.text(id, offset, scanner)?;
+            self.leaf = None;
             let last = node.fields.len() - 1;
             for field in &node.fields[..last] {
                 self.apply(&plan.fields[*field], text.clone(), offset, Some(id), None);
@@ -586,7 +589,7 @@ impl<'p> Walk<'p> {
             }
             path.push_str(&self.plan.nodes[node].name);
             if number > 0 {
-                path.push_str(&format!("[{number}]"));
+                path.extend(["[", &number.to_string(), "]"]);
             }
         }
         if let Some(attribute) = attribute {

@@ -28,6 +28,26 @@ pub enum Event<'a> {
     Flaw(XmlFault),
 }
 
+/// What quick-xml has just read; where it stands is known from the offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Start {
+        name_length: usize,
+    },
+    Empty {
+        name_length: usize,
+    },
+    End,
+    Text,
+    CData,
+    Reference,
+    /// Comments and processing instructions.
+    Silent,
+    Decl,
+    DocType,
+    Eof,
+}
+
 /// Walks a document. After the last event of exactly one whole root it gives `None`; everything
 /// else that can end a document is a fault, and after a fault it gives that fault again.
 #[derive(Debug)]
@@ -38,7 +58,8 @@ pub struct Scanner<'a> {
     tolerant: bool,
     /// quick-xml skips a byte order mark without counting it.
     mark_bytes: usize,
-    depth: usize,
+    /// Local names of the elements that are open.
+    open: Vec<&'a str>,
     events: usize,
     root_seen: bool,
     has_carriage_returns: bool,
@@ -62,7 +83,7 @@ impl<'a> Scanner<'a> {
             limits: *limits,
             tolerant: false,
             mark_bytes: if text.starts_with('\u{FEFF}') { 3 } else { 0 },
-            depth: 0,
+            open: Vec::with_capacity(16),
             events: 0,
             root_seen: false,
             has_carriage_returns: text.as_bytes().contains(&b'\r'),
@@ -100,48 +121,38 @@ impl<'a> Scanner<'a> {
     fn read(&mut self) -> Result<Option<Event<'a>>, XmlFault> {
         loop {
             let start = self.offset();
-            match self.read_raw(start)? {
-                RawEvent::Start(tag) => {
-                    return self.open(start, tag.name().as_ref().len(), 1).map(Some);
-                }
-                RawEvent::Empty(tag) => {
-                    return self.open(start, tag.name().as_ref().len(), 2).map(Some);
-                }
-                RawEvent::End(_) => {
-                    self.depth -= 1;
+            match self.read_kind(start)? {
+                Kind::Start { name_length } => return self.open(start, name_length, 1).map(Some),
+                Kind::Empty { name_length } => return self.open(start, name_length, 2).map(Some),
+                Kind::End => {
                     let end = self.offset();
                     if self.forbidden_at < end {
                         return Err(control_character(self.forbidden_at));
                     }
-                    let name = self.text[start + 2..end - 1].trim_ascii_end();
-                    return Ok(Some(Event::Close {
-                        name: local(name),
-                        end,
-                    }));
+                    // quick-xml has compared it with the start tag's name.
+                    let name = self.open.pop().unwrap_or_default();
+                    return Ok(Some(Event::Close { name, end }));
                 }
-                RawEvent::Eof if self.depth > 0 => return Err(truncated(start)),
-                RawEvent::Eof if !self.root_seen => {
+                Kind::Eof if !self.open.is_empty() => return Err(truncated(start)),
+                Kind::Eof if !self.root_seen => {
                     return Err(XmlFault::new("xml.empty", start, "an XML element"));
                 }
-                RawEvent::Eof => return Ok(None),
-                RawEvent::DocType(_) => {
-                    return Err(doctype(start));
-                }
-                RawEvent::Decl(_) if start > self.mark_bytes => {
-                    return Err(late_declaration(start));
-                }
-                RawEvent::Decl(_) | RawEvent::Comment(_) | RawEvent::PI(_) => {
+                Kind::Eof => return Ok(None),
+                Kind::DocType => return Err(doctype(start)),
+                Kind::Decl if start > self.mark_bytes => return Err(late_declaration(start)),
+                Kind::Decl | Kind::Silent => {
                     if let Some(flaw) = self.forbidden_before(self.offset())? {
                         return Ok(Some(Event::Flaw(flaw)));
                     }
                 }
-                _ if self.depth == 0 => self.only_white_space(start)?,
-                first => return self.text(start, &first).map(Some),
+                _ if self.open.is_empty() => self.only_white_space(start)?,
+                kind => return self.text(start, kind).map(Some),
             }
         }
     }
 
-    fn read_raw(&mut self, start: usize) -> Result<RawEvent<'a>, XmlFault> {
+    #[inline]
+    fn read_kind(&mut self, start: usize) -> Result<Kind, XmlFault> {
         self.events += 1;
         if self.events > self.limits.events_max {
             return Err(XmlFault::new(
@@ -150,9 +161,23 @@ impl<'a> Scanner<'a> {
                 "a document with fewer elements",
             ));
         }
-        self.reader
-            .read_event()
-            .map_err(|error| explain(&error, start, self.depth))
+        match self.reader.read_event() {
+            Ok(RawEvent::Text(_)) => Ok(Kind::Text),
+            Ok(RawEvent::Start(tag)) => Ok(Kind::Start {
+                name_length: tag.name().as_ref().len(),
+            }),
+            Ok(RawEvent::End(_)) => Ok(Kind::End),
+            Ok(RawEvent::Empty(tag)) => Ok(Kind::Empty {
+                name_length: tag.name().as_ref().len(),
+            }),
+            Ok(RawEvent::GeneralRef(_)) => Ok(Kind::Reference),
+            Ok(RawEvent::CData(_)) => Ok(Kind::CData),
+            Ok(RawEvent::Comment(_) | RawEvent::PI(_)) => Ok(Kind::Silent),
+            Ok(RawEvent::Decl(_)) => Ok(Kind::Decl),
+            Ok(RawEvent::DocType(_)) => Ok(Kind::DocType),
+            Ok(RawEvent::Eof) => Ok(Kind::Eof),
+            Err(error) => Err(explain(&error, start, self.open.len())),
+        }
     }
 
     fn offset(&self) -> usize {
@@ -168,14 +193,14 @@ impl<'a> Scanner<'a> {
         closing: usize,
     ) -> Result<Event<'a>, XmlFault> {
         let end = self.offset();
-        if self.depth == 0 && self.root_seen {
+        if self.open.is_empty() && self.root_seen {
             return Err(XmlFault::new(
                 "xml.two_roots",
                 start,
                 "nothing after the document's one root element",
             ));
         }
-        if self.depth >= self.limits.depth_max {
+        if self.open.len() >= self.limits.depth_max {
             return Err(XmlFault::new(
                 "xml.depth",
                 start,
@@ -184,15 +209,16 @@ impl<'a> Scanner<'a> {
         }
         self.root_seen = true;
         let name_end = start + 1 + name_length;
-        let name = &self.text[start + 1..name_end];
-        let local = local(name);
-        if !is_name(name) || !is_name(local) || self.forbidden_at < name_end {
-            return Err(XmlFault::new(
-                "xml.malformed",
-                start,
-                "an element name after `<`",
-            ));
-        }
+        let local = match local_name(&self.text[start + 1..name_end]) {
+            Some(local) if self.forbidden_at >= name_end => local,
+            _ => {
+                return Err(XmlFault::new(
+                    "xml.malformed",
+                    start,
+                    "an element name after `<`",
+                ));
+            }
+        };
         let attributes = Attributes::new(self.text[name_end..end - closing].trim_ascii());
         let mut flaw = self.forbidden_before(end)?;
         if name_end < end - closing {
@@ -203,7 +229,7 @@ impl<'a> Scanner<'a> {
             flaw = flaw.or(found);
         }
         if closing == 1 {
-            self.depth += 1;
+            self.open.push(local);
         } else {
             self.pending_close = Some(Event::Close { name: local, end });
         }
@@ -216,13 +242,31 @@ impl<'a> Scanner<'a> {
     }
 
     /// Gathers a text from its pieces; nearly always there is one piece, and it is borrowed.
-    fn text(&mut self, start: usize, first: &RawEvent<'a>) -> Result<Event<'a>, XmlFault> {
+    fn text(&mut self, start: usize, first: Kind) -> Result<Event<'a>, XmlFault> {
+        let end = self.offset();
+        let raw = &self.text[start..end];
+        let is_plain = first == Kind::Text
+            && !self.has_carriage_returns
+            && self.forbidden_at >= end
+            && raw.len() <= self.limits.text_bytes_max
+            && !raw.starts_with('&');
+        if is_plain && !self.text_goes_on() {
+            return Ok(Event::Text {
+                value: Cow::Borrowed(raw),
+                offset: start,
+            });
+        }
+        self.gathered_text(start, first)
+    }
+
+    #[cold]
+    fn gathered_text(&mut self, start: usize, first: Kind) -> Result<Event<'a>, XmlFault> {
         let mut flaw = None;
         let mut value = self.piece(start, first, &mut flaw)?;
         while self.text_goes_on() {
             let start = self.offset();
-            let event = self.read_raw(start)?;
-            let piece = self.piece(start, &event, &mut flaw)?;
+            let kind = self.read_kind(start)?;
+            let piece = self.piece(start, kind, &mut flaw)?;
             if value.is_empty() {
                 value = piece;
             } else if !piece.is_empty() {
@@ -253,33 +297,31 @@ impl<'a> Scanner<'a> {
     fn piece(
         &mut self,
         start: usize,
-        event: &RawEvent<'a>,
+        kind: Kind,
         flaw: &mut Option<XmlFault>,
     ) -> Result<Cow<'a, str>, XmlFault> {
         let end = self.offset();
         let mut found = self.forbidden_before(end)?;
         let raw = &self.text[start..end];
-        let value = match event {
-            RawEvent::Text(_) => {
+        let value = match kind {
+            Kind::Text => {
                 if raw.starts_with('&') {
                     found = found.or(Some(ampersand(start)));
                 }
                 self.with_line_ends(raw)
             }
-            RawEvent::CData(_) => {
-                self.with_line_ends(&raw["<![CDATA[".len()..raw.len() - "]]>".len()])
-            }
-            RawEvent::GeneralRef(_) => match resolve(&raw[1..raw.len() - 1], start) {
+            Kind::CData => self.with_line_ends(&raw["<![CDATA[".len()..raw.len() - "]]>".len()]),
+            Kind::Reference => match resolve(&raw[1..raw.len() - 1], start) {
                 Ok(character) => Cow::Owned(character.to_string()),
                 Err(fault) => {
                     found = found.or(Some(fault));
                     Cow::Borrowed(raw)
                 }
             },
-            RawEvent::DocType(_) => {
+            Kind::DocType => {
                 return Err(doctype(start));
             }
-            RawEvent::Decl(_) => {
+            Kind::Decl => {
                 return Err(late_declaration(start));
             }
             _ => Cow::Borrowed(""),
@@ -382,14 +424,37 @@ fn explain(error: &Error, start: usize, depth: usize) -> XmlFault {
     }
 }
 
-/// Not the whole production of XML, but everything that could be mistaken for other markup.
-fn is_name(name: &str) -> bool {
-    let first = name.as_bytes().first().copied().unwrap_or(b'-');
-    !first.is_ascii_digit()
-        && !matches!(first, b'-' | b'.')
-        && !name
-            .bytes()
-            .any(|byte| matches!(byte, b'<' | b'&' | b'"' | b'\'' | b'=' | b'/' | b'!' | b'?'))
+/// What a byte of a name is: 1 for what no name can hold, 2 for the end of a prefix. Not the whole
+/// production of XML, but everything that could be mistaken for other markup.
+const NAME_BYTES: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let marks = b"<>&\"'=/!?";
+    let mut at = 0;
+    while at < marks.len() {
+        kinds[marks[at] as usize] = 1;
+        at += 1;
+    }
+    kinds[b':' as usize] = 2;
+    kinds
+};
+
+/// What stands behind the prefix of an element name; none when it is no name.
+fn local_name(name: &str) -> Option<&str> {
+    let kinds = name
+        .bytes()
+        .fold(0, |kinds, byte| kinds | NAME_BYTES[usize::from(byte)]);
+    if kinds & 1 != 0 || !begins_a_name(name) {
+        return None;
+    }
+    let local = if kinds & 2 == 0 { name } else { local(name) };
+    begins_a_name(local).then_some(local)
+}
+
+fn begins_a_name(name: &str) -> bool {
+    match name.as_bytes() {
+        [] => false,
+        [first, ..] => !first.is_ascii_digit() && !matches!(first, b'-' | b'.' | b':'),
+    }
 }
 
 /// The first byte, from `start` on, that XML 1.0 forbids: a control character, U+FFFE or U+FFFF.

@@ -1,11 +1,18 @@
 //! Reads `mapping.toml` and its code lists into a [`Plan`], and finds everything that is wrong
 //! with them: unknown keys, fields that the contract does not have, rows that cannot meet.
 
+mod tree;
+mod values;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::Spanned;
+
 use toml::de::{DeTable, DeValue};
+
+use tree::is_element_name;
+use values::in_file_order;
 
 use crate::domain::dossier::Dossier;
 use crate::domain::record::{FieldKind, FieldSpec};
@@ -87,18 +94,6 @@ struct Builder<'t, 's, 'e> {
 }
 
 impl<'t> Builder<'t, '_, '_> {
-    fn error(&mut self, span: &Range<usize>, rule: &'static str, message: String, hint: &str) {
-        let place = xml::position(self.text, span.start);
-        self.errors.push(FileError {
-            file: self.file.to_owned(),
-            line: place.line,
-            column: place.column,
-            rule,
-            message,
-            hint: hint.to_owned(),
-        });
-    }
-
     fn document(&mut self, document: &'t DeTable<'t>) {
         const KEYS: [&str; 6] = [
             "root",
@@ -426,16 +421,18 @@ impl<'t> Builder<'t, '_, '_> {
             line: xml::position(self.text, span.start).line,
         };
         let (mut from, mut converter, mut codes) = (None, None, None);
+        let mut named = false;
         for (key, value) in self.table(value, spec.name) {
             match key.get_ref().as_ref() {
                 "from" => from = self.string(value).map(|path| (value.span(), path)),
                 "as" => {
+                    named = true;
                     if let Some(word) = self.string(value) {
                         converter = Converter::parse(word);
                         match converter {
                             Some(known) => field.converter = known,
                             None => {
-                                self.unknown(&value.span(), "converter", word, Converter::WORDS)
+                                self.unknown(&value.span(), "converter", word, Converter::WORDS);
                             }
                         }
                     }
@@ -450,7 +447,7 @@ impl<'t> Builder<'t, '_, '_> {
                     Some("shorten") => field.shorten = true,
                     Some("refuse") | None => {}
                     Some(other) => {
-                        self.unknown(&value.span(), "policy", other, &["refuse", "shorten"])
+                        self.unknown(&value.span(), "policy", other, &["refuse", "shorten"]);
                     }
                 },
                 "pattern" => {
@@ -469,131 +466,36 @@ impl<'t> Builder<'t, '_, '_> {
             return self.missing(span, "from", "the path of the source element");
         };
         path.clone_into(&mut field.source);
-        if converter.is_none() {
-            self.missing(span, "as", "the name of a converter");
-        } else {
+        if converter.is_some() {
             self.kinds_agree(&field, &spec, span);
+        } else if !named {
+            self.missing(span, "as", "the name of a converter");
         }
         let takes_codes = matches!(field.converter, Converter::Code | Converter::Status);
         match codes {
             Some((span, name)) if takes_codes => {
-                field.codes = self.codes(&span, name, field.converter)
+                field.codes = self.codes(&span, name, field.converter);
             }
             Some((span, _)) => {
                 let message = format!("`{}` uses no code list", field.converter.word());
                 self.error(&span, "mapping_file.kind", message, "write as = \"code\"");
             }
             None if takes_codes && converter.is_some() => {
-                self.missing(span, "codes", "the name of a code list")
+                self.missing(span, "codes", "the name of a code list");
             }
             None => {}
         }
         self.place(node, field, &path_span, span);
     }
 
-    /// Hangs a field into the tree.
-    fn place(&mut self, node: NodeId, field: Field, path_span: &Range<usize>, span: &Range<usize>) {
-        let path = field.source.clone();
-        let (element, attribute) = match path.rsplit_once('@') {
-            Some((element, attribute)) => (
-                element.strip_suffix('/').unwrap_or(element),
-                Some(attribute),
-            ),
-            None => (path.as_str(), None),
-        };
-        let whole = attribute.is_none_or(|name| {
-            is_element_name(name) && (element.is_empty() || path.contains("/@"))
-        });
-        let names =
-            element.is_empty() && attribute.is_some() || element.split('/').all(is_element_name);
-        if !whole || !names {
-            return self.bad_path(path_span, &path);
-        }
-        let Some(target) = self.reach(node, element, path_span) else {
-            return;
-        };
-        if target != node && self.plan.nodes[target].item_of.is_some() {
-            let message = format!("`{path}` is an item of a list");
-            return self.error(
-                path_span,
-                "mapping_file.conflict",
-                message,
-                "map it under that list",
-            );
-        }
-        let id = self.plan.fields.len();
-        match attribute {
-            Some(name) => self.plan.nodes[target]
-                .attributes
-                .push((name.to_owned(), id)),
-            None => self.plan.nodes[target].fields.push(id),
-        }
-        self.plan.fields.push(field);
-        self.spans.push(span.clone());
-    }
-
-    /// The node at a path of element names below `from`, made where it is not there yet.
-    fn reach(&mut self, from: NodeId, path: &str, span: &Range<usize>) -> Option<NodeId> {
-        let mut node = from;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
-            if node != from && self.plan.nodes[node].item_of.is_some() {
-                let message = format!("`{path}` leads through the items of another list");
-                self.error(
-                    span,
-                    "mapping_file.conflict",
-                    message,
-                    "map it under that list",
-                );
-                return None;
-            }
-            let known = self.plan.nodes[node].children.iter().copied();
-            let mut known = known.filter(|child| self.plan.nodes[*child].name == name);
-            node = match known.next() {
-                Some(child) => child,
-                None => {
-                    let child = self.plan.nodes.len();
-                    self.plan.nodes.push(Node {
-                        name: name.to_owned(),
-                        ..Node::default()
-                    });
-                    self.plan.nodes[node].children.push(child);
-                    child
-                }
-            };
-        }
-        Some(node)
-    }
-
-    /// An element is either text or structure.
-    fn no_mixed_elements(&mut self) {
-        let mixed: Vec<(Range<usize>, String)> = self
-            .plan
-            .nodes
-            .iter()
-            .filter(|node| !node.children.is_empty() || node.item_of.is_some())
-            .flat_map(|node| {
-                node.fields
-                    .iter()
-                    .map(|id| (self.spans[*id].clone(), node.name.clone()))
-            })
-            .collect();
-        for (span, name) in mixed {
-            let message = format!(
-                "`{name}` is read as text here and as a parent of other elements elsewhere"
-            );
-            self.error(&span, "mapping_file.conflict", message, "");
-        }
-    }
-
     fn codes(&mut self, span: &Range<usize>, name: &str, converter: Converter) -> Option<usize> {
-        let id = match self.known_lists.get(name) {
-            Some(known) => *known,
-            None => {
-                let id = self.load_codes(span, name);
-                self.known_lists.insert(name.to_owned(), id);
-                id
-            }
-        }?;
+        let id = if let Some(known) = self.known_lists.get(name) {
+            (*known)?
+        } else {
+            let id = self.load_codes(span, name);
+            self.known_lists.insert(name.to_owned(), id);
+            id?
+        };
         if converter == Converter::Status {
             let rows = self.plan.code_lists[id].rows();
             let foreign = rows.iter().find(|row| Status::parse(&row.code).is_none());
@@ -709,15 +611,13 @@ impl<'t> Builder<'t, '_, '_> {
         let Some(name) = self.string(value) else {
             return String::new();
         };
-        match self.rules.get(name) {
-            Some(words) => words.clone(),
-            None => {
-                let hint = suggestion(name, self.rules.keys().map(String::as_str));
-                let message = format!("`{name}` is not defined under [rules]");
-                self.error(&value.span(), "mapping_file.unknown", message, &hint);
-                String::new()
-            }
+        if let Some(words) = self.rules.get(name) {
+            return words.clone();
         }
+        let hint = suggestion(name, self.rules.keys().map(String::as_str));
+        let message = format!("`{name}` is not defined under [rules]");
+        self.error(&value.span(), "mapping_file.unknown", message, &hint);
+        String::new()
     }
 
     fn full_target(&self, record: RecordId, name: &str) -> String {
@@ -729,100 +629,4 @@ impl<'t> Builder<'t, '_, '_> {
         }
         target
     }
-
-    fn table(&mut self, value: Row<'t>, name: &str) -> Vec<(Key<'t>, Row<'t>)> {
-        match value.get_ref() {
-            DeValue::Table(table) => in_file_order(table),
-            _ => {
-                self.wrong_type(value, &format!("a table for `{name}`"));
-                Vec::new()
-            }
-        }
-    }
-
-    fn string(&mut self, value: Row<'t>) -> Option<&'t str> {
-        if value.get_ref().as_str().is_none() {
-            self.wrong_type(value, "a text in quotes");
-        }
-        value.get_ref().as_str()
-    }
-
-    fn strings(&mut self, value: Row<'t>) -> Vec<(Range<usize>, &'t str)> {
-        let Some(items) = value.get_ref().as_array() else {
-            self.wrong_type(value, "a list of texts in [ ]");
-            return Vec::new();
-        };
-        let mut words = Vec::new();
-        for item in items.iter() {
-            if let Some(word) = self.string(item) {
-                words.push((item.span(), word));
-            }
-        }
-        words
-    }
-
-    fn wrong_type(&mut self, value: Row<'t>, expected: &str) {
-        let message = format!("expected {expected}, found {}", value.get_ref().type_str());
-        self.error(&value.span(), "mapping_file.type", message, "");
-    }
-
-    fn missing(&mut self, span: &Range<usize>, key: &str, what: &str) {
-        self.error(
-            span,
-            "mapping_file.missing_key",
-            format!("`{key}` is missing: {what}"),
-            "",
-        );
-    }
-
-    fn unknown_key(&mut self, span: &Range<usize>, key: &str, known: &[&str]) {
-        let hint = suggestion(key, known.iter().copied());
-        self.error(
-            span,
-            "mapping_file.unknown_key",
-            format!("unknown key `{key}`"),
-            &hint,
-        );
-    }
-
-    fn unknown(&mut self, span: &Range<usize>, what: &str, word: &str, known: &[&str]) {
-        let hint = suggestion(word, known.iter().copied());
-        self.error(
-            span,
-            "mapping_file.unknown",
-            format!("unknown {what} `{word}`"),
-            &hint,
-        );
-    }
-
-    fn unknown_target(&mut self, span: &Range<usize>, target: &str, specs: &[FieldSpec]) {
-        let hint = suggestion(target, specs.iter().map(|spec| spec.name));
-        let message = format!("the portal has no field `{target}` here");
-        self.error(span, "mapping_file.unknown_target", message, &hint);
-    }
-
-    fn bad_path(&mut self, span: &Range<usize>, path: &str) {
-        let hint =
-            "write element names with `/` between them, an attribute as the last part with `@`";
-        self.error(
-            span,
-            "mapping_file.path",
-            format!("`{path}` is no path"),
-            hint,
-        );
-    }
-}
-
-/// The parser keeps tables sorted by key; readers of errors and of documents expect the file's own
-/// order.
-fn in_file_order<'t>(table: &'t DeTable<'t>) -> Vec<(Key<'t>, Row<'t>)> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries
-}
-
-fn is_element_name(name: &str) -> bool {
-    name.chars().enumerate().all(|(at, c)| {
-        c.is_alphabetic() || c == '_' || (at > 0 && (c.is_numeric() || c == '-' || c == '.'))
-    }) && !name.is_empty()
 }
