@@ -414,6 +414,10 @@ async fn watch(
                     stop.cancel();
                     return Ok(Some(books));
                 }
+                invocation.output.talk(&format!(
+                    "books: {} matched, {} open, {} missing, {} unverifiable; going on",
+                    books.matched, books.open, books.missing, books.unverifiable
+                ));
                 settled_looks = 0;
             }
             if world.context.clock.monotonic() - world.began > PATIENCE {

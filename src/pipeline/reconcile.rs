@@ -24,8 +24,8 @@ use crate::source::{IndexItem, Owner};
 
 /// Calls whose records are written together.
 const CALLS_MAX: usize = 256;
-/// How often a dossier is asked about in one run before it is named unverifiable.
-const LOOK_UP_ROUNDS: u32 = 6;
+/// Rounds of look-ups without a single answer after which the rest is named unverifiable.
+const FRUITLESS_ROUNDS_MAX: u32 = 5;
 /// Longest wait for a closed gate between two rounds.
 const LOOK_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -259,14 +259,10 @@ async fn verify(
     let settled_before =
         books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
     // A look-up that did not succeed says nothing about the dossier, so it is asked again; what
-    // still has no answer after some rounds is named unverifiable.
-    for round in 0..LOOK_UP_ROUNDS {
-        if candidates.is_empty() {
-            break;
-        }
-        if round > 0
-            && let Readiness::Closed { until, .. } = portal.gate.readiness()
-        {
+    // still has no answer after some rounds without any is named unverifiable.
+    let mut fruitless = 0;
+    while !candidates.is_empty() && fruitless < FRUITLESS_ROUNDS_MAX && !stop.is_cancelled() {
+        if let Readiness::Closed { until, .. } = portal.gate.readiness() {
             let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
             tokio::select! {
                 () = context.clock.sleep(wait) => {}
@@ -275,12 +271,13 @@ async fn verify(
         }
         let mut unanswered = Vec::new();
         for part in candidates.chunks(CALLS_MAX) {
-            if stop.is_cancelled() {
-                unanswered.extend_from_slice(part);
-                continue;
-            }
             look_up(context, portal, part, lines, books, found, &mut unanswered).await?;
         }
+        fruitless = if unanswered.len() < candidates.len() {
+            0
+        } else {
+            fruitless + 1
+        };
         candidates = unanswered;
     }
     for at in candidates {

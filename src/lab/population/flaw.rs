@@ -19,7 +19,7 @@ pub enum Flaw {
     DateWithoutTime,
     EmptyAbstract,
     AbsentAbstract,
-    AbstractTooLong,
+    OwnerNameTooLong,
     IdentityOfElevenDigits,
     EndBeforeReception,
     FinishedWithoutEnd,
@@ -45,7 +45,7 @@ impl Flaw {
         Self::DateWithoutTime,
         Self::EmptyAbstract,
         Self::AbsentAbstract,
-        Self::AbstractTooLong,
+        Self::OwnerNameTooLong,
         Self::IdentityOfElevenDigits,
         Self::EndBeforeReception,
         Self::FinishedWithoutEnd,
@@ -105,8 +105,8 @@ impl Flaw {
                     format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..8]).into();
             }
             Self::EmptyAbstract => packet.trich_yeu_ho_so = "".into(),
-            Self::AbstractTooLong => {
-                packet.trich_yeu_ho_so = format!("Trích yếu {}", "rất dài ".repeat(130)).into();
+            Self::OwnerNameTooLong => {
+                packet.chu_ho_so = format!("Công ty {}", "rất dài ".repeat(65)).into();
             }
             Self::IdentityOfElevenDigits => {
                 packet.loai_doi_tuong = "1".into();
