@@ -17,17 +17,19 @@ const PHRASE_AFTER: u8 = 3;
 const PHRASES_MAX: usize = 256;
 
 /// Texts that came back word for word for several different calls. Such a text quotes none of
-/// their packets, so the packets need not be parsed again to search it.
+/// their packets, so the packets need not be parsed again to search it. Only hashes are kept: until
+/// a text is known as a phrase it may name a person.
 #[derive(Debug, Default)]
 pub(super) struct Phrases {
-    seen: Mutex<BTreeMap<String, (u8, [u8; 32])>>,
+    seen: Mutex<BTreeMap<[u8; 32], (u8, [u8; 32])>>,
 }
 
 impl Phrases {
     /// Notes that this text came back for these packets; `true` once it is known as a phrase.
     fn is_phrase(&self, text: &str, packets: &[&str]) -> bool {
+        let text = hash(&[text]);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((times, last)) = seen.get_mut(text) {
+        if let Some((times, last)) = seen.get_mut(&text) {
             if *times >= PHRASE_AFTER {
                 return true;
             }
@@ -37,7 +39,7 @@ impl Phrases {
                 *last = packets;
             }
         } else if seen.len() < PHRASES_MAX {
-            seen.insert(text.to_owned(), (1, hash(packets)));
+            seen.insert(text, (1, hash(packets)));
         }
         false
     }
