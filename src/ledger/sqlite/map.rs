@@ -1,17 +1,17 @@
 //! Storing what mapping found: entries change state, packets and steps appear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::body::{compress, decompress};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
-use super::{column, envelope, failed, hex, json, json_one, run};
+use super::{column, envelope, failed, hex, json, json_one, run, unreadable};
+use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
-use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
@@ -19,48 +19,81 @@ use crate::domain::time::Timestamp;
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
 
-/// Revisions of one dossier are mapped in the order in which they came.
+/// The rule by which mapping says that the source deleted the dossier.
+const DELETED: &str = "source.deleted";
+
+/// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, r.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN revision AS r ON r.id = e.revision_id
-    WHERE e.state = 'received' AND r.body IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM entry AS o
-                      WHERE o.dossier_id = e.dossier_id AND o.id < e.id AND o.state = 'received')
-    ORDER BY e.id LIMIT ?1";
+    WHERE e.state = 'received'
+      AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = e.dossier_id AND o.state = 'received'
+                      AND (o.revision_id, o.id) < (e.revision_id, e.id))
+    ORDER BY e.priority, e.id LIMIT ?1";
 
-pub(super) async fn to_map(readers: &SqlitePool, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
+/// Returns also the entries whose document cannot be read back; they must not stop the others.
+pub(super) async fn to_map(
+    readers: &SqlitePool,
+    limit: u32,
+) -> Result<(Vec<ToMap>, Vec<i64>), LedgerError> {
     let rows = sqlx::query(TO_MAP)
         .bind(i64::from(limit))
         .fetch_all(readers)
         .await
         .map_err(|error| failed("read unmapped dossiers", error))?;
-    rows.iter()
-        .map(|row| {
-            let entry_id: i64 = column(row, "entry", "id", 0)?;
-            Ok(ToMap {
-                entry_id,
-                dossier_id: column(row, "entry", "dossier_id", entry_id)?,
-                ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
-                deleted: column::<i64>(row, "revision", "deleted", entry_id)? != 0,
-                ministry: column::<i64>(row, "revision", "ministry", entry_id)? != 0,
-                document: decompress(
-                    "revision",
-                    entry_id,
-                    column(row, "revision", "body", entry_id)?,
-                )?,
-            })
-        })
-        .collect()
+    let mut unmapped = Vec::with_capacity(rows.len());
+    let mut unreadable = Vec::new();
+    for row in &rows {
+        let entry_id: i64 = column(row, "entry", "id", 0)?;
+        let body: Option<Vec<u8>> = column(row, "revision", "body", entry_id)?;
+        let Some(document) =
+            body.and_then(|body| decompress("revision", entry_id, &body).ok())
+        else {
+            unreadable.push(entry_id);
+            continue;
+        };
+        unmapped.push(ToMap {
+            entry_id,
+            dossier_id: column(row, "entry", "dossier_id", entry_id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
+            deleted: column::<i64>(row, "revision", "deleted", entry_id)? != 0,
+            ministry: column::<i64>(row, "revision", "ministry", entry_id)? != 0,
+            document,
+        });
+    }
+    Ok((unmapped, unreadable))
+}
+
+const QUARANTINE_UNREADABLE: &str = "
+    UPDATE entry SET state = 'quarantined', failure = ?1, failure_code = ?2, diagnostics = NULL
+    WHERE id IN (SELECT value FROM json_each(?3)) AND state = 'received'";
+
+/// A stored document that cannot be read back needs a person (and the source's copy).
+pub(super) async fn quarantine_unreadable(
+    conn: &mut SqliteConnection,
+    entries: &[i64],
+) -> Result<(), LedgerError> {
+    let failure = unreadable("the stored document cannot be read back");
+    let query = sqlx::query(QUARANTINE_UNREADABLE)
+        .bind(json_one(&failure))
+        .bind(failure.code)
+        .bind(json(entries));
+    run(conn, "set unreadable rows aside", query).await.map(|_| ())
 }
 
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
     SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
-           d.portal_known,
+           d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
-           EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.id < e.id
-                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting
+           EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
+                   AND (o.revision_id, o.id) < (e.revision_id, e.id)
+                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting,
+           (SELECT max(o.id) FROM entry AS o WHERE o.dossier_id = d.id AND o.revision_id > e.revision_id
+            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged')) AS overtaken_by,
+           EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
+                   AND x.kind = 'deleted_at_source') AS mourned
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
     WHERE e.state = 'received'";
 
@@ -68,26 +101,30 @@ const KNOWN_STEPS: &str = "
     SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure
     FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value";
 
-/// Before the newer one becomes ready, so that at most one is ready at any time.
+/// Before the newer one becomes ready, so that at most one is ready at any time. Newer is the later
+/// revision; of two entries of one revision (a resync, a repair) the later one.
 const SUPERSEDE: &str = "
     UPDATE entry SET state = 'superseded', superseded_by = j.entry_id, changed_at = ?1
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id FROM json_each(?2)) AS j
-    WHERE entry.dossier_id = j.dossier_id AND entry.id < j.entry_id
+    WHERE entry.dossier_id = j.dossier_id
+      AND (entry.revision_id, entry.id) < ((SELECT revision_id FROM entry WHERE id = j.entry_id), j.entry_id)
       AND entry.state IN ('received', 'quarantined', 'ready', 'dead')";
 
 const UPDATE_ENTRIES: &str = "
     UPDATE entry SET state = j.state, changed_at = ?1, due_at = ?1, priority = j.priority,
            packet_hash = unhex(j.packet_hash), mapping_version = j.mapping_version, program_version = ?2,
-           failure = NULL, failure_code = j.failure_code, diagnostics = j.diagnostics
+           failure = NULL, failure_code = j.failure_code, diagnostics = j.diagnostics,
+           superseded_by = j.superseded_by
     FROM (SELECT value->>0 AS id, value->>1 AS state, value->>2 AS packet_hash, value->>3 AS mapping_version,
-                 value->>4 AS failure_code, value->>5 AS diagnostics, value->>6 AS priority
+                 value->>4 AS failure_code, value->>5 AS diagnostics, value->>6 AS priority,
+                 value->>7 AS superseded_by
           FROM json_each(?3)) AS j
     WHERE entry.id = j.id AND entry.state = 'received'";
 
 const UPSERT_PACKETS: &str = "
-    INSERT INTO packet (entry_id, body)
-    SELECT value->>0, substr(?1, value->>1, value->>2) FROM json_each(?2) WHERE true
-    ON CONFLICT (entry_id) DO UPDATE SET body = excluded.body";
+    INSERT INTO packet (entry_id, stored_at, body)
+    SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3) WHERE true
+    ON CONFLICT (entry_id) DO UPDATE SET stored_at = excluded.stored_at, body = excluded.body";
 
 const INSERT_STEPS: &str = "
     INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body)
@@ -109,14 +146,28 @@ const WITHDRAW_STEPS: &str = "
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state = 'pending'";
 
+/// What the source says is not ours to push takes its unsent steps with it.
+const WITHDRAW_ALL_STEPS: &str = "
+    UPDATE step SET state = 'withdrawn', changed_at = ?1
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND state = 'pending'";
+
+const CLOSE_LANES: &str = "
+    UPDATE dossier SET packet_state = 'none',
+        steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'leased')
+    WHERE id IN (SELECT value FROM json_each(?1))";
+
+const RESOLVE_DELETED: &str = "
+    UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source has it again'
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND kind = 'deleted_at_source'
+      AND resolved_at IS NULL";
+
 /// New steps are due at once; a dossier whose steps wait for a retry keeps waiting only if nothing
 /// about them changed.
 const UPDATE_LANES: &str = "
-    UPDATE dossier SET packet_state = coalesce(j.packet_state, dossier.packet_state),
+    UPDATE dossier SET packet_state = j.packet_state,
            portal_known = CASE WHEN j.known = 1 AND dossier.portal_known = 'unknown' THEN 'yes'
                                ELSE dossier.portal_known END,
-           priority = coalesce(j.priority, dossier.priority),
-           steps_pending = coalesce(j.steps_pending, dossier.steps_pending),
+           priority = j.priority, steps_pending = j.steps_pending,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
            steps_failure = CASE WHEN j.steps_changed = 1 THEN NULL ELSE dossier.steps_failure END
@@ -134,7 +185,13 @@ struct Lane {
     acked_packet_hash: Option<Vec<u8>>,
     /// A call about it is out, so what the portal holds is not known.
     out: bool,
+    /// The portal is believed to have the dossier.
+    known: bool,
     waiting: bool,
+    /// A newer revision is ready or was sent: this one is never sent.
+    overtaken_by: Option<i64>,
+    /// A discrepancy says that the source deleted it.
+    mourned: bool,
 }
 
 struct KnownStep {
@@ -146,33 +203,33 @@ struct KnownStep {
 type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
 type StepKey<'a> = (i64, &'a str, &'a str, u32);
 type StepRow<'a> = (i64, &'a str, &'a str, u32, String, &'a str);
+/// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
+type EntryRow<'a> = (
+    i64,
+    &'static str,
+    Option<String>,
+    &'a str,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+);
+/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed
+type LaneRow = (i64, &'static str, u8, i64, usize, u8);
 
 /// The writes of one batch, collected before the first statement.
 #[derive(Default)]
 struct Plan<'a> {
     supersede: Vec<(i64, i64)>,
-    entries: Vec<(
-        i64,
-        &'static str,
-        Option<String>,
-        &'a str,
-        Option<String>,
-        Option<String>,
-        i64,
-    )>,
+    entries: Vec<EntryRow<'a>>,
     packets: Vec<(i64, usize, usize)>,
     bodies: Vec<u8>,
     insert: Vec<StepRow<'a>>,
     replace: Vec<StepRow<'a>>,
     withdraw: Vec<(i64, String, String, u32)>,
-    lanes: Vec<(
-        i64,
-        Option<&'static str>,
-        u8,
-        Option<i64>,
-        Option<usize>,
-        u8,
-    )>,
+    lanes: Vec<LaneRow>,
+    not_ours: Vec<i64>,
+    revived: Vec<i64>,
     discrepancies: Vec<super::reconcile::DiscrepancyRow>,
     counts: MapCounts,
 }
@@ -184,19 +241,26 @@ pub(super) async fn record_mapped(
 ) -> Result<MapCounts, LedgerError> {
     let doing = "store mapped dossiers";
     let lanes = read_lanes(conn, mapped).await?;
-    let known_steps = read_steps(conn, mapped).await?;
+    let known_steps = read_steps(conn, &lanes).await?;
     let mut plan = Plan::default();
+    let mut taken = BTreeSet::new();
     for entry in mapped {
         let Some(lane) = lanes.get(&entry.entry_id) else {
             continue;
         };
-        plan.take(entry, lane, known_steps.get(&entry.dossier_id))?;
+        // A second entry of the same dossier would be judged by what the first one changes.
+        if taken.insert(lane.dossier_id) {
+            plan.take(entry, lane, known_steps.get(&lane.dossier_id))?;
+        }
+    }
+    if plan.entries.is_empty() {
+        return Ok(plan.counts);
     }
 
     let at = now.millis();
     if !plan.supersede.is_empty() {
         let query = sqlx::query(SUPERSEDE).bind(at).bind(json(&plan.supersede));
-        plan.counts.superseded = run(conn, doing, query).await?;
+        plan.counts.superseded += run(conn, doing, query).await?;
     }
     let query = sqlx::query(UPDATE_ENTRIES)
         .bind(at)
@@ -210,6 +274,7 @@ pub(super) async fn record_mapped(
     }
     if !plan.packets.is_empty() {
         let query = sqlx::query(UPSERT_PACKETS)
+            .bind(at)
             .bind(plan.bodies)
             .bind(json(&plan.packets));
         run(conn, doing, query).await?;
@@ -250,6 +315,20 @@ pub(super) async fn record_mapped(
         )
         .await?;
     }
+    if !plan.not_ours.is_empty() {
+        let query = sqlx::query(WITHDRAW_ALL_STEPS)
+            .bind(at)
+            .bind(json(&plan.not_ours));
+        run(conn, doing, query).await?;
+        let query = sqlx::query(CLOSE_LANES).bind(json(&plan.not_ours));
+        run(conn, doing, query).await?;
+    }
+    if !plan.revived.is_empty() {
+        let query = sqlx::query(RESOLVE_DELETED)
+            .bind(at)
+            .bind(json(&plan.revived));
+        run(conn, doing, query).await?;
+    }
     if !plan.discrepancies.is_empty() {
         plan.counts.discrepancies =
             super::reconcile::insert_discrepancies(conn, now, &plan.discrepancies).await?;
@@ -270,8 +349,9 @@ impl<'a> Plan<'a> {
                 self.counts.quarantined += 1;
                 let code = diagnostics
                     .iter()
-                    .max_by_key(|d| d.severity)
-                    .map(|d| d.rule.clone());
+                    .find(|diagnostic| diagnostic.severity == Severity::Error)
+                    .or(diagnostics.first())
+                    .map(|diagnostic| diagnostic.rule.clone());
                 self.entries.push((
                     entry.entry_id,
                     EntryState::Quarantined.as_str(),
@@ -280,6 +360,7 @@ impl<'a> Plan<'a> {
                     code,
                     Some(json_one(diagnostics)),
                     lane.priority,
+                    None,
                 ));
             }
             MapOutcome::NotOurs { rule } => {
@@ -292,12 +373,14 @@ impl<'a> Plan<'a> {
                     Some((*rule).to_owned()),
                     None,
                     lane.priority,
+                    None,
                 ));
-                if *rule == "source.deleted" {
-                    // The newest word of the source is that the dossier is gone, so nothing that
-                    // still waits may be sent.
+                if lane.overtaken_by.is_none() {
+                    // The newest word of the source is that the dossier is gone, or another's, so
+                    // nothing that still waits may be sent.
                     self.supersede.push((lane.dossier_id, entry.entry_id));
-                    if lane.acked_packet_hash.is_some() || lane.out {
+                    self.not_ours.push(lane.dossier_id);
+                    if *rule == DELETED && (lane.known || lane.out) {
                         self.discrepancies.push((
                             lane.source.clone(),
                             lane.ma_ho_so.clone(),
@@ -320,6 +403,20 @@ impl<'a> Plan<'a> {
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
     ) -> Result<(), LedgerError> {
+        if lane.overtaken_by.is_some() {
+            self.counts.superseded += 1;
+            self.entries.push((
+                entry.entry_id,
+                EntryState::Superseded.as_str(),
+                None,
+                entry.mapping_version.as_str(),
+                None,
+                None,
+                lane.priority,
+                lane.overtaken_by,
+            ));
+            return Ok(());
+        }
         // While a call is out, the last acknowledged packet says nothing about what the portal
         // will hold; and an operator's resync sends what is already there.
         let unchanged = !lane.forced
@@ -330,10 +427,10 @@ impl<'a> Plan<'a> {
         } else {
             EntryState::Ready
         };
+        // Only ever raised: what an operator made urgent stays so.
         let priority = packet
             .priority
-            .filter(|_| lane.priority != Priority::Urgent.rank())
-            .map_or(lane.priority, Priority::rank);
+            .map_or(lane.priority, |raised| raised.rank().min(lane.priority));
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }
@@ -345,7 +442,11 @@ impl<'a> Plan<'a> {
             None,
             (!packet.warnings.is_empty()).then(|| json_one(&packet.warnings)),
             priority,
+            None,
         ));
+        if lane.mourned {
+            self.revived.push(lane.dossier_id);
+        }
         if unchanged {
             self.counts.unchanged += 1;
         } else {
@@ -358,10 +459,10 @@ impl<'a> Plan<'a> {
         let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps);
         self.lanes.push((
             lane.dossier_id,
-            Some(if unchanged { "accepted" } else { "open" }),
+            if unchanged { "accepted" } else { "open" },
             u8::from(packet.filed_at_portal),
-            Some(priority),
-            Some(pending),
+            priority,
+            pending,
             u8::from(changed),
         ));
         Ok(())
@@ -487,7 +588,10 @@ async fn read_lanes(
                     priority: column(row, "entry", "priority", id)?,
                     acked_packet_hash: column(row, "dossier", "acked_packet_hash", id)?,
                     out: column::<i64>(row, "entry", "out", id)? != 0,
+                    known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
+                    overtaken_by: column(row, "entry", "overtaken_by", id)?,
+                    mourned: column::<i64>(row, "dossier", "mourned", id)? != 0,
                 },
             ))
         })
@@ -496,13 +600,10 @@ async fn read_lanes(
 
 async fn read_steps(
     conn: &mut SqliteConnection,
-    mapped: &[MappedEntry],
+    lanes: &BTreeMap<i64, Lane>,
 ) -> Result<KnownSteps, LedgerError> {
-    let ids: Vec<i64> = mapped
-        .iter()
-        .filter(|entry| matches!(entry.outcome, MapOutcome::Valid(_)))
-        .map(|entry| entry.dossier_id)
-        .collect();
+    let ids: BTreeSet<i64> = lanes.values().map(|lane| lane.dossier_id).collect();
+    let ids: Vec<i64> = ids.into_iter().collect();
     let rows = sqlx::query(KNOWN_STEPS)
         .bind(json(&ids))
         .fetch_all(conn)
@@ -545,3 +646,22 @@ pub(super) fn step_key(dossier_id: i64, identity: &StepIdentity) -> StepKey<'_> 
         identity.ordinal,
     )
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    TO_MAP,
+    QUARANTINE_UNREADABLE,
+    LANES,
+    KNOWN_STEPS,
+    SUPERSEDE,
+    UPDATE_ENTRIES,
+    UPSERT_PACKETS,
+    INSERT_STEPS,
+    REPLACE_STEPS,
+    WITHDRAW_STEPS,
+    WITHDRAW_ALL_STEPS,
+    CLOSE_LANES,
+    RESOLVE_DELETED,
+    UPDATE_LANES,
+];

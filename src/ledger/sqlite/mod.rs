@@ -13,8 +13,10 @@ mod reconcile;
 mod upkeep;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +25,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 
 use super::record::{
     AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, IndexStanding,
@@ -33,13 +35,19 @@ use super::record::{
 use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
 
 const READERS: u32 = 4;
+
+/// A deferred transaction that reads first fails at once when another process writes.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// In the file's header (see the first migration): "hoso".
+const APPLICATION_ID: i64 = 0x686f_736f;
 
 /// How the file is opened.
 #[derive(Debug, Clone)]
@@ -61,6 +69,52 @@ impl Default for SqliteSettings {
     }
 }
 
+const HAS_HISTORY: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+
+const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+
+/// Rolled back at once.
+const TRY_WRITING: &str = "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
+
+fn known_schema() -> i64 {
+    let versions = MIGRATOR.iter().map(|migration| migration.version);
+    versions.max().unwrap_or(0)
+}
+
+/// Refuses what is not a ledger before anything is written to it.
+async fn recognise(
+    path: &Path,
+    bytes: u64,
+    options: &SqliteConnectOptions,
+) -> Result<(), LedgerError> {
+    let damaged = |finding: &str| LedgerError::Damaged {
+        path: path.display().to_string(),
+        finding: finding.to_owned(),
+    };
+    if bytes == 0 {
+        // To begin anew in silence would send again every step that the lost file knew as sent.
+        return Err(damaged(
+            "the file is empty; if a new ledger is wanted, remove it",
+        ));
+    }
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| at_start(path, error))?;
+    let found: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .map_err(|error| at_start(path, error))?;
+    conn.close().await.map_err(|error| at_start(path, error))?;
+    match found {
+        (APPLICATION_ID, _) | (0, 0) => Ok(()),
+        _ => Err(damaged("it is a SQLite database of another program")),
+    }
+}
+
 /// A ledger in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteLedger {
@@ -72,13 +126,21 @@ pub struct SqliteLedger {
 impl SqliteLedger {
     /// Opens (and if need be creates and migrates) the ledger at `path`.
     ///
-    /// Refuses a file that is no intact SQLite database, one with a newer schema, and one that
-    /// cannot be written; such a ledger is never served.
+    /// Refuses a file that is no intact ledger, one with a newer schema, and one that cannot be
+    /// written; such a file is left as it is and never served.
     pub async fn open(path: &Path, settings: &SqliteSettings) -> Result<Self, LedgerError> {
-        let shown = path.display().to_string();
-        let options = SqliteConnectOptions::from_str("sqlite://")
-            .map_err(|error| failed("open", error))?
+        let plain = SqliteConnectOptions::new()
             .filename(path)
+            .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
+        match std::fs::metadata(path) {
+            Ok(file) => recognise(path, file.len(), &plain).await?,
+            Err(_) if !settings.migrate => {
+                let known = known_schema();
+                return Err(LedgerError::Older { found: 0, known });
+            }
+            Err(_) => {}
+        }
+        let options = plain
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(if settings.durable {
@@ -86,27 +148,34 @@ impl SqliteLedger {
             } else {
                 SqliteSynchronous::Normal
             })
-            .busy_timeout(Duration::from_millis(settings.busy_timeout_ms))
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options.clone())
             .await
-            .map_err(|error| at_start(&shown, error))?;
+            .map_err(|error| at_start(path, error))?;
         let ledger = Self {
             readers: SqlitePoolOptions::new()
                 .max_connections(READERS)
                 .connect_lazy_with(options.read_only(true)),
             writer,
         };
-        ledger.check(&shown).await?;
-        ledger.migrate(&shown, settings.migrate).await?;
+        if let Err(refusal) = ledger.make_ready(path, settings.migrate).await {
+            ledger.close().await;
+            return Err(refusal);
+        }
         Ok(ledger)
     }
 
+    async fn make_ready(&self, path: &Path, migrate: bool) -> Result<(), LedgerError> {
+        self.check(path).await?;
+        self.migrate(path, migrate).await?;
+        self.try_writing(path).await
+    }
+
     /// Damaged pages are found before the first row is served.
-    async fn check(&self, path: &str) -> Result<(), LedgerError> {
+    async fn check(&self, path: &Path) -> Result<(), LedgerError> {
         let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&self.writer)
             .await
@@ -115,40 +184,24 @@ impl SqliteLedger {
             Ok(())
         } else {
             Err(LedgerError::Damaged {
-                path: path.to_owned(),
+                path: path.display().to_string(),
                 finding,
             })
         }
     }
 
-    async fn migrate(&self, path: &str, wanted: bool) -> Result<(), LedgerError> {
-        let known = MIGRATOR
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0);
-        let has_history: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')",
-        )
-        .fetch_one(&self.writer)
-        .await
-        .map_err(|error| at_start(path, error))?;
+    async fn migrate(&self, path: &Path, wanted: bool) -> Result<(), LedgerError> {
+        let known = known_schema();
+        let has_history: bool = sqlx::query_scalar(HAS_HISTORY)
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| at_start(path, error))?;
         let found: i64 = if has_history {
-            sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+            sqlx::query_scalar(SCHEMA_VERSION)
                 .fetch_one(&self.writer)
                 .await
                 .map_err(|error| at_start(path, error))?
         } else {
-            let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-                .fetch_one(&self.writer)
-                .await
-                .map_err(|error| at_start(path, error))?;
-            if tables > 0 {
-                return Err(LedgerError::Damaged {
-                    path: path.to_owned(),
-                    finding: "it is a SQLite database of another program".to_owned(),
-                });
-            }
             0
         };
         if found > known {
@@ -172,11 +225,32 @@ impl SqliteLedger {
         Ok(())
     }
 
-    async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
+    /// SQLite opens what it may not write without a word; better to hear of it now.
+    async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
+        let mut tx = self.begin("open").await?;
+        sqlx::query(TRY_WRITING)
+            .execute(&mut *tx)
             .await
-            .map_err(|error| failed(doing, error))
+            .map_err(|error| at_start(path, error))?;
+        tx.rollback().await.map_err(|error| at_start(path, error))
+    }
+
+    async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
+        let begun = match self.writer.begin_with(BEGIN).await {
+            // After a full disk SQLite has rolled back by itself, but the driver still counts the
+            // transaction and would refuse every later one on this connection.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = self.writer.acquire().await;
+                stuck
+                    .map_err(|error| failed(doing, error))?
+                    .close()
+                    .await
+                    .map_err(|error| failed(doing, error))?;
+                self.writer.begin_with(BEGIN).await
+            }
+            begun => begun,
+        };
+        begun.map_err(|error| failed(doing, error))
     }
 }
 
@@ -210,7 +284,13 @@ impl Ledger for SqliteLedger {
     }
 
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
-        map::to_map(&self.readers, limit).await
+        let (unmapped, unreadable) = map::to_map(&self.readers, limit).await?;
+        if !unreadable.is_empty() {
+            let mut tx = self.begin("set unreadable rows aside").await?;
+            map::quarantine_unreadable(&mut tx, &unreadable).await?;
+            finish(tx, "set unreadable rows aside").await?;
+        }
+        Ok(unmapped)
     }
 
     async fn record_mapped(
@@ -324,7 +404,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("repair lost dossiers").await?;
         let repaired = reconcile::repair_missing(&mut tx, now, dossiers).await?;
         finish(tx, "repair lost dossiers").await?;
-        Ok(repaired)
+        Ok(repaired.len() as u64)
     }
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError> {
@@ -339,8 +419,9 @@ impl Ledger for SqliteLedger {
         policy: &UpkeepPolicy,
     ) -> Result<UpkeepCounts, LedgerError> {
         let mut tx = self.begin("do upkeep").await?;
-        let counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;
         Ok(counts)
     }
 
@@ -489,6 +570,11 @@ fn envelope<T: serde::de::DeserializeOwned>(
     .transpose()
 }
 
+/// The failure of work whose stored bytes cannot be read back.
+fn unreadable(message: &'static str) -> Failure {
+    Failure::new("ledger.corrupt", Disposition::Data, message)
+}
+
 fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
     match primary_code(&error) {
         Some(13) => LedgerError::Full,
@@ -507,14 +593,17 @@ fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
     }
 }
 
-fn at_start(path: &str, error: sqlx::Error) -> LedgerError {
+fn at_start(path: &Path, error: sqlx::Error) -> LedgerError {
+    let shown = path.display().to_string();
     match primary_code(&error) {
         Some(13) => LedgerError::Full,
-        Some(8) => LedgerError::ReadOnly {
-            path: path.to_owned(),
-        },
+        Some(8) => LedgerError::ReadOnly { path: shown },
+        // SQLite cannot make its journal there, though the folder exists.
+        Some(14) if path.parent().is_some_and(Path::is_dir) => {
+            LedgerError::ReadOnly { path: shown }
+        }
         Some(11 | 26) => LedgerError::Damaged {
-            path: path.to_owned(),
+            path: shown,
             finding: error.to_string(),
         },
         _ => LedgerError::Unavailable {

@@ -1,9 +1,8 @@
 //! Claiming due work and writing what its calls meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::decompress;
@@ -11,7 +10,7 @@ use super::super::record::{
     ClaimedEntry, ClaimedStep, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
 use super::map::step_key;
-use super::{column, failed, hex, json, json_one, run};
+use super::{column, failed, hex, json, json_one, run, unreadable};
 use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
@@ -19,11 +18,12 @@ use crate::domain::status::Status;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
+/// Of one priority, so that the index ends the search at the first one that is not due yet.
 const DUE_ENTRIES: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, e.priority, e.attempt, e.retries, e.batch_max, d.portal_known, p.body
+    SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.batch_max, d.portal_known, p.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN packet AS p ON p.entry_id = e.id
-    WHERE e.state = 'ready' AND e.due_at <= ?1 AND d.lane_token IS NULL AND p.body IS NOT NULL
-    ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
+    WHERE e.state = 'ready' AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
+    ORDER BY e.due_at, e.id LIMIT ?3";
 
 /// The attempt is counted here, before the first byte is sent.
 const LEASE_ENTRIES: &str = "
@@ -41,33 +41,29 @@ pub(super) async fn claim_entries(
     limit: u32,
 ) -> Result<Vec<ClaimedEntry>, LedgerError> {
     let doing = "claim dossiers";
-    let rows = sqlx::query(DUE_ENTRIES)
-        .bind(now.millis())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    let mut claimed = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let entry_id: i64 = column(row, "entry", "id", 0)?;
-        let known: String = column(row, "dossier", "portal_known", entry_id)?;
-        let corrupt = |column| LedgerError::Corrupt {
-            table: "entry",
-            column,
-            row: entry_id,
-        };
-        claimed.push(ClaimedEntry {
-            entry_id,
-            dossier_id: column(row, "entry", "dossier_id", entry_id)?,
-            ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
-            priority: Priority::from_rank(column(row, "entry", "priority", entry_id)?)
-                .ok_or_else(|| corrupt("priority"))?,
-            packet: decompress("packet", entry_id, column(row, "packet", "body", entry_id)?)?,
-            attempt: column::<u32>(row, "entry", "attempt", entry_id)? + 1,
-            retries: column(row, "entry", "retries", entry_id)?,
-            batch_max: column(row, "entry", "batch_max", entry_id)?,
-            portal_known: PortalKnown::parse(&known).ok_or_else(|| corrupt("portal_known"))?,
-        });
+    let mut claimed = Vec::new();
+    let mut poisoned = Vec::new();
+    for priority in Priority::ALL {
+        let wanted = i64::from(limit) - i64::try_from(claimed.len()).unwrap_or(i64::MAX);
+        if wanted <= 0 {
+            break;
+        }
+        let rows = sqlx::query(DUE_ENTRIES)
+            .bind(priority.rank())
+            .bind(now.millis())
+            .bind(wanted)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?;
+        for row in &rows {
+            match due_entry(row, priority)? {
+                Ok(entry) => claimed.push(entry),
+                Err(lane) => poisoned.push(lane),
+            }
+        }
+    }
+    if !poisoned.is_empty() {
+        give_up_unreadable(conn, now, &poisoned).await?;
     }
     if claimed.is_empty() {
         return Ok(claimed);
@@ -96,10 +92,71 @@ pub(super) async fn claim_entries(
     Ok(claimed)
 }
 
+/// One due entry, or its dossier and its id if the stored packet cannot be read back.
+fn due_entry(
+    row: &SqliteRow,
+    priority: Priority,
+) -> Result<Result<ClaimedEntry, UnreadableLane>, LedgerError> {
+    let entry_id: i64 = column(row, "entry", "id", 0)?;
+    let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
+    let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
+    let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+        return Ok(Err((dossier_id, entry_id)));
+    };
+    let known: String = column(row, "dossier", "portal_known", entry_id)?;
+    Ok(Ok(ClaimedEntry {
+        entry_id,
+        dossier_id,
+        ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
+        priority,
+        packet,
+        attempt: column::<u32>(row, "entry", "attempt", entry_id)? + 1,
+        retries: column(row, "entry", "retries", entry_id)?,
+        batch_max: column(row, "entry", "batch_max", entry_id)?,
+        portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
+            table: "dossier",
+            column: "portal_known",
+            row: dossier_id,
+        })?,
+    }))
+}
+
+/// dossier, entry
+pub(super) type UnreadableLane = (i64, i64);
+
+const KILL_UNREADABLE: &str = "
+    UPDATE entry SET state = 'dead', changed_at = ?1, failure = ?2, failure_code = ?3,
+        lease_token = NULL, lease_expires_at = NULL
+    WHERE id IN (SELECT value->>1 FROM json_each(?4)) AND state IN ('ready', 'unconfirmed')";
+
+const CLOSE_UNREADABLE_LANES: &str = "
+    UPDATE dossier SET lane_token = NULL, packet_state = 'dead'
+    WHERE id IN (SELECT value->>0 FROM json_each(?1))";
+
+/// A packet that cannot be read back is never sent and must not stop the others. A retry maps it
+/// anew from the source's document.
+pub(super) async fn give_up_unreadable(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    lanes: &[UnreadableLane],
+) -> Result<(), LedgerError> {
+    let doing = "set unreadable rows aside";
+    let failure = unreadable("the stored packet cannot be read back");
+    let query = sqlx::query(KILL_UNREADABLE)
+        .bind(now.millis())
+        .bind(json_one(&failure))
+        .bind(failure.code)
+        .bind(json(lanes));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(CLOSE_UNREADABLE_LANES).bind(json(lanes));
+    run(conn, doing, query).await.map(|_| ())
+}
+
 const DUE_STEP_LANES: &str = "
-    SELECT id, ma_ho_so, priority, steps_retries, steps_alone FROM dossier
-    WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_due_at <= ?1
-    ORDER BY priority, steps_due_at LIMIT ?2";
+    SELECT id, ma_ho_so, steps_retries, steps_alone FROM dossier
+    WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+      AND priority = ?1 AND steps_due_at <= ?2
+    ORDER BY steps_due_at LIMIT ?3";
 
 const PENDING_STEPS: &str = "
     SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.body
@@ -126,27 +183,9 @@ pub(super) async fn claim_steps(
     steps_max: u32,
 ) -> Result<Vec<ClaimedSteps>, LedgerError> {
     let doing = "claim steps";
-    let lanes = sqlx::query(DUE_STEP_LANES)
-        .bind(now.millis())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    if lanes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut claimed = Vec::with_capacity(lanes.len());
-    for row in &lanes {
-        let dossier_id: i64 = column(row, "dossier", "id", 0)?;
-        claimed.push(ClaimedSteps {
-            dossier_id,
-            ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
-            priority: Priority::from_rank(column(row, "dossier", "priority", dossier_id)?)
-                .unwrap_or_default(),
-            retries: column(row, "dossier", "steps_retries", dossier_id)?,
-            alone: column::<i64>(row, "dossier", "steps_alone", dossier_id)? != 0,
-            steps: Vec::new(),
-        });
+    let mut claimed = due_step_lanes(conn, now, limit).await?;
+    if claimed.is_empty() {
+        return Ok(claimed);
     }
     let ids: Vec<i64> = claimed.iter().map(|lane| lane.dossier_id).collect();
     let steps = sqlx::query(PENDING_STEPS)
@@ -154,11 +193,11 @@ pub(super) async fn claim_steps(
         .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
-    claimed.sort_by_key(|lane| lane.dossier_id);
+    let place: BTreeMap<i64, usize> = ids.iter().copied().zip(0..).collect();
     let mut closed = BTreeSet::new();
     for row in &steps {
         let dossier_id: i64 = column(row, "step", "dossier_id", 0)?;
-        let Ok(at) = claimed.binary_search_by_key(&dossier_id, |lane| lane.dossier_id) else {
+        let Some(&at) = place.get(&dossier_id) else {
             continue;
         };
         let step = ClaimedStep {
@@ -177,7 +216,6 @@ pub(super) async fn claim_steps(
         }
     }
     claimed.retain(|lane| !lane.steps.is_empty());
-    claimed.sort_by_key(|lane| lane.priority);
     let keys: Vec<_> = claimed
         .iter()
         .flat_map(|lane| {
@@ -206,6 +244,39 @@ pub(super) async fn claim_steps(
     Ok(claimed)
 }
 
+async fn due_step_lanes(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<ClaimedSteps>, LedgerError> {
+    let mut lanes = Vec::new();
+    for priority in Priority::ALL {
+        let wanted = i64::from(limit) - i64::try_from(lanes.len()).unwrap_or(i64::MAX);
+        if wanted <= 0 {
+            break;
+        }
+        let rows = sqlx::query(DUE_STEP_LANES)
+            .bind(priority.rank())
+            .bind(now.millis())
+            .bind(wanted)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|error| failed("claim steps", error))?;
+        for row in &rows {
+            let dossier_id: i64 = column(row, "dossier", "id", 0)?;
+            lanes.push(ClaimedSteps {
+                dossier_id,
+                ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
+                priority,
+                retries: column(row, "dossier", "steps_retries", dossier_id)?,
+                alone: column::<i64>(row, "dossier", "steps_alone", dossier_id)? != 0,
+                steps: Vec::new(),
+            });
+        }
+    }
+    Ok(lanes)
+}
+
 /// The next step goes into the same call only if the call has room and no request for a supplement
 /// is involved: such a step travels alone, so that an unknown outcome of a call never leaves others
 /// in doubt with it (a second one can make a dossier late).
@@ -219,22 +290,25 @@ fn fits(lane: &ClaimedSteps, step: &ClaimedStep, steps_max: u32) -> bool {
     })
 }
 
-/// Settles the entry if its lease (or its unconfirmed state) still stands. A newer ready revision
-/// takes the place of one that would have to be sent again.
+/// Settles the entry if its lease (or its unconfirmed state) still stands and no other attempt was
+/// made since. What would have to be sent again, or waits for a person, gives way to a newer ready
+/// revision, and to the source's word that the dossier is gone.
 const SETTLE_ENTRIES: &str = "
     UPDATE entry SET
-        state = CASE WHEN j.state = 'ready' AND j.newer IS NOT NULL THEN 'superseded' ELSE j.state END,
-        superseded_by = CASE WHEN j.state = 'ready' THEN j.newer ELSE NULL END,
+        state = CASE WHEN j.state IN ('ready', 'dead') AND j.newer IS NOT NULL THEN 'superseded' ELSE j.state END,
+        superseded_by = CASE WHEN j.state IN ('ready', 'dead') THEN j.newer ELSE NULL END,
         changed_at = ?1, due_at = coalesce(j.due_at, entry.due_at), retries = coalesce(j.retries, entry.retries),
         batch_max = coalesce(j.batch_max, entry.batch_max), lease_token = NULL, lease_expires_at = NULL,
         failure = j.failure, failure_code = j.failure_code, receipt = j.receipt
     FROM (SELECT i.value->>0 AS id, i.value->>1 AS token, i.value->>2 AS state, i.value->>3 AS due_at,
                  i.value->>4 AS retries, i.value->>5 AS batch_max, i.value->>6 AS failure,
-                 i.value->>7 AS failure_code, i.value->>8 AS receipt,
-                 (SELECT n.id FROM entry AS n WHERE n.dossier_id = i.value->>9 AND n.id > i.value->>0
-                     AND n.state = 'ready') AS newer
+                 i.value->>7 AS failure_code, i.value->>8 AS receipt, i.value->>9 AS attempt,
+                 (SELECT n.id FROM entry AS me JOIN entry AS n ON n.dossier_id = me.dossier_id
+                  WHERE me.id = i.value->>0 AND n.state IN ('ready', 'not_ours')
+                    AND (n.revision_id, n.id) > (me.revision_id, me.id)
+                  ORDER BY n.revision_id DESC, n.id DESC LIMIT 1) AS newer
           FROM json_each(?2) AS i) AS j
-    WHERE entry.id = j.id
+    WHERE entry.id = j.id AND entry.attempt = j.attempt
       AND ((j.token IS NOT NULL AND entry.state = 'leased' AND entry.lease_token = j.token)
            OR (j.token IS NULL AND entry.state = 'unconfirmed'))
     RETURNING entry.id, entry.state";
@@ -244,13 +318,16 @@ const SETTLE_LANES: &str = "
         lane_token = CASE WHEN j.state = 'unconfirmed' THEN lane_token ELSE NULL END,
         portal_known = CASE WHEN j.state = 'accepted' THEN 'yes' ELSE coalesce(j.known, portal_known) END,
         acked_entry_id = CASE WHEN j.state = 'accepted' THEN j.entry_id ELSE acked_entry_id END,
-        acked_packet_hash = CASE WHEN j.state = 'accepted'
-            THEN (SELECT packet_hash FROM entry WHERE id = j.entry_id) ELSE acked_packet_hash END,
+        -- After an unknown outcome nobody can say which of the two packets the portal holds.
+        acked_packet_hash = CASE j.state
+            WHEN 'accepted' THEN (SELECT packet_hash FROM entry WHERE id = j.entry_id)
+            WHEN 'unconfirmed' THEN NULL ELSE acked_packet_hash END,
         acked_at = CASE WHEN j.state = 'accepted' THEN ?1 ELSE acked_at END,
         packet_state = CASE
             WHEN EXISTS (SELECT 1 FROM entry AS n WHERE n.dossier_id = j.dossier_id AND n.state = 'ready') THEN 'open'
             WHEN j.state = 'accepted' THEN 'accepted'
             WHEN j.state = 'dead' THEN 'dead'
+            WHEN j.state = 'superseded' THEN 'none'
             ELSE 'open' END
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id, value->>2 AS state, value->>3 AS known
           FROM json_each(?2)) AS j
@@ -270,8 +347,9 @@ const SETTLE_STEP_LANES: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS token, value->>2 AS done, value->>3 AS due_at,
                  value->>4 AS retries, value->>5 AS alone, value->>6 AS failure, value->>7 AS lost
           FROM json_each(?1)) AS j
-    WHERE dossier.id = j.dossier_id AND dossier.lane_token = j.token
-    RETURNING dossier.id";
+    WHERE dossier.id = j.dossier_id AND dossier.lane_token = j.token AND dossier.steps_lease_until IS NOT NULL
+    RETURNING dossier.id,
+        (SELECT count(*) FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'leased') AS leased";
 
 const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
@@ -283,15 +361,22 @@ const INSERT_CALLS: &str = "
 
 const INSERT_ATTEMPTS: &str = "
     INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, ?1, value->>5, value->>6, value->>7
+    SELECT value->>0, value->>1, value->>2, value->>3,
+           coalesce(value->>4, (SELECT max(attempts) FROM step WHERE dossier_id = value->>0), 0),
+           ?1, value->>5, value->>6, value->>7
     FROM json_each(?2)";
 
+/// What the attempt of a call says whose lease had run out before its settlement came.
+const LATE: &str = "came after its lease had run out; nothing else was written";
+
+/// dossier, entry, call, kind, number (for steps: of the step that was sent most often), outcome,
+/// failure code, detail
 type AttemptRow<'a> = (
     i64,
     Option<i64>,
     Option<i64>,
     &'static str,
-    u32,
+    Option<u32>,
     &'static str,
     Option<&'a str>,
     Option<String>,
@@ -309,7 +394,7 @@ pub(super) async fn settle(
             .map(|at| first_call + at)
     };
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
-    settle_entries(conn, now, &batch.entries, &mut counts).await?;
+    let settled = settle_entries(conn, now, &batch.entries, &mut counts).await?;
     for entry in &batch.entries {
         attempts.push((
             entry.dossier_id,
@@ -320,25 +405,28 @@ pub(super) async fn settle(
             } else {
                 "read_back"
             },
-            entry.attempt,
+            Some(entry.attempt),
             entry.outcome,
             failure_of(&entry.settlement).map(|failure| failure.code.as_str()),
-            None,
+            (!settled.contains_key(&entry.entry_id)).then(|| LATE.to_owned()),
         ));
     }
-    settle_steps(conn, now, &batch.steps, &mut counts).await?;
+    let live = settle_steps(conn, now, &batch.steps, &mut counts).await?;
     for lane in &batch.steps {
-        let names: Vec<String> = lane
+        let mut names: Vec<String> = lane
             .steps
             .iter()
             .map(|(identity, _)| identity.to_string())
             .collect();
+        if !live.contains(&lane.dossier_id) {
+            names.push(LATE.to_owned());
+        }
         attempts.push((
             lane.dossier_id,
             None,
             call_id(lane.call),
             "steps",
-            lane.retries + 1,
+            None,
             lane.outcome,
             lane.failure.as_ref().map(|failure| failure.code.as_str()),
             Some(names.join(" ")),
@@ -394,9 +482,9 @@ async fn settle_entries(
     now: Timestamp,
     entries: &[SettledEntry],
     counts: &mut SettleCounts,
-) -> Result<(), LedgerError> {
+) -> Result<BTreeMap<i64, String>, LedgerError> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
     let doing = "settle calls";
     let rows: Vec<_> = entries
@@ -429,7 +517,7 @@ async fn settle_entries(
                 failure.map(json_one),
                 failure.map(|failure| failure.code.as_str()),
                 receipt,
-                entry.dossier_id,
+                entry.attempt,
             )
         })
         .collect();
@@ -439,10 +527,10 @@ async fn settle_entries(
         .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
-    let mut done = std::collections::BTreeMap::new();
+    let mut done = BTreeMap::new();
     for row in &settled {
         let id: i64 = column(row, "entry", "id", 0)?;
-        let state: String = row.try_get("state").map_err(|error| failed(doing, error))?;
+        let state: String = column(row, "entry", "state", id)?;
         match state.as_str() {
             "accepted" => counts.accepted += 1,
             "ready" => counts.again += 1,
@@ -472,7 +560,7 @@ async fn settle_entries(
             .bind(json(&lanes)),
     )
     .await?;
-    Ok(())
+    Ok(done)
 }
 
 async fn settle_steps(
@@ -480,9 +568,9 @@ async fn settle_steps(
     now: Timestamp,
     lanes: &[SettledSteps],
     counts: &mut SettleCounts,
-) -> Result<(), LedgerError> {
+) -> Result<BTreeSet<i64>, LedgerError> {
     if lanes.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let doing = "settle calls";
     let rows: Vec<_> = lanes
@@ -510,10 +598,12 @@ async fn settle_steps(
         .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
-    let live: BTreeSet<i64> = settled
-        .iter()
-        .map(|row| column(row, "dossier", "id", 0))
-        .collect::<Result<_, LedgerError>>()?;
+    let mut live = BTreeSet::new();
+    let mut leased = 0;
+    for row in &settled {
+        live.insert(column(row, "dossier", "id", 0)?);
+        leased += column::<i64>(row, "step", "leased", 0)?;
+    }
     counts.lost_leases += (lanes.len() - live.len()) as u64;
     let mut steps = Vec::new();
     for lane in lanes.iter().filter(|lane| live.contains(&lane.dossier_id)) {
@@ -529,15 +619,25 @@ async fn settle_steps(
             steps.push((dossier_id, time, status, ordinal, state.as_str(), failure));
         }
     }
-    run(
-        conn,
-        doing,
-        sqlx::query(SETTLE_STEPS)
-            .bind(now.millis())
-            .bind(json(&steps)),
-    )
-    .await?;
-    Ok(())
+    let query = sqlx::query(SETTLE_STEPS)
+        .bind(now.millis())
+        .bind(json(&steps));
+    let written = run(conn, doing, query).await?;
+    // A step that stays leased while its lane is free would never be sent again.
+    if written != steps.len() as u64 || i64::try_from(written) != Ok(leased) {
+        return Err(LedgerError::Conflict(
+            "a settlement names other steps than its call carried".into(),
+        ));
+    }
+    let lost: Vec<i64> = lanes
+        .iter()
+        .filter(|lane| lane.portal_lost_dossier && live.contains(&lane.dossier_id))
+        .map(|lane| lane.dossier_id)
+        .collect();
+    if !lost.is_empty() {
+        super::reconcile::repair_lost(conn, now, &lost).await?;
+    }
+    Ok(live)
 }
 
 fn failure_of(settlement: &Settlement) -> Option<&crate::domain::failure::Failure> {
@@ -547,3 +647,24 @@ fn failure_of(settlement: &Settlement) -> Option<&crate::domain::failure::Failur
         Settlement::Unconfirmed { failure, .. } | Settlement::Dead { failure } => Some(failure),
     }
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    DUE_ENTRIES,
+    LEASE_ENTRIES,
+    TAKE_LANES,
+    KILL_UNREADABLE,
+    CLOSE_UNREADABLE_LANES,
+    DUE_STEP_LANES,
+    PENDING_STEPS,
+    LEASE_STEPS,
+    TAKE_STEP_LANES,
+    SETTLE_ENTRIES,
+    SETTLE_LANES,
+    SETTLE_STEPS,
+    SETTLE_STEP_LANES,
+    LAST_CALL,
+    INSERT_CALLS,
+    INSERT_ATTEMPTS,
+];

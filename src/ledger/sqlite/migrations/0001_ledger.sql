@@ -2,6 +2,9 @@
 -- Hashes are 32-byte BLAKE3. Bodies are zstd-compressed. JSON columns hold envelopes that are only
 -- shown, never filtered by.
 
+-- Tells a ledger from the SQLite files of other programs: "hoso" in ASCII.
+PRAGMA application_id = 1752134511;
+
 -- What is known of a source between polls.
 CREATE TABLE source (
     name          TEXT PRIMARY KEY,
@@ -19,9 +22,10 @@ CREATE TABLE cursor (
     source            TEXT NOT NULL,
     position          TEXT NOT NULL,
     newest_changed_at INTEGER,       -- newest capNhatLuc of the page that ended here
-    recorded_at       INTEGER NOT NULL
+    recorded_at       INTEGER NOT NULL,
+    UNIQUE (source, position)
 ) STRICT;
-CREATE INDEX cursor_by_source ON cursor (source, id);
+CREATE INDEX cursor_by_change ON cursor (source, newest_changed_at, id);
 
 -- Documents and items that could not be read at all, kept as evidence.
 CREATE TABLE refused_document (
@@ -31,10 +35,13 @@ CREATE TABLE refused_document (
     rule     TEXT NOT NULL,
     reason   TEXT NOT NULL,
     ma_ho_so TEXT,
+    whole    INTEGER NOT NULL,       -- 1: a whole answer of the feed, 0: one item of it
     hash     BLOB NOT NULL,
-    body     BLOB,
+    body     BLOB,                   -- NULL after retention
+    resolved_at INTEGER,             -- since when the source gives something readable instead
     UNIQUE (source, hash)
 ) STRICT;
+CREATE INDEX refused_standing ON refused_document (source) WHERE resolved_at IS NULL;
 
 -- One row a dossier: the lane of its deliveries and what the portal is believed to know.
 CREATE TABLE dossier (
@@ -82,6 +89,7 @@ CREATE TABLE revision (
     body        BLOB                 -- the <HoSo> element; NULL after retention
 ) STRICT;
 CREATE INDEX revision_by_dossier ON revision (dossier_id, id);
+CREATE INDEX revision_kept ON revision (received_at) WHERE body IS NOT NULL;
 
 -- The obligation that one revision creates; see the entry state machine.
 CREATE TABLE entry (
@@ -110,10 +118,10 @@ CREATE TABLE entry (
     superseded_by    INTEGER
 ) STRICT;
 CREATE INDEX entry_by_dossier ON entry (dossier_id, id);
-CREATE INDEX entry_received ON entry (id) WHERE state = 'received';
+CREATE INDEX entry_received ON entry (priority, id) WHERE state = 'received';
 CREATE INDEX entry_due ON entry (priority, due_at, id) WHERE state = 'ready';
 CREATE INDEX entry_leased ON entry (lease_expires_at) WHERE state = 'leased';
-CREATE INDEX entry_unconfirmed ON entry (due_at) WHERE state = 'unconfirmed';
+CREATE INDEX entry_unconfirmed ON entry (priority, due_at, id) WHERE state = 'unconfirmed';
 CREATE INDEX entry_for_a_person ON entry (changed_at) WHERE state IN ('quarantined', 'dead');
 -- At most one send is wanted, and at most one is out, for any dossier.
 CREATE UNIQUE INDEX entry_one_ready ON entry (dossier_id) WHERE state = 'ready';
@@ -121,9 +129,11 @@ CREATE UNIQUE INDEX entry_one_out ON entry (dossier_id) WHERE state IN ('leased'
 
 -- The packet an entry sends, stored before the first byte leaves.
 CREATE TABLE packet (
-    entry_id INTEGER PRIMARY KEY REFERENCES entry (id),
-    body     BLOB                    -- NULL after retention
+    entry_id  INTEGER PRIMARY KEY REFERENCES entry (id),
+    stored_at INTEGER NOT NULL,
+    body      BLOB                   -- NULL after retention
 ) STRICT;
+CREATE INDEX packet_kept ON packet (stored_at) WHERE body IS NOT NULL;
 
 -- Progress steps of a dossier, in time order by key.
 CREATE TABLE step (
@@ -140,6 +150,8 @@ CREATE TABLE step (
     PRIMARY KEY (dossier_id, thoi_diem, trang_thai, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_held ON step (changed_at) WHERE state = 'held';
+CREATE INDEX step_kept ON step (changed_at)
+    WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn');
 
 -- Every wire call to the portal: what each token of the quota bought.
 CREATE TABLE call (
@@ -211,6 +223,7 @@ CREATE TABLE audit (
     reason TEXT NOT NULL,
     result TEXT NOT NULL
 ) STRICT;
+CREATE INDEX audit_by_target ON audit (target, id);
 
 -- Work that one process does at a time: the portal's gate, each source's feed.
 CREATE TABLE singleton (
