@@ -143,7 +143,7 @@ const RETRY_ENTRIES: &str = "
       AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
 
 const HELD_LANES: &str = "
-    SELECT DISTINCT s.dossier_id FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
+    SELECT DISTINCT s.dossier_id FROM step AS s INDEXED BY step_held JOIN dossier AS d ON d.id = s.dossier_id
     WHERE s.state = 'held'
       AND (?1 IS NULL OR json_extract(s.failure, '$.code') = ?1)
       AND (?2 = 0 OR d.ma_ho_so IN (SELECT value FROM json_each(?3)))";

@@ -75,15 +75,27 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         upkeep::STATEMENTS,
         operate::STATEMENTS,
     ];
+    // A partial index over what is open holds only that; the named tables hold a few rows.
+    let small: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
+         UNION ALL VALUES ('cursor'), ('sqlite_autoindex_quota_promise_1')",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .unwrap();
     let mut scans = Vec::new();
     for statement in hot.into_iter().flatten() {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explain).fetch_all(&mut *conn).await.unwrap();
         for (.., step) in plan {
-            // A table-valued function is a scan of the parameter; an index after "SCAN" is partial
-            // or small.
-            if step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE") {
+            // A table-valued function reads the statement's own parameter.
+            let harmless = step.contains("VIRTUAL TABLE")
+                || step == "SCAN CONSTANT ROW"
+                || small.iter().any(|name| step.ends_with(name));
+            // The foreign key's counterpart, run only while a violation is outstanding.
+            let never = step == "SCAN entry" && statement.contains("INSERT INTO revision");
+            if step.starts_with("SCAN") && !harmless && !never {
                 scans.push(format!("{step}: {statement}"));
             }
         }
@@ -118,12 +130,30 @@ async fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_space_again() 
         .unwrap();
     assert_eq!(cursors, stored);
 
-    // Space again: SQLite rolled back by itself, which must not leave the writer stuck.
+    sqlx::query("PRAGMA max_page_count = 4294967294")
+        .execute(&ledger.writer)
+        .await
+        .unwrap();
     let counts = ledger
         .commit_pull(&page(9_000, 0..100, 20_000))
         .await
         .unwrap();
     assert_eq!(counts.new, 100);
+}
+
+#[tokio::test]
+async fn the_writer_survives_a_rollback_that_sqlite_did_by_itself() {
+    let (_folder, ledger) = fresh().await;
+    {
+        // What a full disk or a failing one can end in: the driver believes that it is still in a
+        // transaction.
+        let mut tx = ledger.begin("store a page").await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+    }
+    for at in 1..4 {
+        let counts = ledger.commit_pull(&page(at, 0..3, 500)).await.unwrap();
+        assert_eq!(counts.new + counts.unchanged, 3);
+    }
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ const NOTE_EXPIRED_STEPS: &str = "
     INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code, detail)
     SELECT d.id, 'steps', max(s.attempts), ?1, 'unknown', ?2,
            group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' ')
-    FROM dossier AS d JOIN step AS s ON s.dossier_id = d.id AND s.state = 'leased'
+    FROM dossier AS d INDEXED BY dossier_steps_leased JOIN step AS s ON s.dossier_id = d.id AND s.state = 'leased'
     WHERE d.steps_lease_until <= ?1 GROUP BY d.id";
 
 const EXPIRE_STEP_LANES: &str = "
@@ -64,7 +64,7 @@ const DROP_REVISIONS: &str = "
     UPDATE revision SET body = NULL WHERE id IN (
         SELECT r.id FROM revision AS r
         WHERE r.body IS NOT NULL AND r.received_at <= ?1
-          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = r.id
+          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
                           AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
         LIMIT ?2)";
 

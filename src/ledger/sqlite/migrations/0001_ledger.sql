@@ -41,6 +41,7 @@ CREATE TABLE refused_document (
     resolved_at INTEGER,             -- since when the source gives something readable instead
     UNIQUE (source, hash)
 ) STRICT;
+CREATE INDEX refused_kept ON refused_document (at) WHERE body IS NOT NULL;
 CREATE INDEX refused_standing ON refused_document (source) WHERE resolved_at IS NULL;
 
 -- One row a dossier: the lane of its deliveries and what the portal is believed to know.
