@@ -24,8 +24,9 @@ const DELETED: &str = "source.deleted";
 
 /// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, r.body
+    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, o.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN revision AS r ON r.id = e.revision_id
+    LEFT JOIN document AS o ON o.revision_id = r.id
     WHERE e.state = 'received'
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = e.dossier_id AND o.state = 'received'
                       AND (o.revision_id, o.id) < (e.revision_id, e.id))
@@ -45,9 +46,9 @@ pub(super) async fn to_map(
     let mut unreadable = Vec::new();
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
-        let body: Option<Vec<u8>> = column(row, "revision", "body", entry_id)?;
+        let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
         let Some(document) =
-            body.and_then(|body| decompress("revision", entry_id, &body).ok())
+            body.and_then(|body| decompress("document", entry_id, &body).ok())
         else {
             unreadable.push(entry_id);
             continue;
@@ -124,17 +125,24 @@ const UPDATE_ENTRIES: &str = "
 const UPSERT_PACKETS: &str = "
     INSERT INTO packet (entry_id, stored_at, body)
     SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3) WHERE true
-    ON CONFLICT (entry_id) DO UPDATE SET stored_at = excluded.stored_at, body = excluded.body";
+    ON CONFLICT (entry_id) DO UPDATE SET body = excluded.body";
+
+const LAST_STEP_BODY: &str =
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'step_body'), 0)";
+
+const INSERT_STEP_BODIES: &str = "
+    INSERT INTO step_body (id, dossier_id, stored_at, body)
+    SELECT value->>0, value->>1, ?1, value->>2 FROM json_each(?2)";
 
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body)
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id)
     SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
-    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL, body = j.body
+    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL, body_id = j.body_id
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
-                 value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body FROM json_each(?2)) AS j
+                 value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body_id FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
@@ -202,7 +210,10 @@ struct KnownStep {
 
 type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
 type StepKey<'a> = (i64, &'a str, &'a str, u32);
-type StepRow<'a> = (i64, &'a str, &'a str, u32, String, &'a str);
+/// dossier, time, status, ordinal, hash, body
+type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64);
+/// id, dossier, body
+type StepBodyRow<'a> = (i64, i64, &'a str);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
 type EntryRow<'a> = (
     i64,
@@ -224,6 +235,8 @@ struct Plan<'a> {
     entries: Vec<EntryRow<'a>>,
     packets: Vec<(i64, usize, usize)>,
     bodies: Vec<u8>,
+    step_bodies: Vec<StepBodyRow<'a>>,
+    last_step_body: i64,
     insert: Vec<StepRow<'a>>,
     replace: Vec<StepRow<'a>>,
     withdraw: Vec<(i64, String, String, u32)>,
@@ -242,7 +255,13 @@ pub(super) async fn record_mapped(
     let doing = "store mapped dossiers";
     let lanes = read_lanes(conn, mapped).await?;
     let known_steps = read_steps(conn, &lanes).await?;
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        last_step_body: sqlx::query_scalar(LAST_STEP_BODY)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?,
+        ..Plan::default()
+    };
     let mut taken = BTreeSet::new();
     for entry in mapped {
         let Some(lane) = lanes.get(&entry.entry_id) else {
@@ -277,6 +296,12 @@ pub(super) async fn record_mapped(
             .bind(at)
             .bind(plan.bodies)
             .bind(json(&plan.packets));
+        run(conn, doing, query).await?;
+    }
+    if !plan.step_bodies.is_empty() {
+        let query = sqlx::query(INSERT_STEP_BODIES)
+            .bind(at)
+            .bind(json(&plan.step_bodies));
         run(conn, doing, query).await?;
     }
     if !plan.insert.is_empty() {
@@ -489,14 +514,17 @@ impl<'a> Plan<'a> {
         };
         for step in steps {
             let id = &step.identity;
-            let row = || -> StepRow<'a> {
+            let mut row = || -> StepRow<'a> {
+                self.last_step_body += 1;
+                let body = (self.last_step_body, lane.dossier_id, step.body.as_str());
+                self.step_bodies.push(body);
                 (
                     lane.dossier_id,
                     step.identity.thoi_diem_xu_ly.as_str(),
                     step.identity.trang_thai.as_str(),
                     step.identity.ordinal,
                     hex(&step.hash),
-                    step.body.as_str(),
+                    self.last_step_body,
                 )
             };
             match known.and_then(|known| known.get(id)) {
@@ -657,6 +685,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     SUPERSEDE,
     UPDATE_ENTRIES,
     UPSERT_PACKETS,
+    LAST_STEP_BODY,
+    INSERT_STEP_BODIES,
     INSERT_STEPS,
     REPLACE_STEPS,
     WITHDRAW_STEPS,

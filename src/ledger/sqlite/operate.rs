@@ -11,8 +11,8 @@ use crate::domain::time::Timestamp;
 
 const NEWEST: &str = "
     SELECT d.id, d.newest_revision_id, e.id AS entry_id, e.state,
-           r.body IS NOT NULL AS body_kept
-    FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id JOIN revision AS r ON r.id = d.newest_revision_id
+           EXISTS (SELECT 1 FROM document AS o WHERE o.revision_id = d.newest_revision_id) AS body_kept
+    FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
     WHERE d.ma_ho_so = ?1 AND (?2 IS NULL OR d.source = ?2) ORDER BY d.source LIMIT 1";
 
 /// With all that must be mapped before it, or it would wait for them at their own priority.
@@ -92,7 +92,7 @@ async fn open_intent(
     if state == EntryState::NotOurs {
         return Ok(ResyncOutcome::NotOurs);
     }
-    if column::<i64>(&row, "revision", "body_kept", revision_id)? == 0 {
+    if column::<i64>(&row, "document", "body_kept", revision_id)? == 0 {
         return Ok(ResyncOutcome::DocumentGone);
     }
     let opened = if state.needs_a_person() {
@@ -150,7 +150,7 @@ const HELD_LANES: &str = "
 
 const RELEASE_STEPS: &str = "
     UPDATE step SET state = 'pending', changed_at = ?1
-    WHERE state = 'held' AND body IS NOT NULL
+    WHERE state = 'held'
       AND (?2 IS NULL OR json_extract(failure, '$.code') = ?2)
       AND dossier_id IN (SELECT value FROM json_each(?3))";
 

@@ -78,12 +78,15 @@ const INSERT_DOSSIERS: &str = "
     INSERT INTO dossier (id, source, ma_ho_so, first_seen_at, priority)
     SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
 
-/// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, body)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6,
-           substr(?2, value->>7, value->>8)
-    FROM json_each(?3)";
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6
+    FROM json_each(?2)";
+
+/// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
+const INSERT_DOCUMENTS: &str = "
+    INSERT INTO document (revision_id, stored_at, body)
+    SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3)";
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO entry (id, dossier_id, revision_id, state, priority, created_at, changed_at, due_at, superseded_by)
@@ -236,6 +239,7 @@ async fn store_items(
     let mut dossiers: Vec<DossierRow<'_>> = Vec::new();
     let mut revisions: Vec<RevisionRow> = Vec::new();
     let mut entries: Vec<EntryRow> = Vec::new();
+    let mut documents: Vec<DocumentRow> = Vec::new();
     let mut bodies: Vec<u8> = Vec::new();
     let mut in_this_page: BTreeSet<RevisionKey> = BTreeSet::new();
     for item in &commit.items {
@@ -298,9 +302,8 @@ async fn store_items(
             hex(&item.fingerprint),
             i64::from(item.deleted),
             i64::from(item.ministry),
-            bodies.len() + 1,
-            body.len(),
         ));
+        documents.push((next_revision, bodies.len() + 1, body.len()));
         bodies.extend_from_slice(&body);
         if outdated {
             counts.outdated += 1;
@@ -323,7 +326,14 @@ async fn store_items(
         }
     }
     if !revisions.is_empty() {
-        insert_revisions(conn, commit, &dossiers, bodies, &revisions, &entries).await?;
+        let page = NewRows {
+            dossiers,
+            revisions,
+            documents,
+            bodies,
+            entries,
+        };
+        insert_revisions(conn, commit, page).await?;
     }
     let newest: Vec<NewestRow> = known
         .values()
@@ -347,18 +357,10 @@ async fn store_items(
 
 /// id, code
 type DossierRow<'a> = (i64, &'a str);
-/// id, dossier, version, changed at, fingerprint, deleted, ministry, where the body begins and its length
-type RevisionRow = (
-    i64,
-    i64,
-    Option<i64>,
-    Option<Timestamp>,
-    String,
-    i64,
-    i64,
-    usize,
-    usize,
-);
+/// id, dossier, version, changed at, fingerprint, deleted, ministry
+type RevisionRow = (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64);
+/// revision, where its body begins, its length
+type DocumentRow = (i64, usize, usize);
 /// id, dossier, revision, state, superseded by
 type EntryRow = (i64, i64, i64, &'static str, Option<i64>);
 /// dossier, revision, entry, version, changed at, fingerprint
@@ -371,13 +373,19 @@ type NewestRow = (
     Option<String>,
 );
 
+/// What a page adds.
+struct NewRows<'a> {
+    dossiers: Vec<DossierRow<'a>>,
+    revisions: Vec<RevisionRow>,
+    documents: Vec<DocumentRow>,
+    bodies: Vec<u8>,
+    entries: Vec<EntryRow>,
+}
+
 async fn insert_revisions(
     conn: &mut SqliteConnection,
     commit: &PullCommit,
-    dossiers: &[DossierRow<'_>],
-    bodies: Vec<u8>,
-    revisions: &[RevisionRow],
-    entries: &[EntryRow],
+    page: NewRows<'_>,
 ) -> Result<(), LedgerError> {
     let doing = "store a page";
     let at = commit.at.millis();
@@ -385,17 +393,21 @@ async fn insert_revisions(
         .bind(commit.source.clone())
         .bind(at)
         .bind(commit.priority.rank())
-        .bind(json(dossiers));
+        .bind(json(&page.dossiers));
     run(conn, doing, query).await?;
     let query = sqlx::query(INSERT_REVISIONS)
         .bind(at)
-        .bind(bodies)
-        .bind(json(revisions));
+        .bind(json(&page.revisions));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(INSERT_DOCUMENTS)
+        .bind(at)
+        .bind(page.bodies)
+        .bind(json(&page.documents));
     run(conn, doing, query).await?;
     let query = sqlx::query(INSERT_ENTRIES)
         .bind(commit.priority.rank())
         .bind(at)
-        .bind(json(entries));
+        .bind(json(&page.entries));
     run(conn, doing, query).await.map(|_| ())
 }
 
@@ -477,6 +489,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     LAST_IDS,
     INSERT_DOSSIERS,
     INSERT_REVISIONS,
+    INSERT_DOCUMENTS,
     INSERT_ENTRIES,
     UPDATE_NEWEST,
     INSERT_CURSOR,

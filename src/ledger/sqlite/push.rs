@@ -21,7 +21,7 @@ use crate::domain::time::Timestamp;
 /// Of one priority, so that the index ends the search at the first one that is not due yet.
 const DUE_ENTRIES: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.batch_max, d.portal_known, p.body
-    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN packet AS p ON p.entry_id = e.id
+    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'ready' AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
     ORDER BY e.due_at, e.id LIMIT ?3";
 
@@ -159,9 +159,9 @@ const DUE_STEP_LANES: &str = "
     ORDER BY steps_due_at LIMIT ?3";
 
 const PENDING_STEPS: &str = "
-    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.body
-    FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value
-    WHERE s.state = 'pending' AND s.body IS NOT NULL
+    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, b.body
+    FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value JOIN step_body AS b ON b.id = s.body_id
+    WHERE s.state = 'pending'
     ORDER BY s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal";
 
 const LEASE_STEPS: &str = "
@@ -206,7 +206,7 @@ pub(super) async fn claim_steps(
                 trang_thai: column(row, "step", "trang_thai", dossier_id)?,
                 ordinal: column(row, "step", "ordinal", dossier_id)?,
             },
-            body: column(row, "step", "body", dossier_id)?,
+            body: column(row, "step_body", "body", dossier_id)?,
         };
         // Steps go in time order: one that does not fit closes the call for all later ones.
         if !closed.contains(&dossier_id) && fits(&claimed[at], &step, steps_max) {

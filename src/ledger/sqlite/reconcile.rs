@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 
 const DUE_UNCONFIRMED: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
-    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN packet AS p ON p.entry_id = e.id
+    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
     ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
 
@@ -130,7 +130,7 @@ pub(super) async fn standings(
 
 const ACKED_PACKETS: &str = "
     SELECT d.id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
-    JOIN packet AS p ON p.entry_id = d.acked_entry_id WHERE p.body IS NOT NULL";
+    JOIN packet AS p ON p.entry_id = d.acked_entry_id";
 
 pub(super) async fn acked_packets(
     readers: &SqlitePool,
@@ -277,8 +277,8 @@ const REOPEN_LOST: &str = "
     JOIN entry AS a ON a.id = (SELECT k.id FROM entry AS k
         WHERE k.dossier_id = d.id AND k.state IN ('accepted', 'unchanged')
         ORDER BY k.revision_id DESC, k.id DESC LIMIT 1)
-    JOIN revision AS r ON r.id = a.revision_id JOIN entry AS newest ON newest.id = d.newest_entry_id
-    WHERE r.body IS NOT NULL AND d.lane_token IS NULL AND newest.state <> 'not_ours'
+    JOIN document AS o ON o.revision_id = a.revision_id JOIN entry AS newest ON newest.id = d.newest_entry_id
+    WHERE d.lane_token IS NULL AND newest.state <> 'not_ours'
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                       AND o.state IN ('received', 'ready', 'leased', 'unconfirmed'))
     RETURNING id, dossier_id, revision_id";

@@ -54,24 +54,26 @@ const EXPIRE_STEP_LANES: &str = "
 
 /// Packets of settled entries; those that wait for a person keep theirs.
 const DROP_PACKETS: &str = "
-    UPDATE packet SET body = NULL WHERE entry_id IN (
+    DELETE FROM packet WHERE entry_id IN (
         SELECT p.entry_id FROM packet AS p JOIN entry AS e ON e.id = p.entry_id
-        WHERE p.body IS NOT NULL AND p.stored_at <= ?1
-          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours') AND e.changed_at <= ?1
+        WHERE p.stored_at <= ?1 AND e.changed_at <= ?1
+          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
         LIMIT ?2)";
 
-const DROP_REVISIONS: &str = "
-    UPDATE revision SET body = NULL WHERE id IN (
-        SELECT r.id FROM revision AS r
-        WHERE r.body IS NOT NULL AND r.received_at <= ?1
+const DROP_DOCUMENTS: &str = "
+    DELETE FROM document WHERE revision_id IN (
+        SELECT o.revision_id FROM document AS o JOIN revision AS r ON r.id = o.revision_id
+        WHERE o.stored_at <= ?1
           AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
                           AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
         LIMIT ?2)";
 
-const DROP_STEPS: &str = "
-    UPDATE step SET body = NULL WHERE (dossier_id, thoi_diem, trang_thai, ordinal) IN (
-        SELECT dossier_id, thoi_diem, trang_thai, ordinal FROM step
-        WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn') AND changed_at <= ?1
+const DROP_STEP_BODIES: &str = "
+    DELETE FROM step_body WHERE id IN (
+        SELECT b.id FROM step_body AS b
+        WHERE b.stored_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = b.dossier_id AND s.body_id = b.id
+                          AND (s.changed_at > ?1 OR s.state NOT IN ('acked', 'presumed_sent', 'withdrawn')))
         LIMIT ?2)";
 
 const DROP_REFUSED: &str =
@@ -147,7 +149,7 @@ pub(super) async fn upkeep(
     counts.step_leases_expired = run(conn, doing, query).await?;
 
     let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));
-    for statement in [DROP_PACKETS, DROP_REVISIONS, DROP_STEPS] {
+    for statement in [DROP_PACKETS, DROP_DOCUMENTS, DROP_STEP_BODIES] {
         let query = sqlx::query(statement).bind(before).bind(DROPS_MAX);
         counts.bodies_dropped += run(conn, doing, query).await?;
     }
@@ -182,8 +184,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     NOTE_EXPIRED_STEPS,
     EXPIRE_STEP_LANES,
     DROP_PACKETS,
-    DROP_REVISIONS,
-    DROP_STEPS,
+    DROP_DOCUMENTS,
+    DROP_STEP_BODIES,
     DROP_REFUSED,
     DROP_CURSORS,
     STUCK,

@@ -174,7 +174,7 @@ const DOSSIER: &str = "
 
 const REVISIONS: &str = "
     SELECT id, version, changed_at, received_at, deleted, ministry, lower(hex(fingerprint)) AS fingerprint,
-           body IS NOT NULL AS body_kept
+           EXISTS (SELECT 1 FROM document WHERE revision_id = revision.id) AS body_kept
     FROM revision WHERE dossier_id = ?1 ORDER BY id";
 
 const ENTRIES: &str = "
@@ -420,19 +420,18 @@ pub(super) async fn problems(
 }
 
 const NEWEST_DOCUMENT: &str = "
-    SELECT r.body FROM dossier AS d JOIN revision AS r ON r.id = d.newest_revision_id WHERE d.id = ?1";
+    SELECT o.body FROM dossier AS d JOIN document AS o ON o.revision_id = d.newest_revision_id WHERE d.id = ?1";
 
 pub(super) async fn newest_document(
     readers: &SqlitePool,
     dossier_id: i64,
 ) -> Result<Option<String>, LedgerError> {
-    let body: Option<Option<Vec<u8>>> = sqlx::query_scalar(NEWEST_DOCUMENT)
+    let body: Option<Vec<u8>> = sqlx::query_scalar(NEWEST_DOCUMENT)
         .bind(dossier_id)
         .fetch_optional(readers)
         .await
         .map_err(|error| failed(DOING, error))?;
-    body.flatten()
-        .map(|body| decompress("revision", dossier_id, &body))
+    body.map(|body| decompress("document", dossier_id, &body))
         .transpose()
 }
 

@@ -168,7 +168,7 @@ async fn a_flipped_bit_in_a_body_sets_that_dossier_aside_and_no_other() {
         .await;
     run(
         &ledger.path(),
-        "UPDATE revision SET body = zeroblob(length(body)) WHERE id = 1",
+        "UPDATE document SET body = zeroblob(length(body)) WHERE revision_id = 1",
     )
     .await;
     let unmapped = ledger.to_map(10).await.unwrap();

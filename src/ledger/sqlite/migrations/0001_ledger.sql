@@ -1,6 +1,9 @@
 -- Times are integer milliseconds since 1970 (UTC), always from the gateway's clock, never SQL's.
 -- Hashes are 32-byte BLAKE3. Bodies are zstd-compressed. JSON columns hold envelopes that are only
 -- shown, never filtered by.
+--
+-- Bodies that retention takes live in tables of their own and their rows are deleted: setting a
+-- column to NULL would leave every page half empty, and the file would never use that room again.
 
 -- Tells a ledger from the SQLite files of other programs: "hoso" in ASCII.
 PRAGMA application_id = 1752134511;
@@ -77,7 +80,7 @@ CREATE INDEX dossier_steps_due ON dossier (priority, steps_due_at)
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL;
 CREATE INDEX dossier_steps_leased ON dossier (steps_lease_until) WHERE steps_lease_until IS NOT NULL;
 
--- One version of a dossier as its source gave it. Never changed, but for its body's retention.
+-- One version of a dossier as its source gave it. Never changed.
 CREATE TABLE revision (
     id          INTEGER PRIMARY KEY,
     dossier_id  INTEGER NOT NULL REFERENCES dossier (id),
@@ -86,11 +89,17 @@ CREATE TABLE revision (
     fingerprint BLOB NOT NULL,
     received_at INTEGER NOT NULL,
     deleted     INTEGER NOT NULL,    -- daXoa
-    ministry    INTEGER NOT NULL,    -- chuQuan = bo
-    body        BLOB                 -- the <HoSo> element; NULL after retention
+    ministry    INTEGER NOT NULL     -- chuQuan = bo
 ) STRICT;
 CREATE INDEX revision_by_dossier ON revision (dossier_id, id);
-CREATE INDEX revision_kept ON revision (received_at) WHERE body IS NOT NULL;
+
+-- The <HoSo> element of a revision, until retention takes it.
+CREATE TABLE document (
+    revision_id INTEGER PRIMARY KEY REFERENCES revision (id),
+    stored_at   INTEGER NOT NULL,
+    body        BLOB NOT NULL
+) STRICT;
+CREATE INDEX document_by_age ON document (stored_at);
 
 -- The obligation that one revision creates; see the entry state machine.
 CREATE TABLE entry (
@@ -128,13 +137,13 @@ CREATE INDEX entry_for_a_person ON entry (changed_at) WHERE state IN ('quarantin
 CREATE UNIQUE INDEX entry_one_ready ON entry (dossier_id) WHERE state = 'ready';
 CREATE UNIQUE INDEX entry_one_out ON entry (dossier_id) WHERE state IN ('leased', 'unconfirmed');
 
--- The packet an entry sends, stored before the first byte leaves.
+-- The packet an entry sends, stored before the first byte leaves, until retention takes it.
 CREATE TABLE packet (
     entry_id  INTEGER PRIMARY KEY REFERENCES entry (id),
     stored_at INTEGER NOT NULL,
-    body      BLOB                   -- NULL after retention
+    body      BLOB NOT NULL
 ) STRICT;
-CREATE INDEX packet_kept ON packet (stored_at) WHERE body IS NOT NULL;
+CREATE INDEX packet_by_age ON packet (stored_at);
 
 -- Progress steps of a dossier, in time order by key.
 CREATE TABLE step (
@@ -147,12 +156,19 @@ CREATE TABLE step (
     changed_at INTEGER NOT NULL,
     attempts   INTEGER NOT NULL DEFAULT 0,
     failure    TEXT,
-    body       TEXT,                 -- JSON as sent; NULL after retention
+    body_id    INTEGER NOT NULL,     -- of step_body, whose row retention may have taken
     PRIMARY KEY (dossier_id, thoi_diem, trang_thai, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_held ON step (changed_at) WHERE state = 'held';
-CREATE INDEX step_kept ON step (changed_at)
-    WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn');
+
+-- What a step sends, as JSON. Ids are never used twice, so a step whose body is gone finds nothing.
+CREATE TABLE step_body (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    dossier_id INTEGER NOT NULL,
+    stored_at  INTEGER NOT NULL,
+    body       TEXT NOT NULL
+) STRICT;
+CREATE INDEX step_body_by_age ON step_body (stored_at);
 
 -- Every wire call to the portal: what each token of the quota bought.
 CREATE TABLE call (
