@@ -247,7 +247,14 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     timed("one dossier", since);
     let since = Instant::now();
     ledger
-        .claim_entries(at, Lease { token: 1, expires_at: at }, BATCH)
+        .claim_entries(
+            at,
+            Lease {
+                token: 1,
+                expires_at: at,
+            },
+            BATCH,
+        )
         .await
         .unwrap();
     timed("claim of nothing", since);

@@ -47,8 +47,7 @@ pub(super) async fn to_map(
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
-        let Some(document) =
-            body.and_then(|body| decompress("document", entry_id, &body).ok())
+        let Some(document) = body.and_then(|body| decompress("document", entry_id, &body).ok())
         else {
             unreadable.push(entry_id);
             continue;
@@ -79,7 +78,9 @@ pub(super) async fn quarantine_unreadable(
         .bind(json_one(&failure))
         .bind(failure.code)
         .bind(json(entries));
-    run(conn, "set unreadable rows aside", query).await.map(|_| ())
+    run(conn, "set unreadable rows aside", query)
+        .await
+        .map(|_| ())
 }
 
 /// The lanes of the mapped entries that are still `Received`.

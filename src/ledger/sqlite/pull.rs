@@ -29,7 +29,10 @@ pub(super) async fn source_position(
 ) -> Result<SourcePosition, LedgerError> {
     let doing = "read a source's position";
     // One snapshot, so that the entity tag is never of another page than the position.
-    let mut snapshot = readers.begin().await.map_err(|error| failed(doing, error))?;
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(doing, error))?;
     let start: Option<String> = sqlx::query_scalar(START)
         .bind(source.to_owned())
         .bind(i64::try_from(overlap_ms).unwrap_or(i64::MAX))
@@ -64,10 +67,11 @@ const KNOWN: &str = "
            d.newest_revision_id
     FROM json_each(?2) AS j JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
 
-/// Of a revision that is not newer than the newest: whether exactly it is stored already.
+/// Whether a revision that is not newer than the newest is stored already: for an older one its
+/// content, for one of the same moment exactly itself.
 const SEEN_BEFORE: &str = "
     SELECT EXISTS (SELECT 1 FROM revision WHERE dossier_id = ?1 AND fingerprint = ?2
-                   AND version IS ?3 AND changed_at IS ?4)";
+                   AND (?3 = 1 OR (version IS ?4 AND changed_at IS ?5)))";
 
 const LAST_IDS: &str = "
     SELECT (SELECT coalesce(max(id), 0) FROM dossier) AS dossier,
@@ -270,17 +274,26 @@ async fn store_items(
             continue;
         }
         // Reading the overlap again brings back what lost to the newest, or came at the same time.
+        let older = order == Some(Ordering::Less);
+        let not_newer = older || order == Some(Ordering::Equal);
         let key = (dossier.id, item.fingerprint, item.version, item.changed_at);
-        let not_newer = matches!(order, Some(Ordering::Less | Ordering::Equal));
-        if !in_this_page.insert(key) && not_newer {
+        let same_content = (dossier.id, item.fingerprint, None, None);
+        let in_page = if older {
+            let next = in_this_page.range(same_content..).next();
+            next.is_some_and(|(id, fingerprint, ..)| (*id, *fingerprint) == (key.0, key.1))
+        } else {
+            in_this_page.contains(&key)
+        };
+        in_this_page.insert(key);
+        if not_newer && in_page {
             counts.unchanged += 1;
             continue;
         }
-        let outdated = dossier.fingerprint.is_some() && order == Some(Ordering::Less);
         if dossier.stored && not_newer {
             let seen: bool = sqlx::query_scalar(SEEN_BEFORE)
                 .bind(dossier.id)
                 .bind(item.fingerprint.to_vec())
+                .bind(i64::from(older))
                 .bind(item.version)
                 .bind(item.changed_at.map(Timestamp::millis))
                 .fetch_one(&mut *conn)
@@ -305,7 +318,7 @@ async fn store_items(
         ));
         documents.push((next_revision, bodies.len() + 1, body.len()));
         bodies.extend_from_slice(&body);
-        if outdated {
+        if older {
             counts.outdated += 1;
             entries.push((
                 next_entry,

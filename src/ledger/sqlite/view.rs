@@ -35,8 +35,7 @@ const STEPS_BY_STATE: &str = "
     JOIN entry AS e ON e.id = d.newest_entry_id
     WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY s.state";
 
-const REFUSED_DOCUMENTS: &str =
-    "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
+const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
 
 const DISCREPANCIES_BY_KIND: &str =
     "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
@@ -69,7 +68,10 @@ pub(super) async fn standing(
     now: Timestamp,
 ) -> Result<Standing, LedgerError> {
     // One snapshot, so that the numbers agree with one another.
-    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(DOING, error))?;
     let conn = &mut *snapshot;
     let mut dossiers = BTreeMap::new();
     for (name, count) in counted(conn, DOSSIERS_BY_STATE).await? {
@@ -106,10 +108,7 @@ pub(super) async fn standing(
         dossiers,
         synchronised: count(conn, SYNCHRONISED).await?,
         superseded: count(conn, SUPERSEDED).await?,
-        steps: counted(conn, STEPS_BY_STATE)
-            .await?
-            .into_iter()
-            .collect(),
+        steps: counted(conn, STEPS_BY_STATE).await?.into_iter().collect(),
         refused_documents: count(conn, REFUSED_DOCUMENTS).await?,
         open_discrepancies: counted(conn, DISCREPANCIES_BY_KIND)
             .await?
@@ -179,7 +178,7 @@ const REVISIONS: &str = "
 
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
-           lease_expires_at, lower(hex(packet_hash)) AS packet_hash, mapping_version, failure, diagnostics, superseded_by
+           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, diagnostics, superseded_by
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
 
 const STEPS: &str = "
@@ -201,7 +200,10 @@ pub(super) async fn dossier(
     readers: &SqlitePool,
     ma_ho_so: &str,
 ) -> Result<Vec<DossierView>, LedgerError> {
-    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(DOING, error))?;
     let conn = &mut *snapshot;
     let found = sqlx::query(DOSSIER)
         .bind(ma_ho_so.to_owned())
@@ -395,7 +397,11 @@ pub(super) async fn problems(
         .bind(filter.ma_ho_so.clone())
         .bind(filter.code.clone())
         // SQLite takes a negative limit for none.
-        .bind(if filter.limit == 0 { -1 } else { i64::from(filter.limit) })
+        .bind(if filter.limit == 0 {
+            -1
+        } else {
+            i64::from(filter.limit)
+        })
         .fetch_all(readers)
         .await
         .map_err(|error| failed(DOING, error))?;

@@ -299,7 +299,10 @@ async fn what_retention_drops_the_file_uses_again() {
         let at = 100 * i64::try_from(round).unwrap();
         let version = 1 + i64::try_from(round).unwrap();
         let items = (0..200).map(|n| item(&format!("{n}"), version, &text(n, round)));
-        ledger.commit_pull(&page(t(at), items.collect())).await.unwrap();
+        ledger
+            .commit_pull(&page(t(at), items.collect()))
+            .await
+            .unwrap();
         ledger.map(t(at)).await;
         while ledger.accept_all(t(at)).await > 0 {}
         let policy = UpkeepPolicy {

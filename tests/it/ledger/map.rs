@@ -118,8 +118,12 @@ async fn a_resync_sends_what_is_unchanged() {
 #[tokio::test]
 async fn a_deletion_takes_what_waits_with_it_and_is_a_discrepancy_if_the_portal_has_the_dossier() {
     let ledger = open_ledger().await;
-    ledger.deliver(t(1), item(A, 1, "one | 0800/2 0900/4")).await;
-    ledger.receive(t(2), item(A, 2, "two | 0800/2 0900/4")).await;
+    ledger
+        .deliver(t(1), item(A, 1, "one | 0800/2 0900/4"))
+        .await;
+    ledger
+        .receive(t(2), item(A, 2, "two | 0800/2 0900/4"))
+        .await;
     let counts = ledger.receive(t(3), deleted(A, 3)).await;
     assert_eq!(
         (counts.not_ours, counts.superseded, counts.discrepancies),
@@ -138,7 +142,9 @@ async fn a_deletion_takes_what_waits_with_it_and_is_a_discrepancy_if_the_portal_
     assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
 
     // The source takes it back.
-    ledger.deliver(t(5), item(A, 4, "two | 0800/2 0900/4")).await;
+    ledger
+        .deliver(t(5), item(A, 4, "two | 0800/2 0900/4"))
+        .await;
     assert_eq!(ledger.open_discrepancies(A).await, [""; 0]);
     assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
 }
@@ -149,7 +155,9 @@ async fn a_deletion_before_anything_was_sent_is_no_discrepancy() {
     ledger.receive(t(1), item(A, 1, "one")).await;
     let counts = ledger.receive(t(2), deleted(A, 2)).await;
     assert_eq!((counts.superseded, counts.discrepancies), (1, 0));
-    let counts = ledger.receive(t(2), item(B, 1, "filed there @portal")).await;
+    let counts = ledger
+        .receive(t(2), item(B, 1, "filed there @portal"))
+        .await;
     assert_eq!(counts.ready, 1);
     let counts = ledger.receive(t(3), deleted(B, 2)).await;
     assert_eq!(counts.discrepancies, 1, "the portal knows it without us");
@@ -215,7 +223,11 @@ async fn mapping_raises_a_priority_but_never_lowers_it() {
     ledger.pull(t(1), vec![item(B, 1, "one")]).await;
     let unmapped = ledger.to_map(10).await.unwrap();
     let codes: Vec<&str> = unmapped.iter().map(|entry| &*entry.ma_ho_so).collect();
-    assert_eq!(codes, [B, A], "the live change is mapped before the backfill");
+    assert_eq!(
+        codes,
+        [B, A],
+        "the live change is mapped before the backfill"
+    );
     let mut near = Vec::new();
     for entry in &unmapped {
         let mut entry = mapped(entry);
@@ -233,10 +245,7 @@ async fn mapping_raises_a_priority_but_never_lowers_it() {
 async fn the_first_error_names_a_quarantine_not_the_first_warning() {
     let ledger = open_ledger().await;
     ledger.receive(t(1), item(A, 1, "! bad")).await;
-    let problems = ledger
-        .problems(&ProblemFilter::default())
-        .await
-        .unwrap();
+    let problems = ledger.problems(&ProblemFilter::default()).await.unwrap();
     assert_eq!(problems[0].code, "mapping.required");
 }
 

@@ -67,7 +67,13 @@ async fn a_resync_makes_what_is_open_urgent_and_due() {
     ledger.settle_one(t(2), &claimed, 1, again(t(900), 3)).await;
     let outcome = resync(&ledger, 3, A).await;
     assert!(
-        matches!(outcome, ResyncOutcome::AlreadyOpen { state: S::Ready, .. }),
+        matches!(
+            outcome,
+            ResyncOutcome::AlreadyOpen {
+                state: S::Ready,
+                ..
+            }
+        ),
         "{outcome:?}"
     );
     let claimed = ledger.claim_one(t(3), 2).await;
@@ -164,10 +170,7 @@ async fn a_retry_takes_exactly_its_scope() {
     };
     let scopes = [
         (RetryScope::default(), ["dead", "dead", "quarantined"]),
-        (
-            dead_scope.clone(),
-            ["received", "received", "quarantined"],
-        ),
+        (dead_scope.clone(), ["received", "received", "quarantined"]),
         (quarantined.clone(), ["dead", "dead", "received"]),
         (
             RetryScope {
@@ -284,7 +287,11 @@ async fn one_process_at_a_time_holds_a_singleton() {
         expires_at: t(99),
     };
     let other = ledger.hold_singleton(t(92), "feed", "fourth", elsewhere);
-    assert_eq!(other.await.unwrap(), None, "another name, another singleton");
+    assert_eq!(
+        other.await.unwrap(),
+        None,
+        "another name, another singleton"
+    );
 }
 
 #[tokio::test]

@@ -211,7 +211,10 @@ async fn a_poll_starts_before_the_overlap_measured_from_the_newest_change() {
         (201, None),
     ];
     for (overlap, expected) in table {
-        let position = ledger.source_position(SOURCE, overlap * 1000).await.unwrap();
+        let position = ledger
+            .source_position(SOURCE, overlap * 1000)
+            .await
+            .unwrap();
         assert_eq!(position.start.as_deref(), expected, "overlap {overlap} s");
     }
     // Much later, a source that was silent is still read from the same place.
@@ -301,12 +304,18 @@ async fn a_failing_source_is_remembered_since_its_first_failure_until_it_answers
     let standing = ledger.standing(t(30)).await.unwrap();
     assert_eq!(standing.sources[0].failing_since, Some(t(10)));
     assert_eq!(standing.sources[0].polled_at, Some(t(20)));
-    assert_eq!(standing.refused_documents, 1, "the same bytes are kept once");
+    assert_eq!(
+        standing.refused_documents, 1,
+        "the same bytes are kept once"
+    );
 
     ledger.pull(t(40), vec![]).await;
     let standing = ledger.standing(t(50)).await.unwrap();
     assert_eq!(standing.sources[0].failing_since, None);
-    assert_eq!(standing.refused_documents, 0, "a readable page makes up for it");
+    assert_eq!(
+        standing.refused_documents, 0,
+        "a readable page makes up for it"
+    );
 }
 
 #[tokio::test]

@@ -117,8 +117,7 @@ async fn claimers_that_race_never_get_the_same_dossier() {
     let items = (0..200).map(|n| item(&format!("{n}"), 1, "packet | 0800/2"));
     ledger.pull(t(1), items.collect()).await;
     ledger.map(t(1)).await;
-    let claims =
-        (1..=40).map(|token| ledger.claim_entries(t(1), lease(token, t(1)), 7));
+    let claims = (1..=40).map(|token| ledger.claim_entries(t(1), lease(token, t(1)), 7));
     let mut seen = BTreeSet::new();
     let mut total = 0;
     for claimed in futures_util::future::join_all(claims).await {
@@ -301,7 +300,9 @@ async fn an_unknown_outcome_keeps_the_newer_revision_waiting_until_it_is_decided
     ledger.receive(t(3), item(A, 2, "two")).await;
     assert_eq!(ledger.states(A).await, [S::Unconfirmed, S::Ready]);
     assert!(ledger.claim(t(4), 2).await.is_empty());
-    let counts = ledger.read_back(t(5), flipped(t(5), PortalKnown::Yes)).await;
+    let counts = ledger
+        .read_back(t(5), flipped(t(5), PortalKnown::Yes))
+        .await;
     assert_eq!(counts.superseded, 1);
     let claimed = ledger.claim_one(t(5), 3).await;
     assert_eq!(claimed.packet, "two");
@@ -326,12 +327,16 @@ async fn calls_and_what_they_meant_are_on_record() {
         steps: Vec::new(),
     };
     ledger.settle(t(6), &batch).await.unwrap();
-    ledger.settle(t(7), &SettleBatch {
-        calls: vec![call("useful")],
-        ..SettleBatch::default()
-    })
-    .await
-    .unwrap();
+    ledger
+        .settle(
+            t(7),
+            &SettleBatch {
+                calls: vec![call("useful")],
+                ..SettleBatch::default()
+            },
+        )
+        .await
+        .unwrap();
 
     let attempt = &ledger.view(A).await.attempts[0];
     assert_eq!((&*attempt.kind, attempt.number), ("packet", 1));

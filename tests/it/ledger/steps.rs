@@ -45,7 +45,9 @@ fn held_in_doubt(lane: &ClaimedSteps, token: i64) -> SettledSteps {
 #[tokio::test]
 async fn steps_wait_for_their_packet() {
     let ledger = open_ledger().await;
-    ledger.receive(t(1), item(A, 1, "one | 0800/2 0900/4")).await;
+    ledger
+        .receive(t(1), item(A, 1, "one | 0800/2 0900/4"))
+        .await;
     assert!(ledger.claim_steps_of(t(1), 1).await.is_empty());
     let claimed = ledger.claim_one(t(1), 2).await;
     assert!(ledger.claim_steps_of(t(1), 3).await.is_empty());
@@ -147,7 +149,9 @@ async fn the_most_pressing_lane_goes_first_then_the_earliest_due() {
 #[tokio::test]
 async fn a_step_that_vanishes_before_it_was_sent_is_never_sent() {
     let ledger = delivered("one | 0800/2 0900/4").await;
-    let counts = ledger.receive(t(2), item(A, 2, "one | 0800/2 1000/9")).await;
+    let counts = ledger
+        .receive(t(2), item(A, 2, "one | 0800/2 1000/9"))
+        .await;
     assert_eq!((counts.steps_new, counts.discrepancies), (1, 0));
     assert_eq!(
         ledger.step_states(A).await,
@@ -164,7 +168,9 @@ async fn a_step_that_comes_back_is_owed_again() {
     let ledger = delivered("one | 0800/2").await;
     ledger.receive(t(2), item(A, 2, "one")).await;
     assert_eq!(ledger.step_states(A).await, "0800/2=withdrawn");
-    ledger.receive(t(3), item(A, 3, "one | 0800/2:better")).await;
+    ledger
+        .receive(t(3), item(A, 3, "one | 0800/2:better"))
+        .await;
     let lane = claim_one(&ledger, 4, 1).await;
     assert!(lane.steps[0].body.contains("better"));
 }
@@ -172,9 +178,7 @@ async fn a_step_that_comes_back_is_owed_again() {
 #[tokio::test]
 async fn a_step_that_changes_before_it_was_sent_is_sent_as_it_is_now() {
     let ledger = delivered("one | 0800/2:draft").await;
-    let counts = ledger
-        .receive(t(2), item(A, 2, "one | 0800/2:final"))
-        .await;
+    let counts = ledger.receive(t(2), item(A, 2, "one | 0800/2:final")).await;
     assert_eq!((counts.steps_new, counts.discrepancies), (0, 0));
     let lane = claim_one(&ledger, 3, 1).await;
     assert!(lane.steps[0].body.contains("final"));
@@ -237,9 +241,13 @@ async fn a_held_step_that_was_refused_is_replaced_by_corrected_content() {
     let lane = claim_one(&ledger, 2, 1).await;
     let refused = settled_steps(&lane, 1, t(5), StepState::Held);
     ledger.settle_steps(t(2), vec![refused]).await;
-    ledger.receive(t(3), item(A, 2, "one | 0800/2:wrong 0900/4")).await;
+    ledger
+        .receive(t(3), item(A, 2, "one | 0800/2:wrong 0900/4"))
+        .await;
     assert_eq!(ledger.step_states(A).await, "0800/2=held 0900/4=pending");
-    let counts = ledger.receive(t(4), item(A, 3, "one | 0800/2:right 0900/4")).await;
+    let counts = ledger
+        .receive(t(4), item(A, 3, "one | 0800/2:right 0900/4"))
+        .await;
     assert_eq!(counts.discrepancies, 0);
     assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
     let lane = claim_one(&ledger, 4, 2).await;
@@ -373,7 +381,10 @@ async fn a_step_lease_that_ran_out_holds_supplements_and_returns_the_rest() {
         let view = ledger.view(A).await;
         assert!(!view.lane_busy);
         assert_eq!(ledger.step_states(A).await, expected);
-        assert_eq!(ledger.claim_steps_of(t(63), 2).await.len(), usize::from(resend));
+        assert_eq!(
+            ledger.claim_steps_of(t(63), 2).await.len(),
+            usize::from(resend)
+        );
         let attempt = view.attempts.last().unwrap();
         assert_eq!((&*attempt.kind, &*attempt.outcome), ("steps", "unknown"));
         assert_eq!(attempt.detail.as_deref(), Some("20260126080000/5"));

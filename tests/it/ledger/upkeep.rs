@@ -63,7 +63,10 @@ async fn bodies_of_settled_work_are_dropped_at_the_end_of_their_time() {
     assert_eq!(counts.bodies_dropped, 0);
     // What happened is still told, and that the document is gone is said.
     assert_eq!(ledger.view(A).await.attempts.len(), 2);
-    let gone = ledger.resync(t(3 * DAYS), None, A, &audit(A)).await.unwrap();
+    let gone = ledger
+        .resync(t(3 * DAYS), None, A, &audit(A))
+        .await
+        .unwrap();
     assert_eq!(gone, ResyncOutcome::DocumentGone);
 }
 
@@ -101,7 +104,10 @@ async fn bodies_of_work_that_is_open_or_waits_for_a_person_are_kept() {
 async fn a_source_item_of_a_dossier_that_still_moves_keeps_its_document() {
     let ledger = open_ledger().await;
     ledger.deliver(t(0), item(A, 1, "one")).await;
-    ledger.resync(t(10 * DAYS), None, A, &audit(A)).await.unwrap();
+    ledger
+        .resync(t(10 * DAYS), None, A, &audit(A))
+        .await
+        .unwrap();
     ledger.map(t(10 * DAYS)).await;
     ledger.accept_all(t(10 * DAYS)).await;
     ledger.upkeep(t(11 * DAYS), &days(2)).await.unwrap();
@@ -141,7 +147,11 @@ async fn cursors_are_pruned_but_for_the_one_where_the_overlap_begins() {
     assert_eq!(start(4).await.as_deref(), Some("c5"));
     assert_eq!(start(5).await, None, "older ones are gone");
     let slow = ledger.source_position("slow", 0).await.unwrap();
-    assert_eq!(slow.start.as_deref(), Some("c9"), "another source's cursors");
+    assert_eq!(
+        slow.start.as_deref(),
+        Some("c9"),
+        "another source's cursors"
+    );
 }
 
 #[tokio::test]
