@@ -22,16 +22,19 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::view::DossierView;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
     TestLedger, accepted, again, audit, dead, deleted, failure, flipped, in_doubt, item, lease,
-    mapped, open_ledger, settled_steps, t, upkeep_policy,
+    mapped, open_ledger, settled_steps, t,
 };
 
-const CODES: [&str; 3] = ["1", "2", "3"];
-const PACKETS: [&str; 4] = ["a", "b", "c", "! refused"];
+// Few, so that their lives are long and come back to where they were.
+const CODES: [&str; 2] = ["1", "2"];
+const PACKETS: [&str; 3] = ["a", "b", "! refused"];
 const STEPS: [&str; 4] = [
     "",
     "0800/2",
@@ -48,6 +51,7 @@ enum Op {
         packet: usize,
         steps: usize,
         deleted: bool,
+        mapped: bool,
     },
     /// The source gives what it gave before.
     PullAgain,
@@ -75,8 +79,10 @@ enum Op {
         answered: bool,
         refused: bool,
     },
+    /// The portal is looked at; it may echo what it holds, or only say that it exists.
     ReadBack {
         works: bool,
+        echo: bool,
     },
     Wait {
         seconds: i64,
@@ -94,8 +100,10 @@ enum Op {
 
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        2 => (0..3usize, prop::bool::weighted(0.3), 0..4usize, 0..4usize, prop::bool::weighted(0.1)).prop_map(
-            |(dossier, late, packet, steps, deleted)| Op::Pull { dossier, late, packet, steps, deleted }),
+        4 => (0..2usize, prop::bool::weighted(0.3), 0..3usize, 0..4usize, prop::bool::weighted(0.1),
+              any::<bool>())
+            .prop_map(|(dossier, late, packet, steps, deleted, mapped)| Op::Pull {
+                dossier, late, packet, steps, deleted, mapped }),
         1 => Just(Op::PullAgain),
         5 => (1..4u32).prop_map(|limit| Op::Map { limit }),
         4 => (1..4u32, prop::bool::weighted(0.7)).prop_map(|(limit, reaches)| Op::Claim { limit, reaches }),
@@ -105,12 +113,13 @@ fn any_op() -> impl Strategy<Value = Op> {
             |(limit, steps_max, reaches)| Op::ClaimSteps { limit, steps_max, reaches }),
         4 => (0..4usize, prop::bool::weighted(0.7), any::<bool>()).prop_map(
             |(which, answered, refused)| Op::SettleSteps { which, answered, refused }),
-        3 => any::<bool>().prop_map(|works| Op::ReadBack { works }),
+        4 => (prop::bool::weighted(0.8), any::<bool>())
+            .prop_map(|(works, echo)| Op::ReadBack { works, echo }),
         2 => (1..50i64).prop_map(|seconds| Op::Wait { seconds }),
         2 => Just(Op::Upkeep),
-        1 => (0..3usize).prop_map(|dossier| Op::Resync { dossier }),
-        1 => Just(Op::Retry),
-        1 => (0..3usize).prop_map(|dossier| Op::Lose { dossier }),
+        1 => (0..2usize).prop_map(|dossier| Op::Resync { dossier }),
+        2 => Just(Op::Retry),
+        1 => (0..2usize).prop_map(|dossier| Op::Lose { dossier }),
     ]
 }
 
@@ -196,6 +205,7 @@ impl World {
                 packet,
                 steps,
                 deleted: gone,
+                mapped,
             } => {
                 self.version += 2;
                 let version = self.version - if *late { 3 } else { 0 };
@@ -208,6 +218,9 @@ impl World {
                 };
                 self.given.push(item.clone());
                 self.ledger.pull(now, vec![item]).await;
+                if *mapped {
+                    self.ledger.map(now).await;
+                }
             }
             Op::PullAgain => {
                 let counts = self.ledger.pull(now, self.given.clone()).await;
@@ -234,7 +247,7 @@ impl World {
                 answered,
                 refused,
             } => self.settle_steps(*which, *answered, *refused).await,
-            Op::ReadBack { works } => self.read_back(*works).await,
+            Op::ReadBack { works, echo } => self.read_back(*works, *echo).await,
             Op::Wait { seconds } => self.now += seconds,
             Op::Upkeep => {
                 self.ledger.keep_up(now).await;
@@ -363,7 +376,7 @@ impl World {
         self.ledger.settle_steps(now, vec![settlement]).await;
     }
 
-    async fn read_back(&mut self, works: bool) {
+    async fn read_back(&mut self, works: bool, echo: bool) {
         let now = self.clock();
         let until = now + Duration::from_secs(30);
         let unknown = self.ledger.claim_unconfirmed(now, until, 3).await.unwrap();
@@ -372,9 +385,9 @@ impl World {
             let portal = self.at_portal(&entry.ma_ho_so);
             let settlement: Settlement = match &portal.packet {
                 _ if !works => in_doubt(until),
-                Some(packet) if *packet == entry.packet => accepted(),
-                Some(_) => flipped(now, PortalKnown::Yes),
-                None => flipped(now, PortalKnown::No),
+                Some(packet) if echo && *packet == entry.packet => accepted(),
+                Some(_) => flipped(until, PortalKnown::Yes),
+                None => flipped(until, PortalKnown::No),
             };
             entries.push(SettledEntry {
                 entry_id: entry.entry_id,
@@ -463,7 +476,8 @@ impl World {
             let (limit, reaches, which) = (10, true, 0);
             let (answered, refused) = (true, false);
             self.step(&Op::Upkeep).await;
-            self.step(&Op::ReadBack { works: true }).await;
+            let (works, echo) = (true, true);
+            self.step(&Op::ReadBack { works, echo }).await;
             while !self.ledger.to_map(1).await.unwrap().is_empty() {
                 self.step(&Op::Map { limit }).await;
             }
@@ -553,13 +567,13 @@ fn check_change(before: &DossierView, after: &DossierView, lost: bool) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 32,
+        cases: 24,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn no_sequence_of_verbs_breaks_a_promise(ops in prop::collection::vec(any_op(), 1..80)) {
+    fn no_sequence_of_verbs_breaks_a_promise(ops in prop::collection::vec(any_op(), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -576,25 +590,28 @@ proptest! {
     }
 }
 
+/// The same lives each time, long enough that every end is reached: what the short ones are spared
+/// by chance, these meet.
 #[tokio::test]
-async fn a_long_life_meets_every_situation() {
-    // Anti-vacuity: the same ops drawn from one seed long enough that each end is reached.
-    use proptest::strategy::ValueTree;
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let ops = prop::collection::vec(any_op(), 600..601)
-        .new_tree(&mut runner)
-        .unwrap()
-        .current();
-    let mut world = World::new().await;
+async fn long_lives_meet_every_situation() {
     let mut met = BTreeSet::new();
-    for op in &ops {
-        world.step(op).await;
-        for view in world.before.values() {
-            met.extend(view.entries.iter().map(|one| one.state.to_string()));
-            met.extend(view.steps.iter().map(|one| format!("step {}", one.state)));
+    for seed in 1..=2u8 {
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        let ops = prop::collection::vec(any_op(), 1000)
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let mut world = World::new().await;
+        for op in &ops {
+            world.step(op).await;
+            for view in world.before.values() {
+                met.extend(view.entries.iter().map(|one| one.state.to_string()));
+                met.extend(view.steps.iter().map(|one| format!("step {}", one.state)));
+            }
         }
+        world.drain().await;
     }
-    world.drain().await;
     let missed: Vec<String> = EntryState::ALL
         .iter()
         .map(ToString::to_string)
@@ -602,6 +619,4 @@ async fn a_long_life_meets_every_situation() {
         .filter(|name| !met.contains(name))
         .collect();
     assert_eq!(missed, [""; 0]);
-    let upkeep = world.ledger.upkeep(world.clock(), &upkeep_policy()).await;
-    assert_eq!(upkeep.unwrap().leases_expired, 0);
 }
