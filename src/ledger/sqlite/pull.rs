@@ -61,11 +61,12 @@ pub(super) async fn source_position(
     })
 }
 
-/// What is stored of the dossiers of a page.
+/// What is stored of the dossiers of a page. `CROSS` makes the page the outer loop: the planner
+/// would rather read all dossiers of the source.
 const KNOWN: &str = "
     SELECT d.ma_ho_so, d.id, d.newest_version, d.newest_changed_at, d.newest_fingerprint, d.newest_entry_id,
            d.newest_revision_id
-    FROM json_each(?2) AS j JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
+    FROM json_each(?2) AS j CROSS JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
 
 /// Whether a revision that is not newer than the newest is stored already: for an older one its
 /// content, for one of the same moment exactly itself.

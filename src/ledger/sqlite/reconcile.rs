@@ -85,10 +85,11 @@ pub(super) async fn claim_unconfirmed(
     Ok(claimed)
 }
 
+/// `CROSS`: for each code its dossier, never for each dossier all codes.
 const STANDINGS: &str = "
     SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
     FROM json_each(?2) AS j
-    JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
+    CROSS JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
     JOIN entry AS e ON e.id = d.newest_entry_id";
 
 pub(super) async fn standings(
