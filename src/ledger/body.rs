@@ -17,15 +17,14 @@ thread_local! {
 
 pub(super) fn compress(body: &[u8]) -> Result<Vec<u8>, LedgerError> {
     COMPRESSOR.with_borrow_mut(|slot| {
-        let compressor = match slot {
-            Some(compressor) => compressor,
-            None => {
-                let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(unavailable)?;
-                // SQLite's own check looks at the structure of pages, not at their content; with a
-                // checksum a flipped bit in a body is found when the body is read.
-                compressor.include_checksum(true).map_err(unavailable)?;
-                slot.insert(compressor)
-            }
+        let compressor = if let Some(compressor) = slot {
+            compressor
+        } else {
+            let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(unavailable)?;
+            // SQLite's own check looks at the structure of pages, not at their content; with a
+            // checksum a flipped bit in a body is found when the body is read.
+            compressor.include_checksum(true).map_err(unavailable)?;
+            slot.insert(compressor)
         };
         compressor.compress(body).map_err(unavailable)
     })

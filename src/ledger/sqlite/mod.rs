@@ -5,11 +5,14 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod claim;
+mod file;
 mod map;
 mod operate;
+mod plan;
 mod pull;
-mod push;
 mod reconcile;
+mod settle;
 mod upkeep;
 mod view;
 
@@ -20,12 +23,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::{
     AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, IndexStanding,
@@ -37,17 +39,14 @@ use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
+use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
-
-static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
+use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
 
 /// A deferred transaction that reads first fails at once when another process writes.
 const BEGIN: &str = "BEGIN IMMEDIATE";
-
-/// In the file's header (see the first migration): "hoso".
-const APPLICATION_ID: i64 = 0x686f_736f;
 
 /// How the file is opened.
 #[derive(Debug, Clone)]
@@ -57,6 +56,9 @@ pub struct SqliteSettings {
     pub busy_timeout_ms: u64,
     /// Whether pending migrations are applied, or refused with [`LedgerError::Older`].
     pub migrate: bool,
+    /// Whether every page is checked before the first row is served: some seconds a gigabyte. A
+    /// short command beside a running service may leave it out.
+    pub check_pages: bool,
 }
 
 impl Default for SqliteSettings {
@@ -65,53 +67,8 @@ impl Default for SqliteSettings {
             durable: true,
             busy_timeout_ms: 5000,
             migrate: true,
+            check_pages: true,
         }
-    }
-}
-
-const HAS_HISTORY: &str =
-    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
-
-const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
-
-/// Rolled back at once.
-const TRY_WRITING: &str = "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
-
-fn known_schema() -> i64 {
-    let versions = MIGRATOR.iter().map(|migration| migration.version);
-    versions.max().unwrap_or(0)
-}
-
-/// Refuses what is not a ledger before anything is written to it.
-async fn recognise(
-    path: &Path,
-    bytes: u64,
-    options: &SqliteConnectOptions,
-) -> Result<(), LedgerError> {
-    let damaged = |finding: &str| LedgerError::Damaged {
-        path: path.display().to_string(),
-        finding: finding.to_owned(),
-    };
-    if bytes == 0 {
-        // To begin anew in silence would send again every step that the lost file knew as sent.
-        return Err(damaged(
-            "the file is empty; if a new ledger is wanted, remove it",
-        ));
-    }
-    let mut conn = options
-        .connect()
-        .await
-        .map_err(|error| at_start(path, error))?;
-    let found: (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)",
-    )
-    .fetch_one(&mut conn)
-    .await
-    .map_err(|error| at_start(path, error))?;
-    conn.close().await.map_err(|error| at_start(path, error))?;
-    match found {
-        (APPLICATION_ID, _) | (0, 0) => Ok(()),
-        _ => Err(damaged("it is a SQLite database of another program")),
     }
 }
 
@@ -161,78 +118,11 @@ impl SqliteLedger {
                 .connect_lazy_with(options.read_only(true)),
             writer,
         };
-        if let Err(refusal) = ledger.make_ready(path, settings.migrate).await {
+        if let Err(refusal) = ledger.make_ready(path, settings).await {
             ledger.close().await;
             return Err(refusal);
         }
         Ok(ledger)
-    }
-
-    async fn make_ready(&self, path: &Path, migrate: bool) -> Result<(), LedgerError> {
-        self.check(path).await?;
-        self.migrate(path, migrate).await?;
-        self.try_writing(path).await
-    }
-
-    /// Damaged pages are found before the first row is served.
-    async fn check(&self, path: &Path) -> Result<(), LedgerError> {
-        let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-            .fetch_one(&self.writer)
-            .await
-            .map_err(|error| at_start(path, error))?;
-        if finding == "ok" {
-            Ok(())
-        } else {
-            Err(LedgerError::Damaged {
-                path: path.display().to_string(),
-                finding,
-            })
-        }
-    }
-
-    async fn migrate(&self, path: &Path, wanted: bool) -> Result<(), LedgerError> {
-        let known = known_schema();
-        let has_history: bool = sqlx::query_scalar(HAS_HISTORY)
-            .fetch_one(&self.writer)
-            .await
-            .map_err(|error| at_start(path, error))?;
-        let found: i64 = if has_history {
-            sqlx::query_scalar(SCHEMA_VERSION)
-                .fetch_one(&self.writer)
-                .await
-                .map_err(|error| at_start(path, error))?
-        } else {
-            0
-        };
-        if found > known {
-            return Err(LedgerError::Newer { found, known });
-        }
-        if found < known {
-            if !wanted {
-                return Err(LedgerError::Older { found, known });
-            }
-            MIGRATOR
-                .run(&self.writer)
-                .await
-                .map_err(|error| match error {
-                    sqlx::migrate::MigrateError::Execute(error) => at_start(path, error),
-                    other => LedgerError::Unavailable {
-                        doing: "migrate",
-                        source: other.into(),
-                    },
-                })?;
-        }
-        Ok(())
-    }
-
-    /// SQLite opens what it may not write without a word; better to hear of it now.
-    async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
-        let mut tx = self.begin("open").await?;
-        sqlx::query(TRY_WRITING)
-            .execute(&mut *tx)
-            .await
-            .map_err(|error| at_start(path, error))?;
-        tx.rollback().await.map_err(|error| at_start(path, error))
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
@@ -311,7 +201,7 @@ impl Ledger for SqliteLedger {
         limit: u32,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
-        let claimed = push::claim_entries(&mut tx, now, lease, limit).await?;
+        let claimed = claim::claim_entries(&mut tx, now, lease, limit).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -324,7 +214,7 @@ impl Ledger for SqliteLedger {
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed = push::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
+        let claimed = claim::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -335,7 +225,7 @@ impl Ledger for SqliteLedger {
         batch: &SettleBatch,
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
-        let counts = push::settle(&mut tx, now, batch).await?;
+        let counts = settle::settle(&mut tx, now, batch).await?;
         finish(tx, "settle calls").await?;
         Ok(counts)
     }
@@ -509,7 +399,7 @@ async fn finish(tx: Transaction<'_, Sqlite>, doing: &'static str) -> Result<(), 
     tx.commit().await.map_err(|error| failed(doing, error))
 }
 
-/// Runs a statement that takes only one JSON parameter and the time.
+/// Runs a statement and returns how many rows it changed.
 async fn run(
     conn: &mut SqliteConnection,
     doing: &'static str,
@@ -535,6 +425,19 @@ fn json_one<T: serde::Serialize>(value: &T) -> String {
 
 fn hex(hash: &Hash) -> String {
     blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// dossier, time, status, ordinal
+type StepKey<'a> = (i64, &'a str, &'a str, u32);
+
+/// A step's key as the statements take it.
+fn step_key(dossier_id: i64, identity: &StepIdentity) -> StepKey<'_> {
+    (
+        dossier_id,
+        &identity.thoi_diem_xu_ly,
+        &identity.trang_thai,
+        identity.ordinal,
+    )
 }
 
 /// A column that the schema promises; anything else is corruption, reported with its row.
@@ -588,26 +491,6 @@ fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
         Some(19) => LedgerError::Conflict(format!("{doing}: {error}")),
         _ => LedgerError::Unavailable {
             doing,
-            source: error.into(),
-        },
-    }
-}
-
-fn at_start(path: &Path, error: sqlx::Error) -> LedgerError {
-    let shown = path.display().to_string();
-    match primary_code(&error) {
-        Some(13) => LedgerError::Full,
-        Some(8) => LedgerError::ReadOnly { path: shown },
-        // SQLite cannot make its journal there, though the folder exists.
-        Some(14) if path.parent().is_some_and(Path::is_dir) => {
-            LedgerError::ReadOnly { path: shown }
-        }
-        Some(11 | 26) => LedgerError::Damaged {
-            path: shown,
-            finding: error.to_string(),
-        },
-        _ => LedgerError::Unavailable {
-            doing: "open",
             source: error.into(),
         },
     }

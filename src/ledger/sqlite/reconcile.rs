@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::super::LedgerError;
 use super::super::body::decompress;
 use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
-use super::push::give_up_unreadable;
+use super::claim::give_up_unreadable;
 use super::{column, envelope, failed, json, json_one, run};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown};

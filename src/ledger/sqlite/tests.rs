@@ -48,13 +48,19 @@ async fn every_statement_prepares_against_the_migrated_schema() {
     let modules = [
         pull::STATEMENTS,
         map::STATEMENTS,
-        push::STATEMENTS,
+        claim::STATEMENTS,
+        settle::STATEMENTS,
         reconcile::STATEMENTS,
         operate::STATEMENTS,
         upkeep::STATEMENTS,
         view::STATEMENTS,
     ];
-    let own = [HAS_HISTORY, SCHEMA_VERSION, TRY_WRITING];
+    let own = [
+        file::IDENTITY,
+        file::HAS_HISTORY,
+        file::SCHEMA_VERSION,
+        file::TRY_WRITING,
+    ];
     for statement in modules.into_iter().flatten().chain(&own) {
         let text = sqlx::SqlStr::from_static(statement);
         if let Err(error) = conn.prepare(text).await {
@@ -70,7 +76,8 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let hot = [
         pull::STATEMENTS,
         map::STATEMENTS,
-        push::STATEMENTS,
+        claim::STATEMENTS,
+        settle::STATEMENTS,
         reconcile::STATEMENTS,
         upkeep::STATEMENTS,
         operate::STATEMENTS,

@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{UpkeepCounts, UpkeepPolicy};
-use super::map::STEP_OUTCOME_UNKNOWN;
+use super::plan::STEP_OUTCOME_UNKNOWN;
 use super::{failed, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;

@@ -117,7 +117,8 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
         "CREATE TABLE bookmark (id INTEGER PRIMARY KEY)",
         "PRAGMA application_id = 7; CREATE TABLE dossier (id INTEGER PRIMARY KEY)",
         // One that uses the same migration tool.
-        "CREATE TABLE _sqlx_migrations (version INTEGER); INSERT INTO _sqlx_migrations VALUES (20260101)",
+        "CREATE TABLE _sqlx_migrations (version INTEGER); INSERT INTO _sqlx_migrations VALUES (20260101);
+         CREATE TABLE bookmark (id INTEGER PRIMARY KEY)",
     ];
     for statement in foreign {
         let folder = tempfile::tempdir().unwrap();
@@ -127,6 +128,23 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
         assert!(damaged(open(&path).await).contains("another program"));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
+}
+
+#[tokio::test]
+async fn a_ledger_whose_first_start_was_cut_short_is_made_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    run(
+        &path,
+        "PRAGMA journal_mode = wal;
+         CREATE TABLE _sqlx_migrations (
+             version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+             checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
+    )
+    .await;
+    let ledger = open(&path).await.unwrap();
+    assert!(ledger.standing(t(1)).await.unwrap().dossiers.is_empty());
 }
 
 #[tokio::test]

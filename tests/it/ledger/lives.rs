@@ -366,12 +366,11 @@ impl World {
         let settlement = match (answered, reached, refused) {
             (true, true, _) => settled_steps(&lane, token, now, StepState::Acked),
             (true, false, true) => settled_steps(&lane, token, later, StepState::Held),
-            (true, false, false) => settled_steps(&lane, token, later, StepState::Pending),
             (false, ..) if supplement => SettledSteps {
                 failure: Some(failure("steps.outcome_unknown", Disposition::Ambiguous)),
                 ..settled_steps(&lane, token, later, StepState::Held)
             },
-            (false, ..) => settled_steps(&lane, token, later, StepState::Pending),
+            _ => settled_steps(&lane, token, later, StepState::Pending),
         };
         self.ledger.settle_steps(now, vec![settlement]).await;
     }
@@ -419,7 +418,7 @@ impl World {
             let Some(view) = self.ledger.dossier(code).await.unwrap().pop() else {
                 continue;
             };
-            self.check_shape(&view);
+            check_shape(&view);
             self.check_truth(&view);
             if let Some(before) = self.before.get(code) {
                 check_change(before, &view, self.lost.contains(code));
@@ -427,25 +426,6 @@ impl World {
             self.before.insert(code.to_owned(), view);
         }
         self.lost.clear();
-    }
-
-    fn check_shape(&self, view: &DossierView) {
-        for revision in &view.revisions {
-            let owned = view
-                .entries
-                .iter()
-                .any(|one| one.revision_id == revision.id);
-            assert!(owned, "revision {} owes nothing to anybody", revision.id);
-        }
-        let count = |wanted: &[EntryState]| {
-            let entries = view.entries.iter();
-            entries.filter(|one| wanted.contains(&one.state)).count()
-        };
-        assert!(count(&[EntryState::Ready]) <= 1);
-        let out = count(&[EntryState::Leased, EntryState::Unconfirmed]);
-        let steps_out = view.steps.iter().any(|step| step.state == "leased");
-        assert!(out <= 1 && !(out == 1 && steps_out), "two calls out");
-        assert_eq!(view.lane_busy, out == 1 || steps_out, "{view:?}");
     }
 
     /// What is called accepted or unchanged is at the portal, exactly.
@@ -531,6 +511,25 @@ impl World {
         .unwrap();
         parked.unsigned_abs()
     }
+}
+
+fn check_shape(view: &DossierView) {
+    for revision in &view.revisions {
+        let owned = view
+            .entries
+            .iter()
+            .any(|one| one.revision_id == revision.id);
+        assert!(owned, "revision {} owes nothing to anybody", revision.id);
+    }
+    let count = |wanted: &[EntryState]| {
+        let entries = view.entries.iter();
+        entries.filter(|one| wanted.contains(&one.state)).count()
+    };
+    assert!(count(&[EntryState::Ready]) <= 1);
+    let out = count(&[EntryState::Leased, EntryState::Unconfirmed]);
+    let steps_out = view.steps.iter().any(|step| step.state == "leased");
+    assert!(out <= 1 && !(out == 1 && steps_out), "two calls out");
+    assert_eq!(view.lane_busy, out == 1 || steps_out, "{view:?}");
 }
 
 /// One verb may take an entry two steps on: mapped, and overtaken in the same pass.
