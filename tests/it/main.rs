@@ -1,0 +1,5 @@
+//! One test binary: links once, shares its harness.
+
+mod layering;
+mod stories;
+mod support;
