@@ -262,6 +262,6 @@ async fn many_faults_at_once_lose_nothing_and_invent_nothing() {
     let held = gateway.standing().await.steps.get("held").copied();
     assert!(comparison.steps_missing as u64 <= held.unwrap_or(0));
     let struck: u64 = gateway.portal.state().faults.values().sum();
-    assert!(struck > 20, "few faults struck: {struck}");
+    assert!(struck > 12, "few faults struck: {struck}");
     gateway.end().await;
 }

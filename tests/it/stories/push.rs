@@ -9,7 +9,7 @@ use hoso_gateway::lab::portal::{
 };
 use hoso_gateway::pipeline::push::push_once;
 
-use crate::support::gateway::{Story, TestGateway, breathe};
+use crate::support::gateway::Story;
 use crate::support::paper::Paper;
 
 const CODE: &str = "H55.242-260126-0001";
@@ -441,7 +441,7 @@ async fn the_quota_of_two_windows_is_used_well_and_never_exceeded() {
     let gateway = story.start().await;
     gateway.pull_and_map().await;
     let began = gateway.clock.now();
-    push_while_time_passes(&gateway).await;
+    gateway.while_time_passes(gateway.settle()).await;
     let state = gateway.portal.state();
     assert_eq!((state.overshoots, state.refused_by_quota), (0, 0));
     gateway.assert_delivered();
@@ -454,30 +454,6 @@ async fn the_quota_of_two_windows_is_used_well_and_never_exceeded() {
         state.calls
     );
     gateway.end().await;
-}
-
-/// Runs push passes; whenever the only sender waits for the gate, time moves to the end of its wait.
-async fn push_while_time_passes(gateway: &TestGateway) {
-    loop {
-        let pass = push_once(&gateway.context, &gateway.line, &gateway.stop);
-        tokio::pin!(pass);
-        let time = async {
-            for turn in 0_u32.. {
-                if let Some(wait) = gateway.clock.next_wait() {
-                    gateway.advance(wait).await;
-                }
-                breathe(turn).await;
-            }
-        };
-        let report = tokio::select! {
-            report = &mut pass => report.unwrap(),
-            () = time => unreachable!("time never ends"),
-        };
-        assert_eq!(report.gate_closed, None);
-        if report.packets + report.steps == 0 {
-            return;
-        }
-    }
 }
 
 #[tokio::test]
@@ -509,8 +485,7 @@ async fn a_crashed_owners_quota_is_honoured_by_the_next_one() {
     cut_off.abort();
     assert!(cut_off.await.is_err());
     let gateway = gateway.restart("mat-khau-thu-nghiem", "", &[]).await;
-    push_while_time_passes(&gateway).await;
-    gateway.settle_in(Duration::from_secs(20)).await;
+    gateway.while_time_passes(gateway.settle()).await;
     assert_eq!(gateway.portal.state().overshoots, 0);
     gateway.assert_delivered();
     gateway.end().await;
