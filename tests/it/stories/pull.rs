@@ -112,12 +112,13 @@ async fn a_spoilt_document_is_refused_whole_kept_as_evidence_and_read_later() {
         (Misbehaviour::HtmlPage, "source.html_page"),
         (Misbehaviour::EntityBomb, "source.doctype"),
         (Misbehaviour::WrongDeclaration, "source.encoding"),
-        (Misbehaviour::ControlCharacter, "source.not_xml"),
     ] {
         let gateway = Story::of(10).start().await;
         let rule = MisbehaviourRule::once(misbehaviour);
         gateway.province.misbehave(rule);
-        assert_eq!(gateway.pull().await.unwrap_err().code, code);
+        let refused = gateway.pull().await;
+        assert!(refused.is_err(), "{code}: {refused:?}");
+        assert_eq!(refused.unwrap_err().code, code);
         let standing = gateway.standing().await;
         assert!(standing.dossiers.is_empty(), "{code}: part of it was taken");
         assert_eq!(standing.refused_documents, 1, "{code}");
@@ -144,6 +145,27 @@ async fn one_flawed_item_does_not_stop_its_page() {
     gateway.settle().await;
     gateway.assert_delivered();
     gateway.end().await;
+}
+
+#[tokio::test]
+async fn an_item_with_broken_text_is_kept_for_a_person_and_its_neighbours_go_on() {
+    for misbehaviour in [
+        Misbehaviour::UnescapedAmpersand,
+        Misbehaviour::ControlCharacter,
+    ] {
+        let gateway = Story::of(10).start().await;
+        gateway
+            .province
+            .misbehave(MisbehaviourRule::once(misbehaviour));
+        let counts = gateway.pull_and_map().await.counts;
+        assert_eq!((counts.ready, counts.quarantined), (9, 1));
+        gateway.push().await;
+        assert_eq!(gateway.portal.records().len(), 9);
+        // The next export is sound.
+        gateway.settle().await;
+        gateway.assert_delivered();
+        gateway.end().await;
+    }
 }
 
 #[tokio::test]
