@@ -157,7 +157,7 @@ async fn steps_without_an_answer_are_sent_again_but_a_request_for_a_supplement_w
     gateway.settle().await;
     assert_eq!(gateway.step_states(CODE).await, ["acked", "acked", "held"]);
     assert_eq!(gateway.portal.state().duplicated_steps, 2);
-    gateway.advance(Duration::from_secs(3600)).await;
+    gateway.advance(Duration::from_hours(1)).await;
     gateway.settle().await;
     assert_eq!(gateway.calls(Service::Steps).len(), 3, "a person decides");
     gateway.end().await;

@@ -380,7 +380,7 @@ async fn a_session_older_than_the_portal_keeps_it_costs_one_call_not_a_dossier()
     story.portal.session_minutes = 1;
     let gateway = story.start_with(&papers(1)).await;
     gateway.settle().await;
-    gateway.advance(Duration::from_secs(120)).await;
+    gateway.advance(Duration::from_mins(2)).await;
     gateway.put(&Paper::of("H55.242-260126-0002"));
     gateway.settle().await;
     assert_eq!(gateway.count(EntryState::Accepted).await, 2);

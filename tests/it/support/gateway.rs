@@ -4,6 +4,7 @@
 //! verbs and looks at what the laboratories hold; nothing sleeps.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Story {
         let mut set = |section, key, value: &str| {
             settings
                 .entry(section)
-                .or_insert_with(BTreeMap::new)
+                .or_default()
                 .entry(key)
                 .or_insert_with(|| format!("\"{value}\""));
         };
@@ -166,12 +167,14 @@ fn config(
 ) -> Config {
     let mut text = String::new();
     for (section, options) in settings {
-        text.push_str(&match *section {
-            "source" | "second source" => "[[sources]]\n".to_owned(),
-            section => format!("[{section}]\n"),
-        });
+        let heading = match *section {
+            "source" | "second source" => "[sources]",
+            section => section,
+        };
+        // Writing to a String cannot fail.
+        writeln!(text, "[{heading}]").unwrap_or_default();
         for (key, value) in options {
-            text.push_str(&format!("{key} = {value}\n"));
+            writeln!(text, "{key} = {value}").unwrap_or_default();
         }
     }
     let file = folder.join("hoso.toml").display().to_string();
@@ -296,7 +299,7 @@ impl TestGateway {
         self.stop_keeping.cancel();
         self.until("nothing is renewed", || self.keeper.is_finished())
             .await;
-        self.clock.manual.advance(Duration::from_secs(60));
+        self.clock.manual.advance(Duration::from_mins(1));
     }
 
     /// Lets time pass while `work` waits for the gate. For a story with one call at a time: when its

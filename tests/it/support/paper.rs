@@ -41,7 +41,7 @@ impl Paper {
     /// The whole history: time and status of each step.
     pub(crate) fn steps(mut self, steps: &[(&str, &str)]) -> Self {
         let code = self.code();
-        let list: String = steps
+        let list: Vec<String> = steps
             .iter()
             .enumerate()
             .map(|(at, (time, status))| {
@@ -57,7 +57,7 @@ impl Paper {
         let from = self.xml.find("<DanhSachTienDo>").expect("a list of steps");
         let to = self.xml.find("</DanhSachTienDo>").expect("its end");
         self.xml
-            .replace_range(from + "<DanhSachTienDo>".len()..to, &list);
+            .replace_range(from + "<DanhSachTienDo>".len()..to, &list.concat());
         self
     }
 
