@@ -111,6 +111,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing; if it happens often, raise `push.lease_ms`.",
     ),
     (
+        "push.gate_lost",
+        "This process was frozen or cut off from its ledger for longer than it owned the portal's gate, so it sends nothing. Nothing was lost: what it had taken is due again.",
+        "Nothing, if it is rare: the process takes the gate again or ends. If it repeats, look for a disk or a virtual machine that stands still for seconds.",
+    ),
+    (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",

@@ -31,6 +31,8 @@ use crate::portal::{Call, PushVerdict};
 const SETTLE_MAX: usize = 256;
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
+/// When to look again after this process found that it does not own the gate.
+const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What one pass sent and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -123,7 +125,7 @@ async fn send_due(
     loop {
         let ending = stop.is_cancelled() || report.gate_closed.is_some();
         if may_find && !ending && jobs.len() < settings.concurrency {
-            may_find = claim(context, &line.gate, &mut jobs, &mut report).await?;
+            may_find = claim(context, line, &mut jobs, &mut report).await?;
         }
         while out.len() < settings.concurrency
             && let Some(job) = jobs.pop_front()
@@ -163,11 +165,20 @@ async fn send_due(
 /// Takes due work; `true` if there may be more.
 async fn claim(
     context: &Context,
-    gate: &Gate,
+    line: &PortalLine,
     jobs: &mut VecDeque<Job>,
     report: &mut PushReport,
 ) -> Result<bool, LedgerError> {
-    let settings = &context.settings;
+    let (settings, gate) = (&context.settings, &line.gate);
+    let now = context.clock.now();
+    // Claiming only to give everything back would go round and round until the gate is renewed.
+    if !line.ownership.is_live(now) {
+        report.gate_closed = Some(GateClosed {
+            until: now + GATE_LOST_PAUSE,
+            failure: gate_lost(),
+        });
+        return Ok(false);
+    }
     let limit = match gate.readiness() {
         Readiness::Open => claim_limit(settings, gate),
         // One single call may try.
@@ -177,7 +188,6 @@ async fn claim(
             return Ok(false);
         }
     };
-    let now = context.clock.now();
     let lease = Lease {
         token: context.chance.token(),
         expires_at: now + Duration::from_millis(settings.lease_ms),
@@ -322,15 +332,18 @@ async fn send(context: Context, line: PortalLine, job: Job) -> Done {
     }
 }
 
+fn gate_lost() -> Failure {
+    Failure::new(
+        "push.gate_lost",
+        Disposition::Environment,
+        "this process does not own the gate any more",
+    )
+}
+
 fn not_sent(context: &Context, job: &Job) -> Done {
-    let now = context.clock.now();
     let outcome = Outcome::NotSent {
-        failure: Failure::new(
-            "push.gate_lost",
-            Disposition::Environment,
-            "this process does not own the gate any more",
-        ),
-        until: now,
+        failure: gate_lost(),
+        until: context.clock.now(),
     };
     let batch = match job {
         Job::Packets {

@@ -1,3 +1,6 @@
-//! The integration suites, in one binary.
+//! One test binary: links once, shares its harness.
 
+mod layering;
 mod ledger;
+mod stories;
+mod support;

@@ -1,0 +1,268 @@
+//! The real program as a child process, between laboratories in this one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoso_gateway::clock::{Clock, SystemClock};
+use hoso_gateway::lab::digest::{Comparison, compare};
+use hoso_gateway::lab::portal::{LabPortal, PortalOptions};
+use hoso_gateway::lab::province::{Province, ProvinceOptions};
+use hoso_gateway::ledger::Ledger;
+use hoso_gateway::ledger::view::Standing;
+use tempfile::TempDir;
+
+/// Between two looks at a state.
+const LOOK: Duration = Duration::from_millis(40);
+/// Longer than any state takes on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Two laboratories, a configuration file, and a ledger that outlives the processes.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) province: Province,
+    pub(crate) portal: LabPortal,
+    clock: Arc<SystemClock>,
+    folder: TempDir,
+    ledger: Option<Arc<dyn Ledger>>,
+    processes: u32,
+}
+
+impl Site {
+    /// `settings` is TOML that follows the sections which every site has.
+    pub(crate) async fn open(
+        province: ProvinceOptions,
+        portal: PortalOptions,
+        settings: &str,
+    ) -> Self {
+        let clock = Arc::new(SystemClock::new());
+        let time: Arc<dyn Clock> = clock.clone();
+        let (username, password) = (portal.username.clone(), portal.password.clone());
+        let province = hoso_gateway::lab::province::start(province, Arc::clone(&time))
+            .await
+            .expect("a province");
+        let portal = hoso_gateway::lab::portal::start(portal, time)
+            .await
+            .expect("a portal");
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!(
+            r#"
+[ledger]
+path = "ledger.db"
+
+[[sources]]
+name = "mot-cua"
+base_url = "{}"
+poll_ms = 100
+
+[portal]
+base_url = "{}"
+username = "{username}"
+password_file = "password"
+timeout_ms = 5000
+
+[[gate.windows]]
+limit = 400
+window_ms = 1000
+
+[retry]
+initial_ms = 100
+max_ms = 1000
+
+[reconcile]
+unconfirmed_every_ms = 100
+
+{settings}
+"#,
+            province.url(),
+            portal.url()
+        );
+        std::fs::write(folder.path().join("hoso.toml"), text).expect("a file");
+        std::fs::write(folder.path().join("password"), password).expect("a file");
+        Self {
+            province,
+            portal,
+            clock,
+            folder,
+            ledger: None,
+            processes: 0,
+        }
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("hoso.toml")
+    }
+
+    /// `hoso serve`, with its log in a file of its own.
+    pub(crate) fn serve(&mut self) -> Process {
+        self.processes += 1;
+        let log = self
+            .folder
+            .path()
+            .join(format!("serve-{}.log", self.processes));
+        let child = hoso(&self.config())
+            .arg("serve")
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the program starts");
+        Process {
+            child,
+            log,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Runs a command to its end: success, stdout, stderr.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+        let mut command = hoso(&self.config());
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .expect("a thread")
+            .expect("the program starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (
+            output.status.success(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// The ledger's numbers, once there is a ledger.
+    pub(crate) async fn standing(&mut self) -> Option<Standing> {
+        if self.ledger.is_none() {
+            let config = hoso_gateway::cli::build::config(Some(&self.config())).ok()?;
+            if !config.ledger.path.exists() {
+                return None;
+            }
+            let opened = hoso_gateway::cli::build::ledger(&config, false).await;
+            self.ledger = Some(opened.ok()?);
+        }
+        let ledger = Arc::clone(self.ledger.as_ref()?);
+        ledger.standing(self.clock.now()).await.ok()
+    }
+
+    /// Codes of the dossiers that wait for a person.
+    pub(crate) async fn problem_codes(&mut self) -> Vec<String> {
+        self.standing().await;
+        let ledger = self.ledger.as_ref().expect("a ledger");
+        let filter = hoso_gateway::ledger::view::ProblemFilter {
+            limit: 1000,
+            ..Default::default()
+        };
+        let problems = ledger.problems(&filter).await.expect("problems");
+        problems
+            .into_iter()
+            .map(|problem| problem.ma_ho_so)
+            .collect()
+    }
+
+    pub(crate) fn comparison(&self) -> Comparison {
+        compare(&self.province.expected(), &self.portal.records())
+    }
+
+    /// Waits until every expected dossier stands at the portal as expected, with every step, and
+    /// the ledger has nothing left to do.
+    pub(crate) async fn until_delivered(&mut self) {
+        let since = self.clock.monotonic();
+        loop {
+            let comparison = self.comparison();
+            let arrived = comparison.missing.is_empty()
+                && comparison.different.is_empty()
+                && comparison.steps_missing == 0;
+            let standing = self.standing().await;
+            let quiet = standing.as_ref().is_some_and(super::gateway::is_quiet);
+            if arrived && quiet {
+                return;
+            }
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "never delivered: {comparison:?}\n{standing:?}"
+            );
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits for a state of the laboratories.
+    pub(crate) async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
+        let since = self.clock.monotonic();
+        while !reached(self) {
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "never happened: {what}"
+            );
+            self.clock.sleep(LOOK / 8).await;
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        if let Some(ledger) = self.ledger {
+            ledger.close().await;
+        }
+        self.province.shutdown().await.expect("a sound province");
+        self.portal.shutdown().await.expect("a sound portal");
+    }
+}
+
+fn hoso(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hoso"));
+    command.arg("--config").arg(config).stdin(Stdio::null());
+    command
+}
+
+/// A running `hoso`. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    clock: Arc<SystemClock>,
+}
+
+impl Process {
+    /// As a power cut does it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
+    /// As a service manager asks.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let since = self.clock.monotonic();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "never ended; its log:\n{}",
+                self.log()
+            );
+            self.clock.sleep(LOOK / 4).await;
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let bytes = std::fs::read(&self.log).expect("a log");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}

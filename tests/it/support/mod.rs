@@ -1,0 +1,7 @@
+//! What the stories share: clocks that stand still, a gateway between two laboratories, and the
+//! real binary.
+
+pub(crate) mod binary;
+pub(crate) mod clock;
+pub(crate) mod gateway;
+pub(crate) mod paper;
