@@ -82,6 +82,9 @@ pub(super) struct PortalArguments {
     /// Look-ups echo fields of the record instead of its existence only
     #[arg(long)]
     echo: bool,
+    /// Keep no journal of calls, for long or fast runs
+    #[arg(long)]
+    no_journal: bool,
     /// Minutes after which a session ends
     #[arg(long, default_value_t = 10)]
     session_minutes: u64,
@@ -137,6 +140,7 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                     ReadBack::Existence
                 },
                 faults,
+                journal_limit: if arguments.no_journal { 0 } else { 200_000 },
                 ..PortalOptions::default()
             };
             let portal = lab::portal::start(options, clock).await.map_err(failed)?;

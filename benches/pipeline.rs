@@ -1,0 +1,211 @@
+//! The whole gateway against both laboratories on the same machine: dossiers per second, processor
+//! time per thousand dossiers, and peak memory.
+//!
+//! The laboratories run as processes of their own (the real `hoso lab`), so that time and memory are
+//! the gateway's alone. The quota is set so high that it never holds anything back.
+//!
+//! `cargo bench --bench pipeline -- [DOSSIERS]` (default 20,000).
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hoso_gateway::cli::build;
+use hoso_gateway::config::{Config, Environment};
+use hoso_gateway::daemon::{Daemon, Schedule};
+use hoso_gateway::http::{Http, HttpRequest, Method, ReqwestHttp};
+use hoso_gateway::pipeline::Stop;
+
+struct Lab {
+    child: Child,
+    url: String,
+}
+
+impl Lab {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hoso"))
+            .arg("lab")
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the laboratory starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("the laboratory says where it listens");
+        let url = line.trim().trim_start_matches("listening on ").to_owned();
+        Self { child, url }
+    }
+
+    async fn state(&self, http: &ReqwestHttp) -> serde_json::Value {
+        let request = HttpRequest {
+            method: Method::Get,
+            url: format!("{}/lab/state", self.url),
+            headers: Vec::new(),
+            body: bytes::Bytes::new(),
+            timeout: Duration::from_secs(10),
+            answer_bytes_max: 1 << 20,
+        };
+        let answer = http.send(request).await.expect("the laboratory answers");
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.child.kill().expect("the laboratory ends");
+        self.child.wait().expect("the laboratory ended");
+    }
+}
+
+#[derive(Debug)]
+struct Password;
+
+impl Environment for Password {
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "HOSO_PORTAL_PASSWORD").then(|| "mat-khau-thu-nghiem".to_owned())
+    }
+    fn read(&self, path: &std::path::Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+struct Figures {
+    seconds: f64,
+    cpu_seconds: f64,
+    calls: u64,
+    steps: u64,
+    dossiers: u64,
+}
+
+fn main() {
+    let dossiers: u32 = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(20_000);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    println!(
+        "{dossiers} dossiers, ledger with synchronous=FULL, both laboratories on this machine\n"
+    );
+    println!(
+        "dossiers a call   dossiers/s   calls/s   steps/s   gateway CPU ms per 1,000 dossiers"
+    );
+    for per_call in [1, 50] {
+        let figures = runtime.block_on(run(dossiers, per_call));
+        println!(
+            "{per_call:>15}   {:>10.0}   {:>7.0}   {:>7.0}   {:>34.0}",
+            figures.dossiers as f64 / figures.seconds,
+            figures.calls as f64 / figures.seconds,
+            figures.steps as f64 / figures.seconds,
+            figures.cpu_seconds * 1_000_000.0 / figures.dossiers as f64,
+        );
+    }
+    println!("\npeak memory of the gateway: {} MB", peak_memory_mb());
+}
+
+async fn run(dossiers: u32, per_call: u32) -> Figures {
+    let folder = tempfile::tempdir().expect("a folder");
+    let count = dossiers.to_string();
+    let province = Lab::start(&["province", "--dossiers", &count]);
+    let portal = Lab::start(&["portal", "--no-journal"]);
+    let text = format!(
+        "[ledger]\npath = \"{}\"\n[[sources]]\nname = \"bench\"\nbase_url = \"{}\"\npoll_ms = 200\n\
+         [portal]\nbase_url = \"{}\"\nusername = \"tinh-thu-nghiem\"\nconnections_max = 128\n\
+         [[gate.windows]]\nlimit = 1000000\nwindow_ms = 1000\nburst = 500000\n\
+         [push]\nconcurrency = {}\nclaim_limit = 1024\ndossiers_per_call = {per_call}\ndossiers_per_steps_call = {per_call}\n",
+        folder.path().join("ledger.db").display(),
+        province.url,
+        portal.url,
+        if per_call == 1 { 64 } else { 16 },
+    );
+    let config = Config::from_toml(&text, "bench.toml", &Password).expect("the configuration");
+    let http = ReqwestHttp::new(Duration::from_secs(5), 4).expect("a client");
+    let source = province.state(&http).await;
+    let (expected, expected_steps) = (
+        source["expected"].as_u64().expect("n"),
+        source["expected_steps"].as_u64().expect("n"),
+    );
+
+    let context = build::context(&config, true)
+        .await
+        .map_err(|f| f.to_string())
+        .expect("context");
+    let sources = build::sources(&config)
+        .map_err(|f| f.to_string())
+        .expect("sources");
+    let daemon = Daemon {
+        open_portal: build::open_portal(&config, &context)
+            .map_err(|f| f.to_string())
+            .expect("portal"),
+        context: context.clone(),
+        sources,
+        mapping: build::mapping(&config)
+            .map_err(|f| f.to_string())
+            .expect("mapping"),
+        schedule: Schedule {
+            reconcile: None,
+            ..build::schedule(&config)
+        },
+        holder: "bench".to_owned(),
+    };
+    let stop = Stop::new();
+    let cpu_before = cpu_seconds();
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    let began = Instant::now();
+    let serving = tokio::spawn({
+        let stop = stop.clone();
+        async move { daemon.run(&stop).await }
+    });
+    let state = loop {
+        context.clock.sleep(Duration::from_millis(20)).await;
+        let state = portal.state(&http).await;
+        if state["records"].as_u64() == Some(expected)
+            && state["steps"].as_u64() >= Some(expected_steps)
+        {
+            break state;
+        }
+        assert!(!serving.is_finished(), "the daemon ended");
+        assert!(
+            began.elapsed() < Duration::from_secs(600),
+            "not done: {state}"
+        );
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    stop.cancel();
+    serving
+        .await
+        .expect("the daemon ends")
+        .expect("without an error");
+    let cpu = cpu_seconds() - cpu_before;
+    context.ledger.close().await;
+    Figures {
+        seconds,
+        cpu_seconds: cpu,
+        calls: state["calls"].as_u64().expect("n"),
+        steps: expected_steps,
+        dossiers: u64::from(dossiers),
+    }
+}
+
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+fn peak_memory_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kb| kb.parse::<u64>().ok())
+        .map_or(0, |kb| kb / 1024)
+}
