@@ -28,8 +28,8 @@ pub(super) enum Which {
 /// Control:
 ///   GET  /lab/state       counts, changes left, requests served
 ///   GET  /lab/expected    what the portal must end up with: code, digest, digests of steps
-///   POST /lab/dossiers    {"evolve": CODE}, {"evolve-any": N}, {"delete": CODE}, {"add": N},
-///                         or a raw <HoSo> document
+///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"delete": "CODE"},
+///                         {"add": N}, or a raw HoSo element as text
 ///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}
 ///
 /// Example: hoso lab province --listen 127.0.0.1:8081 --dossiers 1000
@@ -62,7 +62,7 @@ pub(super) struct ProvinceArguments {
 ///   GET  /lab/records[/CODE]   what the portal holds
 ///   GET  /lab/calls?code=CODE  the calls about a dossier, as they arrived
 ///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...]}
-///   POST /lab/forget           {"codes": [CODE]}
+///   POST /lab/forget           {"codes": ["CODE", ...]}
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
 ///

@@ -1,4 +1,4 @@
-//! Commands for operators. One file a verb; [`build`] wires real parts together; [`output`] is the
+//! Commands for operators. One file a verb; [`build`] wires real parts together; `output` is the
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;

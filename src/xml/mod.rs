@@ -1,6 +1,6 @@
 //! Reading XML that other systems wrote: bytes to text, text to events, and nothing that could hurt.
 //!
-//! Owns the decoding of a document ([`decode`]), the walk over its elements ([`Scanner`]) and what
+//! Owns the decoding of a document ([`decode()`]), the walk over its elements ([`Scanner`]) and what
 //! it refuses ([`XmlFault`]). quick-xml underneath accepts documents that are cut off, have two
 //! roots, no root, a DOCTYPE or control characters; a cut answer must never pass for a whole one,
 //! so all of these are faults here. Entities other than the five of XML are never expanded.
