@@ -85,8 +85,12 @@ fn main() {
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(20_000);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    println!("{dossiers} dossiers, ledger with synchronous=FULL, both laboratories on this machine\n");
-    println!("dossiers a call   dossiers/s   calls/s   steps/s   gateway CPU ms per 1,000 dossiers");
+    println!(
+        "{dossiers} dossiers, ledger with synchronous=FULL, both laboratories on this machine\n"
+    );
+    println!(
+        "dossiers a call   dossiers/s   calls/s   steps/s   gateway CPU ms per 1,000 dossiers"
+    );
     for per_call in [1, 50] {
         let figures = runtime.block_on(run(dossiers, per_call));
         println!(
@@ -118,17 +122,31 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
     let config = Config::from_toml(&text, "bench.toml", &Password).expect("the configuration");
     let http = ReqwestHttp::new(Duration::from_secs(5), 4).expect("a client");
     let source = province.state(&http).await;
-    let (expected, expected_steps) =
-        (source["expected"].as_u64().expect("n"), source["expected_steps"].as_u64().expect("n"));
+    let (expected, expected_steps) = (
+        source["expected"].as_u64().expect("n"),
+        source["expected_steps"].as_u64().expect("n"),
+    );
 
-    let context = build::context(&config, true).await.map_err(|f| f.to_string()).expect("context");
-    let sources = build::sources(&config).map_err(|f| f.to_string()).expect("sources");
+    let context = build::context(&config, true)
+        .await
+        .map_err(|f| f.to_string())
+        .expect("context");
+    let sources = build::sources(&config)
+        .map_err(|f| f.to_string())
+        .expect("sources");
     let daemon = Daemon {
-        open_portal: build::open_portal(&config, &context).map_err(|f| f.to_string()).expect("portal"),
+        open_portal: build::open_portal(&config, &context)
+            .map_err(|f| f.to_string())
+            .expect("portal"),
         context: context.clone(),
         sources,
-        mapping: build::mapping(&config).map_err(|f| f.to_string()).expect("mapping"),
-        schedule: Schedule { reconcile: None, ..build::schedule(&config) },
+        mapping: build::mapping(&config)
+            .map_err(|f| f.to_string())
+            .expect("mapping"),
+        schedule: Schedule {
+            reconcile: None,
+            ..build::schedule(&config)
+        },
         holder: "bench".to_owned(),
     };
     let stop = Stop::new();
@@ -148,11 +166,17 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
             break state;
         }
         assert!(!serving.is_finished(), "the daemon ended");
-        assert!(began.elapsed() < Duration::from_secs(600), "not done: {state}");
+        assert!(
+            began.elapsed() < Duration::from_secs(600),
+            "not done: {state}"
+        );
     };
     let seconds = began.elapsed().as_secs_f64();
     stop.cancel();
-    serving.await.expect("the daemon ends").expect("without an error");
+    serving
+        .await
+        .expect("the daemon ends")
+        .expect("without an error");
     let cpu = cpu_seconds() - cpu_before;
     context.ledger.close().await;
     Figures {
@@ -166,8 +190,12 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split_whitespace()
+        .collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
     (ticks(11) + ticks(12)) / 100.0
 }

@@ -73,9 +73,9 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     let done = match which {
         Which::Show(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            invocation.output.result(&views, |views| {
-                each(views, |view| show(view, now))
-            });
+            invocation
+                .output
+                .result(&views, |views| each(views, |view| show(view, now)));
             Ok(())
         }
         Which::Explain(arguments) => {
@@ -93,7 +93,9 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         Which::History(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
             let events = history(&views);
-            invocation.output.result(&events, |events| history_text(events));
+            invocation
+                .output
+                .result(&events, |events| history_text(events));
             Ok(())
         }
     };
@@ -129,9 +131,10 @@ fn show(view: &DossierView, now: Timestamp) -> String {
     };
     line("first seen", &words::when(view.first_seen_at, now));
     if let Some(revision) = view.revisions.last() {
-        let version = revision
-            .version
-            .map_or_else(|| "without version".to_owned(), |version| format!("version {version}"));
+        let version = revision.version.map_or_else(
+            || "without version".to_owned(),
+            |version| format!("version {version}"),
+        );
         let changed = revision
             .changed_at
             .map_or_else(String::new, |at| format!(", changed {at}"));
@@ -142,14 +145,29 @@ fn show(view: &DossierView, now: Timestamp) -> String {
                 view.revisions.len(),
                 view.revisions.len(),
                 words::when(revision.received_at, now),
-                if revision.deleted { ", deleted at the source" } else { "" },
-                if revision.ministry { ", owned by a ministry's system" } else { "" },
-                if revision.body_kept { "" } else { ", document past retention" },
+                if revision.deleted {
+                    ", deleted at the source"
+                } else {
+                    ""
+                },
+                if revision.ministry {
+                    ", owned by a ministry's system"
+                } else {
+                    ""
+                },
+                if revision.body_kept {
+                    ""
+                } else {
+                    ", document past retention"
+                },
             ),
         );
     }
     if let Some(entry) = view.newest_entry() {
-        line("state", &format!("{}: {}", entry.state, words::state(entry.state)));
+        line(
+            "state",
+            &format!("{}: {}", entry.state, words::state(entry.state)),
+        );
         line("since", &words::when(entry.changed_at, now));
         line(
             "attempts",
@@ -169,11 +187,14 @@ fn show(view: &DossierView, now: Timestamp) -> String {
             line("finding", &diagnostic.to_string());
         }
     }
-    line("at the portal", match view.portal_known {
-        crate::domain::entry::PortalKnown::Yes => "known",
-        crate::domain::entry::PortalKnown::No => "not known",
-        crate::domain::entry::PortalKnown::Unknown => "nobody has asked yet",
-    });
+    line(
+        "at the portal",
+        match view.portal_known {
+            crate::domain::entry::PortalKnown::Yes => "known",
+            crate::domain::entry::PortalKnown::No => "not known",
+            crate::domain::entry::PortalKnown::Unknown => "nobody has asked yet",
+        },
+    );
     line(
         "acknowledged",
         &view
@@ -205,7 +226,9 @@ fn show(view: &DossierView, now: Timestamp) -> String {
             (Some(at), resolution) => format!(
                 "settled {}{}",
                 words::when(*at, now),
-                resolution.as_deref().map_or_else(String::new, |how| format!(": {how}"))
+                resolution
+                    .as_deref()
+                    .map_or_else(String::new, |how| format!(": {how}"))
             ),
             (None, _) => "OPEN".to_owned(),
         };
@@ -243,7 +266,10 @@ fn history(views: &[DossierView]) -> Vec<Event> {
             } else {
                 ""
             };
-            let print = revision.fingerprint.get(..12).unwrap_or(&revision.fingerprint);
+            let print = revision
+                .fingerprint
+                .get(..12)
+                .unwrap_or(&revision.fingerprint);
             add(
                 revision.received_at,
                 "received",
@@ -264,7 +290,11 @@ fn history(views: &[DossierView]) -> Vec<Event> {
             add(attempt.at, "attempt", attempt_text(attempt));
         }
         for entry in &view.entries {
-            let forced = if entry.forced { ", asked for by a person" } else { "" };
+            let forced = if entry.forced {
+                ", asked for by a person"
+            } else {
+                ""
+            };
             add(
                 entry.created_at,
                 "owed",
@@ -286,7 +316,11 @@ fn history(views: &[DossierView]) -> Vec<Event> {
         }
         for found in &view.discrepancies {
             let kind = found.kind.replace('_', " ");
-            add(found.found_at, "differs", format!("{kind}: {}", found.detail));
+            add(
+                found.found_at,
+                "differs",
+                format!("{kind}: {}", found.detail),
+            );
             if let Some(at) = found.resolved_at {
                 let how = found.resolution.as_deref().unwrap_or("settled");
                 add(at, "agrees", format!("{kind}: {how}"));
@@ -337,9 +371,7 @@ fn attempt_text(attempt: &AttemptView) -> String {
 }
 
 fn history_text(events: &[Event]) -> String {
-    let several = events
-        .iter()
-        .any(|event| event.source != events[0].source);
+    let several = events.iter().any(|event| event.source != events[0].source);
     let mut text = String::new();
     for event in events {
         let source = if several {
@@ -347,7 +379,11 @@ fn history_text(events: &[Event]) -> String {
         } else {
             String::new()
         };
-        let _infallible = writeln!(text, "{}  {:<9} {source}{}", event.at, event.what, event.text);
+        let _infallible = writeln!(
+            text,
+            "{}  {:<9} {source}{}",
+            event.at, event.what, event.text
+        );
     }
     text
 }

@@ -36,11 +36,7 @@ pub(super) struct Situation {
 }
 
 /// Explains a dossier; `gate_owner` is the process that sends, if one does.
-pub(super) fn situation(
-    view: &DossierView,
-    gate_owner: Option<&str>,
-    now: Timestamp,
-) -> Situation {
+pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Timestamp) -> Situation {
     let mut told = Situation {
         ma_ho_so: view.ma_ho_so.clone(),
         source: view.source.clone(),
@@ -59,7 +55,11 @@ pub(super) fn situation(
         }
     }
     told.steps(view, gate_owner);
-    for found in view.discrepancies.iter().filter(|found| found.resolved_at.is_none()) {
+    for found in view
+        .discrepancies
+        .iter()
+        .filter(|found| found.resolved_at.is_none())
+    {
         told.facts.push(format!(
             "open discrepancy since {}: {}: {}",
             words::when(found.found_at, now),
@@ -159,13 +159,17 @@ impl Situation {
     }
 
     fn steps(&mut self, view: &DossierView, gate_owner: Option<&str>) {
-        let count = |state: &str| view.steps.iter().filter(|step| step.state == state).count() as u64;
+        let count =
+            |state: &str| view.steps.iter().filter(|step| step.state == state).count() as u64;
         let (pending, leased, held) = (count("pending"), count("leased"), count("held"));
-        let refused = view
-            .newest_entry()
-            .is_some_and(|entry| matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs));
+        let refused = view.newest_entry().is_some_and(|entry| {
+            matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs)
+        });
         if leased > 0 {
-            self.waits_for.push(format!("the portal's answer about {}", words::count(leased, "step")));
+            self.waits_for.push(format!(
+                "the portal's answer about {}",
+                words::count(leased, "step")
+            ));
         }
         if pending > 0 && !refused {
             let due = view.steps_due_at.filter(|at| *at > self.now);
@@ -177,8 +181,12 @@ impl Situation {
             } else {
                 ", which follow when the dossier itself is acknowledged".to_owned()
             };
-            self.waits_for.push(format!("{} to be sent{why}", words::count(pending, "step")));
-            if view.newest_entry().is_none_or(|entry| !entry.state.is_open()) {
+            self.waits_for
+                .push(format!("{} to be sent{why}", words::count(pending, "step")));
+            if view
+                .newest_entry()
+                .is_none_or(|entry| !entry.state.is_open())
+            {
                 self.until = self.until.max(due);
                 self.sender(gate_owner);
             }
@@ -187,7 +195,10 @@ impl Situation {
             self.failure("last failure of its steps", failure);
         }
         if held > 0 {
-            self.waits_for.push(format!("a person, for {} that must not be repeated blindly", words::count(held, "step")));
+            self.waits_for.push(format!(
+                "a person, for {} that must not be repeated blindly",
+                words::count(held, "step")
+            ));
             for step in view.steps.iter().filter(|step| step.state == "held") {
                 let named = format!("held step {}/{}", step.thoi_diem_xu_ly, step.trang_thai);
                 match &step.failure {

@@ -95,10 +95,13 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     let open = of(standing, EntryState::is_open);
     let owed = steps(standing, &["pending", "leased"]);
     if open > 0 {
-        let since = standing
-            .oldest_open_at
-            .map_or_else(String::new, |at| format!(", oldest since {}", words::when(at, now)));
-        parts.push(format!("{} on their way{since}", words::count(open, "dossier")));
+        let since = standing.oldest_open_at.map_or_else(String::new, |at| {
+            format!(", oldest since {}", words::when(at, now))
+        });
+        parts.push(format!(
+            "{} on their way{since}",
+            words::count(open, "dossier")
+        ));
     } else if owed > 0 {
         parts.push(format!("{} on their way", words::count(owed, "step")));
     }
@@ -129,27 +132,46 @@ fn text(status: &Status) -> String {
         "packet and every step acknowledged",
     );
     for (state, count) in &standing.dossiers {
-        line(&format!("  {}", state.as_str().replace('_', " ")), *count, words::state(*state));
+        line(
+            &format!("  {}", state.as_str().replace('_', " ")),
+            *count,
+            words::state(*state),
+        );
     }
     line("steps", standing.steps.values().sum(), "");
     for (state, count) in &standing.steps {
-        line(&format!("  {}", state.replace('_', " ")), *count, step_words(state));
+        line(
+            &format!("  {}", state.replace('_', " ")),
+            *count,
+            step_words(state),
+        );
     }
     line("due now", standing.due_now, "may be sent at this moment");
     line("problems", status.problems, "wait for a person");
     if standing.refused_documents > 0 {
-        line("  unreadable", standing.refused_documents, "documents or items kept as evidence");
+        line(
+            "  unreadable",
+            standing.refused_documents,
+            "documents or items kept as evidence",
+        );
     }
-    line("discrepancies", standing.open_discrepancies.values().sum(), "open");
+    line(
+        "discrepancies",
+        standing.open_discrepancies.values().sum(),
+        "open",
+    );
     for (kind, count) in &standing.open_discrepancies {
         line(&format!("  {}", kind.replace('_', " ")), *count, "");
     }
-    let owner = standing.gate_owner.as_deref().unwrap_or(
-        "nobody; nothing is sent until `hoso serve` or `hoso run push` runs",
-    );
+    let owner = standing
+        .gate_owner
+        .as_deref()
+        .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
     for source in &standing.sources {
-        let told = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| words::when(at, now));
+        let told = |at: Option<Timestamp>| {
+            at.map_or_else(|| "never".to_owned(), |at| words::when(at, now))
+        };
         let _infallible = write!(
             text,
             "source          {}\n  last poll     {}\n  caught up     {}\n",
@@ -206,7 +228,10 @@ mod tests {
         let said = |standing: &Standing| verdict(standing, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
-            said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),
+            said(&standing(&[
+                (EntryState::Accepted, 3),
+                (EntryState::NotOurs, 1)
+            ])),
             "everything is synchronised"
         );
         assert_eq!(

@@ -32,8 +32,8 @@ use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::step::Step;
 
-pub use codes::CODES;
 pub use cases::{CaseResult, CasesError, CasesReport, run_cases};
+pub use codes::CODES;
 pub use coverage::{CheckReport, UnmappedField, UnusedElement};
 pub use error::{FileError, FileErrors};
 pub use explain::{Explanation, FieldExplanation};

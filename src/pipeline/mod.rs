@@ -111,6 +111,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing; if it happens often, raise `push.lease_ms`.",
     ),
     (
+        "push.gate_lost",
+        "Another process took the portal's gate while this one had work ready; nothing left the socket.",
+        "Nothing: the new owner sends it. If it repeats, look whether two services use one ledger.",
+    ),
+    (
+        "portal.lost",
+        "The portal had acknowledged the dossier and does not know it any more; packet and steps are owed again.",
+        "Nothing, if `reconcile.repair` asked for it. Ask the portal's operators why it lost the dossier.",
+    ),
+    (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",
