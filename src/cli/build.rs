@@ -58,6 +58,7 @@ pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, F
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
         migrate,
+        check_pages: true,
     };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }

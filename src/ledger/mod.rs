@@ -148,8 +148,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
 pub trait Ledger: Debug + Send + Sync {
     // --- pull ---
 
-    /// Where reading `source` goes on. `overlap_before` asks for a position whose page ended
-    /// before that time; the beginning of the feed when there is none.
+    /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`
+    /// before the newest change seen; the beginning of the feed when there is none.
     async fn source_position(
         &self,
         source: &str,
@@ -171,10 +171,13 @@ pub trait Ledger: Debug + Send + Sync {
 
     // --- map ---
 
-    /// The oldest unmapped revision of each of up to `limit` dossiers.
+    /// The oldest unmapped revision of each of up to `limit` dossiers, most pressing first. One
+    /// whose stored document cannot be read back is quarantined and left out.
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError>;
 
-    /// Writes what mapping found; entries that are no longer `Received` are left alone.
+    /// Writes what mapping found; entries that are no longer `Received` are left alone. Of several
+    /// entries of one dossier the first is taken, the others stay to be mapped. What is not ours
+    /// takes everything of the dossier that still waits with it.
     async fn record_mapped(
         &self,
         now: Timestamp,
@@ -184,7 +187,8 @@ pub trait Ledger: Debug + Send + Sync {
     // --- push ---
 
     /// Leases up to `limit` due packets, one per dossier, most pressing first, and counts the
-    /// attempt before it returns.
+    /// attempt before it returns. One whose stored packet cannot be read back becomes dead and is
+    /// left out.
     async fn claim_entries(
         &self,
         now: Timestamp,
@@ -202,7 +206,10 @@ pub trait Ledger: Debug + Send + Sync {
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError>;
 
-    /// Writes what calls meant, guarded by lease (or by `Unconfirmed` for read-backs).
+    /// Writes what calls meant, guarded by lease (for read-backs by `Unconfirmed`) and by the number
+    /// of the attempt; what comes too late is only put on record. Each settlement of steps names
+    /// every step of its call, as acknowledged, held, or pending again. A dossier that the portal
+    /// turns out to have lost is owed again with all its steps.
     async fn settle(
         &self,
         now: Timestamp,
@@ -257,7 +264,8 @@ pub trait Ledger: Debug + Send + Sync {
         resolution: &str,
     ) -> Result<u64, LedgerError>;
 
-    /// Makes acknowledged dossiers that the portal lost owed again: packet and all steps.
+    /// Makes acknowledged dossiers that the portal lost owed again: packet and all steps. Those that
+    /// have something open already are left alone.
     async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError>;
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError>;

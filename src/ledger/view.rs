@@ -184,5 +184,6 @@ pub enum ProblemKind {
 pub struct ProblemFilter {
     pub ma_ho_so: Option<String>,
     pub code: Option<String>,
+    /// 0: all of them.
     pub limit: u32,
 }

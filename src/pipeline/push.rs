@@ -493,15 +493,12 @@ async fn settle_outcomes(
         calls += batch.calls.len() as u64;
         let now = context.clock.now();
         add(&mut counts, context.ledger.settle(now, &batch).await?);
-        let lost: Vec<i64> = batch
+        // The ledger has made these owed again, packet and steps, in the same transaction.
+        lost_dossiers += batch
             .steps
             .iter()
             .filter(|lane| lane.portal_lost_dossier)
-            .map(|lane| lane.dossier_id)
-            .collect();
-        if !lost.is_empty() {
-            lost_dossiers += context.ledger.repair_missing(now, &lost).await?;
-        }
+            .count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);
         progress.changed.notify_one();
     }

@@ -1,6 +1,9 @@
 //! Takes out of the portal's words what the gateway itself had put in: sessions, passwords, and the
 //! personal values of the packets that were sent.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value;
 
 use crate::domain::masking;
@@ -8,10 +11,53 @@ use crate::domain::masking;
 /// Longest text of the portal's that is kept.
 pub(super) const MESSAGE_LENGTH_MAX: usize = 300;
 
+/// Calls that must bring back the same text before it is taken for a phrase of the portal's.
+const PHRASE_AFTER: u8 = 3;
+/// Phrases that are remembered; a portal has a handful.
+const PHRASES_MAX: usize = 256;
+
+/// Texts that came back word for word for several different calls. Such a text quotes none of
+/// their packets, so the packets need not be parsed again to search it. Only hashes are kept: until
+/// a text is known as a phrase it may name a person.
+#[derive(Debug, Default)]
+pub(super) struct Phrases {
+    seen: Mutex<BTreeMap<[u8; 32], (u8, [u8; 32])>>,
+}
+
+impl Phrases {
+    /// Notes that this text came back for these packets; `true` once it is known as a phrase.
+    fn is_phrase(&self, text: &str, packets: &[&str]) -> bool {
+        let text = hash(&[text]);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((times, last)) = seen.get_mut(&text) {
+            if *times >= PHRASE_AFTER {
+                return true;
+            }
+            let packets = hash(packets);
+            if *last != packets {
+                *times += 1;
+                *last = packets;
+            }
+        } else if seen.len() < PHRASES_MAX {
+            seen.insert(text, (1, hash(packets)));
+        }
+        false
+    }
+}
+
+fn hash(packets: &[&str]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for packet in packets {
+        hasher.update(packet.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// What must not come back in a text.
 pub(super) struct Redactions<'a> {
     pub(super) secrets: Vec<&'a str>,
     pub(super) packets: &'a [&'a str],
+    pub(super) phrases: &'a Phrases,
 }
 
 impl Redactions<'_> {
@@ -24,8 +70,10 @@ impl Redactions<'_> {
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
             clean = clean.replace(secret, "***");
         }
-        for (value, shown) in self.personal_values() {
-            clean = clean.replace(&value, &shown);
+        if !self.phrases.is_phrase(text, self.packets) {
+            for (value, shown) in self.personal_values() {
+                clean = clean.replace(&value, &shown);
+            }
         }
         masking::foreign_text(&clean, MESSAGE_LENGTH_MAX)
     }
@@ -85,6 +133,7 @@ mod tests {
         let redactions = Redactions {
             secrets: vec!["s3cret", ""],
             packets: &[packet, "not json"],
+            phrases: &Phrases::default(),
         };
         assert_eq!(
             redactions.clean(
@@ -95,10 +144,36 @@ mod tests {
     }
 
     #[test]
+    fn only_a_text_that_came_back_for_different_packets_is_a_phrase() {
+        let phrases = Phrases::default();
+        let clean = |name: &str, text: &str| {
+            let packet = format!(r#"{{"ChuHoSo":"{name}"}}"#);
+            let redactions = Redactions {
+                secrets: Vec::new(),
+                packets: &[&packet],
+                phrases: &phrases,
+            };
+            redactions.clean(text)
+        };
+        // The same dossier again and again proves nothing.
+        for _ in 0..5 {
+            assert_eq!(
+                clean("Nguyễn Văn Thử", "Nguyễn Văn Thử bị từ chối"),
+                "N. V. T. bị từ chối"
+            );
+        }
+        for name in ["Một Văn Thử", "Hai Văn Thử", "Ba Văn Thử", "Bốn Văn Thử"] {
+            assert_eq!(clean(name, "Đồng bộ thành công"), "Đồng bộ thành công");
+        }
+        assert!(phrases.is_phrase("Đồng bộ thành công", &[]));
+    }
+
+    #[test]
     fn long_texts_are_cut() {
         let redactions = Redactions {
             secrets: Vec::new(),
             packets: &[],
+            phrases: &Phrases::default(),
         };
         let clean = redactions.clean(&"ă".repeat(1000));
         assert_eq!(clean.chars().count(), MESSAGE_LENGTH_MAX);

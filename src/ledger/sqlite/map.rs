@@ -1,65 +1,91 @@
 //! Storing what mapping found: entries change state, packets and steps appear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
-use super::super::body::{compress, decompress};
-use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
-use super::{column, envelope, failed, hex, json, json_one, run};
-use crate::domain::discrepancy::DiscrepancyKind;
-use crate::domain::entry::EntryState;
-use crate::domain::failure::Failure;
+use super::super::body::decompress;
+use super::super::record::{MapCounts, MappedEntry, ToMap};
+use super::plan::{KnownStep, KnownSteps, Lane, Plan};
+use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
-/// The failure code of a step that is held because nobody knows whether the portal has it. Its
-/// content must not be replaced: the portal may already hold the old one.
-pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
-
-/// Revisions of one dossier are mapped in the order in which they came.
+/// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, r.body
+    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, o.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN revision AS r ON r.id = e.revision_id
-    WHERE e.state = 'received' AND r.body IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM entry AS o
-                      WHERE o.dossier_id = e.dossier_id AND o.id < e.id AND o.state = 'received')
-    ORDER BY e.id LIMIT ?1";
+    LEFT JOIN document AS o ON o.revision_id = r.id
+    WHERE e.state = 'received'
+      AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = e.dossier_id AND o.state = 'received'
+                      AND (o.revision_id, o.id) < (e.revision_id, e.id))
+    ORDER BY e.priority, e.id LIMIT ?1";
 
-pub(super) async fn to_map(readers: &SqlitePool, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
+/// Returns also the entries whose document cannot be read back; they must not stop the others.
+pub(super) async fn to_map(
+    readers: &SqlitePool,
+    limit: u32,
+) -> Result<(Vec<ToMap>, Vec<i64>), LedgerError> {
     let rows = sqlx::query(TO_MAP)
         .bind(i64::from(limit))
         .fetch_all(readers)
         .await
         .map_err(|error| failed("read unmapped dossiers", error))?;
-    rows.iter()
-        .map(|row| {
-            let entry_id: i64 = column(row, "entry", "id", 0)?;
-            Ok(ToMap {
-                entry_id,
-                dossier_id: column(row, "entry", "dossier_id", entry_id)?,
-                ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
-                deleted: column::<i64>(row, "revision", "deleted", entry_id)? != 0,
-                ministry: column::<i64>(row, "revision", "ministry", entry_id)? != 0,
-                document: decompress(
-                    "revision",
-                    entry_id,
-                    column(row, "revision", "body", entry_id)?,
-                )?,
-            })
-        })
-        .collect()
+    let mut unmapped = Vec::with_capacity(rows.len());
+    let mut unreadable = Vec::new();
+    for row in &rows {
+        let entry_id: i64 = column(row, "entry", "id", 0)?;
+        let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
+        let Some(document) = body.and_then(|body| decompress("document", entry_id, &body).ok())
+        else {
+            unreadable.push(entry_id);
+            continue;
+        };
+        unmapped.push(ToMap {
+            entry_id,
+            dossier_id: column(row, "entry", "dossier_id", entry_id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
+            deleted: column::<i64>(row, "revision", "deleted", entry_id)? != 0,
+            ministry: column::<i64>(row, "revision", "ministry", entry_id)? != 0,
+            document,
+        });
+    }
+    Ok((unmapped, unreadable))
+}
+
+const QUARANTINE_UNREADABLE: &str = "
+    UPDATE entry SET state = 'quarantined', failure = ?1, failure_code = ?2, diagnostics = NULL
+    WHERE id IN (SELECT value FROM json_each(?3)) AND state = 'received'";
+
+/// A stored document that cannot be read back needs a person (and the source's copy).
+pub(super) async fn quarantine_unreadable(
+    conn: &mut SqliteConnection,
+    entries: &[i64],
+) -> Result<(), LedgerError> {
+    let failure = unreadable("the stored document cannot be read back");
+    let query = sqlx::query(QUARANTINE_UNREADABLE)
+        .bind(json_one(&failure))
+        .bind(failure.code)
+        .bind(json(entries));
+    run(conn, "set unreadable rows aside", query)
+        .await
+        .map(|_| ())
 }
 
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
     SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
-           d.portal_known,
+           d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
-           EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.id < e.id
-                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting
+           EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
+                   AND (o.revision_id, o.id) < (e.revision_id, e.id)
+                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting,
+           (SELECT max(o.id) FROM entry AS o WHERE o.dossier_id = d.id AND o.revision_id > e.revision_id
+            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged')) AS overtaken_by,
+           EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
+                   AND x.kind = 'deleted_at_source') AS mourned
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
     WHERE e.state = 'received'";
 
@@ -67,36 +93,49 @@ const KNOWN_STEPS: &str = "
     SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure
     FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value";
 
-/// Before the newer one becomes ready, so that at most one is ready at any time.
+/// Before the newer one becomes ready, so that at most one is ready at any time. Newer is the later
+/// revision; of two entries of one revision (a resync, a repair) the later one.
 const SUPERSEDE: &str = "
     UPDATE entry SET state = 'superseded', superseded_by = j.entry_id, changed_at = ?1
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id FROM json_each(?2)) AS j
-    WHERE entry.dossier_id = j.dossier_id AND entry.id < j.entry_id
+    WHERE entry.dossier_id = j.dossier_id
+      AND (entry.revision_id, entry.id) < ((SELECT revision_id FROM entry WHERE id = j.entry_id), j.entry_id)
       AND entry.state IN ('received', 'quarantined', 'ready', 'dead')";
 
 const UPDATE_ENTRIES: &str = "
     UPDATE entry SET state = j.state, changed_at = ?1, due_at = ?1, priority = j.priority,
            packet_hash = unhex(j.packet_hash), mapping_version = j.mapping_version, program_version = ?2,
-           failure = NULL, failure_code = j.failure_code, diagnostics = j.diagnostics
+           failure = NULL, failure_code = j.failure_code, diagnostics = j.diagnostics,
+           superseded_by = j.superseded_by
     FROM (SELECT value->>0 AS id, value->>1 AS state, value->>2 AS packet_hash, value->>3 AS mapping_version,
-                 value->>4 AS failure_code, value->>5 AS diagnostics, value->>6 AS priority
+                 value->>4 AS failure_code, value->>5 AS diagnostics, value->>6 AS priority,
+                 value->>7 AS superseded_by
           FROM json_each(?3)) AS j
     WHERE entry.id = j.id AND entry.state = 'received'";
 
 const UPSERT_PACKETS: &str = "
-    INSERT INTO packet (entry_id, body)
-    SELECT value->>0, substr(?1, value->>1, value->>2) FROM json_each(?2) WHERE true
+    INSERT INTO packet (entry_id, stored_at, body)
+    SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3) WHERE true
     ON CONFLICT (entry_id) DO UPDATE SET body = excluded.body";
 
+const LAST_STEP_BODY: &str =
+    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'step_body'), 0)";
+
+const INSERT_STEP_BODIES: &str = "
+    INSERT INTO step_body (id, dossier_id, stored_at, body)
+    SELECT value->>0, value->>1, ?1, substr(?2, value->>2, value->>3) FROM json_each(?3)";
+
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
-    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL, body = j.body
+    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL,
+           body_id = j.body_id, body_line = j.body_line
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
-                 value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body FROM json_each(?2)) AS j
+                 value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body_id,
+                 value->>6 AS body_line FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
@@ -108,14 +147,28 @@ const WITHDRAW_STEPS: &str = "
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state = 'pending'";
 
+/// What the source says is not ours to push takes its unsent steps with it.
+const WITHDRAW_ALL_STEPS: &str = "
+    UPDATE step SET state = 'withdrawn', changed_at = ?1
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND state = 'pending'";
+
+const CLOSE_LANES: &str = "
+    UPDATE dossier SET packet_state = 'none',
+        steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'leased')
+    WHERE id IN (SELECT value FROM json_each(?1))";
+
+const RESOLVE_DELETED: &str = "
+    UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source has it again'
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND kind = 'deleted_at_source'
+      AND resolved_at IS NULL";
+
 /// New steps are due at once; a dossier whose steps wait for a retry keeps waiting only if nothing
 /// about them changed.
 const UPDATE_LANES: &str = "
-    UPDATE dossier SET packet_state = coalesce(j.packet_state, dossier.packet_state),
+    UPDATE dossier SET packet_state = j.packet_state,
            portal_known = CASE WHEN j.known = 1 AND dossier.portal_known = 'unknown' THEN 'yes'
                                ELSE dossier.portal_known END,
-           priority = coalesce(j.priority, dossier.priority),
-           steps_pending = coalesce(j.steps_pending, dossier.steps_pending),
+           priority = j.priority, steps_pending = j.steps_pending,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
            steps_failure = CASE WHEN j.steps_changed = 1 THEN NULL ELSE dossier.steps_failure END
@@ -124,58 +177,6 @@ const UPDATE_LANES: &str = "
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
-struct Lane {
-    dossier_id: i64,
-    source: String,
-    ma_ho_so: String,
-    forced: bool,
-    priority: i64,
-    acked_packet_hash: Option<Vec<u8>>,
-    /// A call about it is out, so what the portal holds is not known.
-    out: bool,
-    waiting: bool,
-}
-
-struct KnownStep {
-    hash: Vec<u8>,
-    state: StepState,
-    failure: Option<Failure>,
-}
-
-type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-type StepKey<'a> = (i64, &'a str, &'a str, u32);
-type StepRow<'a> = (i64, &'a str, &'a str, u32, String, &'a str);
-
-/// The writes of one batch, collected before the first statement.
-#[derive(Default)]
-struct Plan<'a> {
-    supersede: Vec<(i64, i64)>,
-    entries: Vec<(
-        i64,
-        &'static str,
-        Option<String>,
-        &'a str,
-        Option<String>,
-        Option<String>,
-        i64,
-    )>,
-    packets: Vec<(i64, usize, usize)>,
-    bodies: Vec<u8>,
-    insert: Vec<StepRow<'a>>,
-    replace: Vec<StepRow<'a>>,
-    withdraw: Vec<(i64, String, String, u32)>,
-    lanes: Vec<(
-        i64,
-        Option<&'static str>,
-        u8,
-        Option<i64>,
-        Option<usize>,
-        u8,
-    )>,
-    discrepancies: Vec<super::reconcile::DiscrepancyRow>,
-    counts: MapCounts,
-}
-
 pub(super) async fn record_mapped(
     conn: &mut SqliteConnection,
     now: Timestamp,
@@ -183,19 +184,32 @@ pub(super) async fn record_mapped(
 ) -> Result<MapCounts, LedgerError> {
     let doing = "store mapped dossiers";
     let lanes = read_lanes(conn, mapped).await?;
-    let known_steps = read_steps(conn, mapped).await?;
-    let mut plan = Plan::default();
+    let known_steps = read_steps(conn, &lanes).await?;
+    let mut plan = Plan {
+        last_step_body: sqlx::query_scalar(LAST_STEP_BODY)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?,
+        ..Plan::default()
+    };
+    let mut taken = BTreeSet::new();
     for entry in mapped {
         let Some(lane) = lanes.get(&entry.entry_id) else {
             continue;
         };
-        plan.take(entry, lane, known_steps.get(&entry.dossier_id))?;
+        // A second entry of the same dossier would be judged by what the first one changes.
+        if taken.insert(lane.dossier_id) {
+            plan.take(entry, lane, known_steps.get(&lane.dossier_id))?;
+        }
+    }
+    if plan.entries.is_empty() {
+        return Ok(plan.counts);
     }
 
     let at = now.millis();
     if !plan.supersede.is_empty() {
         let query = sqlx::query(SUPERSEDE).bind(at).bind(json(&plan.supersede));
-        plan.counts.superseded = run(conn, doing, query).await?;
+        plan.counts.superseded += run(conn, doing, query).await?;
     }
     let query = sqlx::query(UPDATE_ENTRIES)
         .bind(at)
@@ -209,8 +223,16 @@ pub(super) async fn record_mapped(
     }
     if !plan.packets.is_empty() {
         let query = sqlx::query(UPSERT_PACKETS)
+            .bind(at)
             .bind(plan.bodies)
             .bind(json(&plan.packets));
+        run(conn, doing, query).await?;
+    }
+    if !plan.step_bodies.is_empty() {
+        let query = sqlx::query(INSERT_STEP_BODIES)
+            .bind(at)
+            .bind(plan.step_blob)
+            .bind(json(&plan.step_bodies));
         run(conn, doing, query).await?;
     }
     if !plan.insert.is_empty() {
@@ -249,218 +271,25 @@ pub(super) async fn record_mapped(
         )
         .await?;
     }
+    if !plan.not_ours.is_empty() {
+        let query = sqlx::query(WITHDRAW_ALL_STEPS)
+            .bind(at)
+            .bind(json(&plan.not_ours));
+        run(conn, doing, query).await?;
+        let query = sqlx::query(CLOSE_LANES).bind(json(&plan.not_ours));
+        run(conn, doing, query).await?;
+    }
+    if !plan.revived.is_empty() {
+        let query = sqlx::query(RESOLVE_DELETED)
+            .bind(at)
+            .bind(json(&plan.revived));
+        run(conn, doing, query).await?;
+    }
     if !plan.discrepancies.is_empty() {
         plan.counts.discrepancies =
             super::reconcile::insert_discrepancies(conn, now, &plan.discrepancies).await?;
     }
     Ok(plan.counts)
-}
-
-impl<'a> Plan<'a> {
-    fn take(
-        &mut self,
-        entry: &'a MappedEntry,
-        lane: &Lane,
-        known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
-    ) -> Result<(), LedgerError> {
-        let version = entry.mapping_version.as_str();
-        match &entry.outcome {
-            MapOutcome::Quarantined { diagnostics } => {
-                self.counts.quarantined += 1;
-                let code = diagnostics
-                    .iter()
-                    .max_by_key(|d| d.severity)
-                    .map(|d| d.rule.clone());
-                self.entries.push((
-                    entry.entry_id,
-                    EntryState::Quarantined.as_str(),
-                    None,
-                    version,
-                    code,
-                    Some(json_one(diagnostics)),
-                    lane.priority,
-                ));
-            }
-            MapOutcome::NotOurs { rule } => {
-                self.counts.not_ours += 1;
-                self.entries.push((
-                    entry.entry_id,
-                    EntryState::NotOurs.as_str(),
-                    None,
-                    version,
-                    Some((*rule).to_owned()),
-                    None,
-                    lane.priority,
-                ));
-                if *rule == "source.deleted" {
-                    // The newest word of the source is that the dossier is gone, so nothing that
-                    // still waits may be sent.
-                    self.supersede.push((lane.dossier_id, entry.entry_id));
-                    if lane.acked_packet_hash.is_some() || lane.out {
-                        self.discrepancies.push((
-                            lane.source.clone(),
-                            lane.ma_ho_so.clone(),
-                            Some(lane.dossier_id),
-                            DiscrepancyKind::DeletedAtSource.as_str(),
-                            String::new(),
-                        ));
-                    }
-                }
-            }
-            MapOutcome::Valid(packet) => self.take_valid(entry, packet, lane, known_steps)?,
-        }
-        Ok(())
-    }
-
-    fn take_valid(
-        &mut self,
-        entry: &'a MappedEntry,
-        packet: &'a ValidPacket,
-        lane: &Lane,
-        known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
-    ) -> Result<(), LedgerError> {
-        // While a call is out, the last acknowledged packet says nothing about what the portal
-        // will hold; and an operator's resync sends what is already there.
-        let unchanged = !lane.forced
-            && !lane.out
-            && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
-        let state = if unchanged {
-            EntryState::Unchanged
-        } else {
-            EntryState::Ready
-        };
-        // A close appointment lifts a dossier out of a backlog; it never lowers a pressing one.
-        let priority = packet
-            .priority
-            .map_or(lane.priority, |raised| raised.rank().min(lane.priority));
-        if lane.waiting {
-            self.supersede.push((lane.dossier_id, entry.entry_id));
-        }
-        self.entries.push((
-            entry.entry_id,
-            state.as_str(),
-            Some(hex(&packet.packet_hash)),
-            entry.mapping_version.as_str(),
-            None,
-            (!packet.warnings.is_empty()).then(|| json_one(&packet.warnings)),
-            priority,
-        ));
-        if unchanged {
-            self.counts.unchanged += 1;
-        } else {
-            self.counts.ready += 1;
-            let body = compress(packet.packet.as_bytes())?;
-            self.packets
-                .push((entry.entry_id, self.bodies.len() + 1, body.len()));
-            self.bodies.extend_from_slice(&body);
-        }
-        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps);
-        self.lanes.push((
-            lane.dossier_id,
-            Some(if unchanged { "accepted" } else { "open" }),
-            u8::from(packet.filed_at_portal),
-            Some(priority),
-            Some(pending),
-            u8::from(changed),
-        ));
-        Ok(())
-    }
-
-    /// Compares the source's steps with the stored ones. A step that the portal acknowledged (or
-    /// may have) is never rewritten: a change of it is a discrepancy.
-    fn take_steps(
-        &mut self,
-        lane: &Lane,
-        steps: &'a [MappedStep],
-        known: Option<&BTreeMap<StepIdentity, KnownStep>>,
-    ) -> (usize, bool) {
-        let mut pending = 0;
-        let mut changed = false;
-        let mut discrepancy = |kind: DiscrepancyKind, identity: &StepIdentity| {
-            self.discrepancies.push((
-                lane.source.clone(),
-                lane.ma_ho_so.clone(),
-                Some(lane.dossier_id),
-                kind.as_str(),
-                identity.to_string(),
-            ));
-        };
-        for step in steps {
-            let id = &step.identity;
-            let row = || -> StepRow<'a> {
-                (
-                    lane.dossier_id,
-                    step.identity.thoi_diem_xu_ly.as_str(),
-                    step.identity.trang_thai.as_str(),
-                    step.identity.ordinal,
-                    hex(&step.hash),
-                    step.body.as_str(),
-                )
-            };
-            match known.and_then(|known| known.get(id)) {
-                None => {
-                    self.insert.push(row());
-                    self.counts.steps_new += 1;
-                    pending += 1;
-                    changed = true;
-                }
-                Some(stored) => {
-                    let same = stored.hash == step.hash;
-                    match stored.state {
-                        StepState::Pending | StepState::Leased if same => pending += 1,
-                        StepState::Pending | StepState::Withdrawn => {
-                            self.replace.push(row());
-                            pending += 1;
-                            changed = true;
-                        }
-                        StepState::Held
-                            if !same
-                                && stored
-                                    .failure
-                                    .as_ref()
-                                    .is_some_and(|f| f.code != STEP_OUTCOME_UNKNOWN) =>
-                        {
-                            self.replace.push(row());
-                            pending += 1;
-                            changed = true;
-                        }
-                        StepState::Leased => {
-                            discrepancy(DiscrepancyKind::StepChanged, id);
-                            pending += 1;
-                        }
-                        StepState::Acked | StepState::Held if !same => {
-                            discrepancy(DiscrepancyKind::StepChanged, id);
-                        }
-                        StepState::Acked | StepState::Held | StepState::PresumedSent => {}
-                    }
-                }
-            }
-        }
-        for (id, stored) in known.into_iter().flatten() {
-            if steps.iter().any(|step| step.identity == *id) {
-                continue;
-            }
-            match stored.state {
-                StepState::Pending => {
-                    self.withdraw.push((
-                        lane.dossier_id,
-                        id.thoi_diem_xu_ly.clone(),
-                        id.trang_thai.clone(),
-                        id.ordinal,
-                    ));
-                }
-                StepState::Leased => {
-                    pending += 1;
-                    discrepancy(DiscrepancyKind::StepVanished, id);
-                }
-                StepState::Acked | StepState::Held => {
-                    discrepancy(DiscrepancyKind::StepVanished, id);
-                }
-                StepState::PresumedSent | StepState::Withdrawn => {}
-            }
-        }
-        (pending, changed)
-    }
 }
 
 async fn read_lanes(
@@ -486,7 +315,10 @@ async fn read_lanes(
                     priority: column(row, "entry", "priority", id)?,
                     acked_packet_hash: column(row, "dossier", "acked_packet_hash", id)?,
                     out: column::<i64>(row, "entry", "out", id)? != 0,
+                    known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
+                    overtaken_by: column(row, "entry", "overtaken_by", id)?,
+                    mourned: column::<i64>(row, "dossier", "mourned", id)? != 0,
                 },
             ))
         })
@@ -495,13 +327,10 @@ async fn read_lanes(
 
 async fn read_steps(
     conn: &mut SqliteConnection,
-    mapped: &[MappedEntry],
+    lanes: &BTreeMap<i64, Lane>,
 ) -> Result<KnownSteps, LedgerError> {
-    let ids: Vec<i64> = mapped
-        .iter()
-        .filter(|entry| matches!(entry.outcome, MapOutcome::Valid(_)))
-        .map(|entry| entry.dossier_id)
-        .collect();
+    let ids: BTreeSet<i64> = lanes.values().map(|lane| lane.dossier_id).collect();
+    let ids: Vec<i64> = ids.into_iter().collect();
     let rows = sqlx::query(KNOWN_STEPS)
         .bind(json(&ids))
         .fetch_all(conn)
@@ -535,12 +364,23 @@ async fn read_steps(
     Ok(known)
 }
 
-/// A step's key as the statements take it.
-pub(super) fn step_key(dossier_id: i64, identity: &StepIdentity) -> StepKey<'_> {
-    (
-        dossier_id,
-        &identity.thoi_diem_xu_ly,
-        &identity.trang_thai,
-        identity.ordinal,
-    )
-}
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    TO_MAP,
+    QUARANTINE_UNREADABLE,
+    LANES,
+    KNOWN_STEPS,
+    SUPERSEDE,
+    UPDATE_ENTRIES,
+    UPSERT_PACKETS,
+    LAST_STEP_BODY,
+    INSERT_STEP_BODIES,
+    INSERT_STEPS,
+    REPLACE_STEPS,
+    WITHDRAW_STEPS,
+    WITHDRAW_ALL_STEPS,
+    CLOSE_LANES,
+    RESOLVE_DELETED,
+    UPDATE_LANES,
+];

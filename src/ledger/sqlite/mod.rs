@@ -5,20 +5,24 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod claim;
+mod file;
 mod map;
 mod operate;
+mod plan;
 mod pull;
-mod push;
 mod reconcile;
+mod settle;
 mod upkeep;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -33,13 +37,16 @@ use super::record::{
 use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
+use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
-
-static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
+use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
+
+/// A deferred transaction that reads first fails at once when another process writes.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// How the file is opened.
 #[derive(Debug, Clone)]
@@ -49,6 +56,9 @@ pub struct SqliteSettings {
     pub busy_timeout_ms: u64,
     /// Whether pending migrations are applied, or refused with [`LedgerError::Older`].
     pub migrate: bool,
+    /// Whether every page is checked before the first row is served: some seconds a gigabyte. A
+    /// short command beside a running service may leave it out.
+    pub check_pages: bool,
 }
 
 impl Default for SqliteSettings {
@@ -57,6 +67,7 @@ impl Default for SqliteSettings {
             durable: true,
             busy_timeout_ms: 5000,
             migrate: true,
+            check_pages: true,
         }
     }
 }
@@ -72,13 +83,21 @@ pub struct SqliteLedger {
 impl SqliteLedger {
     /// Opens (and if need be creates and migrates) the ledger at `path`.
     ///
-    /// Refuses a file that is no intact SQLite database, one with a newer schema, and one that
-    /// cannot be written; such a ledger is never served.
+    /// Refuses a file that is no intact ledger, one with a newer schema, and one that cannot be
+    /// written; such a file is left as it is and never served.
     pub async fn open(path: &Path, settings: &SqliteSettings) -> Result<Self, LedgerError> {
-        let shown = path.display().to_string();
-        let options = SqliteConnectOptions::from_str("sqlite://")
-            .map_err(|error| failed("open", error))?
+        let plain = SqliteConnectOptions::new()
             .filename(path)
+            .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
+        match std::fs::metadata(path) {
+            Ok(file) => recognise(path, file.len(), &plain).await?,
+            Err(_) if !settings.migrate => {
+                let known = known_schema();
+                return Err(LedgerError::Older { found: 0, known });
+            }
+            Err(_) => {}
+        }
+        let options = plain
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(if settings.durable {
@@ -86,97 +105,42 @@ impl SqliteLedger {
             } else {
                 SqliteSynchronous::Normal
             })
-            .busy_timeout(Duration::from_millis(settings.busy_timeout_ms))
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options.clone())
             .await
-            .map_err(|error| at_start(&shown, error))?;
+            .map_err(|error| at_start(path, error))?;
         let ledger = Self {
             readers: SqlitePoolOptions::new()
                 .max_connections(READERS)
                 .connect_lazy_with(options.read_only(true)),
             writer,
         };
-        ledger.check(&shown).await?;
-        ledger.migrate(&shown, settings.migrate).await?;
+        if let Err(refusal) = ledger.make_ready(path, settings).await {
+            ledger.close().await;
+            return Err(refusal);
+        }
         Ok(ledger)
     }
 
-    /// Damaged pages are found before the first row is served.
-    async fn check(&self, path: &str) -> Result<(), LedgerError> {
-        let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-            .fetch_one(&self.writer)
-            .await
-            .map_err(|error| at_start(path, error))?;
-        if finding == "ok" {
-            Ok(())
-        } else {
-            Err(LedgerError::Damaged {
-                path: path.to_owned(),
-                finding,
-            })
-        }
-    }
-
-    async fn migrate(&self, path: &str, wanted: bool) -> Result<(), LedgerError> {
-        let known = MIGRATOR
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0);
-        let has_history: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')",
-        )
-        .fetch_one(&self.writer)
-        .await
-        .map_err(|error| at_start(path, error))?;
-        let found: i64 = if has_history {
-            sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-                .fetch_one(&self.writer)
-                .await
-                .map_err(|error| at_start(path, error))?
-        } else {
-            let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-                .fetch_one(&self.writer)
-                .await
-                .map_err(|error| at_start(path, error))?;
-            if tables > 0 {
-                return Err(LedgerError::Damaged {
-                    path: path.to_owned(),
-                    finding: "it is a SQLite database of another program".to_owned(),
-                });
-            }
-            0
-        };
-        if found > known {
-            return Err(LedgerError::Newer { found, known });
-        }
-        if found < known {
-            if !wanted {
-                return Err(LedgerError::Older { found, known });
-            }
-            MIGRATOR
-                .run(&self.writer)
-                .await
-                .map_err(|error| match error {
-                    sqlx::migrate::MigrateError::Execute(error) => at_start(path, error),
-                    other => LedgerError::Unavailable {
-                        doing: "migrate",
-                        source: other.into(),
-                    },
-                })?;
-        }
-        Ok(())
-    }
-
     async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| failed(doing, error))
+        let begun = match self.writer.begin_with(BEGIN).await {
+            // After a full disk SQLite has rolled back by itself, but the driver still counts the
+            // transaction and would refuse every later one on this connection.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = self.writer.acquire().await;
+                stuck
+                    .map_err(|error| failed(doing, error))?
+                    .close()
+                    .await
+                    .map_err(|error| failed(doing, error))?;
+                self.writer.begin_with(BEGIN).await
+            }
+            begun => begun,
+        };
+        begun.map_err(|error| failed(doing, error))
     }
 }
 
@@ -210,7 +174,13 @@ impl Ledger for SqliteLedger {
     }
 
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
-        map::to_map(&self.readers, limit).await
+        let (unmapped, unreadable) = map::to_map(&self.readers, limit).await?;
+        if !unreadable.is_empty() {
+            let mut tx = self.begin("set unreadable rows aside").await?;
+            map::quarantine_unreadable(&mut tx, &unreadable).await?;
+            finish(tx, "set unreadable rows aside").await?;
+        }
+        Ok(unmapped)
     }
 
     async fn record_mapped(
@@ -231,7 +201,7 @@ impl Ledger for SqliteLedger {
         limit: u32,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
-        let claimed = push::claim_entries(&mut tx, now, lease, limit).await?;
+        let claimed = claim::claim_entries(&mut tx, now, lease, limit).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -244,7 +214,7 @@ impl Ledger for SqliteLedger {
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed = push::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
+        let claimed = claim::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -255,7 +225,7 @@ impl Ledger for SqliteLedger {
         batch: &SettleBatch,
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
-        let counts = push::settle(&mut tx, now, batch).await?;
+        let counts = settle::settle(&mut tx, now, batch).await?;
         finish(tx, "settle calls").await?;
         Ok(counts)
     }
@@ -324,7 +294,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("repair lost dossiers").await?;
         let repaired = reconcile::repair_missing(&mut tx, now, dossiers).await?;
         finish(tx, "repair lost dossiers").await?;
-        Ok(repaired)
+        Ok(repaired.len() as u64)
     }
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError> {
@@ -339,8 +309,9 @@ impl Ledger for SqliteLedger {
         policy: &UpkeepPolicy,
     ) -> Result<UpkeepCounts, LedgerError> {
         let mut tx = self.begin("do upkeep").await?;
-        let counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;
         Ok(counts)
     }
 
@@ -428,7 +399,7 @@ async fn finish(tx: Transaction<'_, Sqlite>, doing: &'static str) -> Result<(), 
     tx.commit().await.map_err(|error| failed(doing, error))
 }
 
-/// Runs a statement that takes only one JSON parameter and the time.
+/// Runs a statement and returns how many rows it changed.
 async fn run(
     conn: &mut SqliteConnection,
     doing: &'static str,
@@ -454,6 +425,19 @@ fn json_one<T: serde::Serialize>(value: &T) -> String {
 
 fn hex(hash: &Hash) -> String {
     blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// dossier, time, status, ordinal
+type StepKey<'a> = (i64, &'a str, &'a str, u32);
+
+/// A step's key as the statements take it.
+fn step_key(dossier_id: i64, identity: &StepIdentity) -> StepKey<'_> {
+    (
+        dossier_id,
+        &identity.thoi_diem_xu_ly,
+        &identity.trang_thai,
+        identity.ordinal,
+    )
 }
 
 /// A column that the schema promises; anything else is corruption, reported with its row.
@@ -489,6 +473,14 @@ fn envelope<T: serde::de::DeserializeOwned>(
     .transpose()
 }
 
+/// The code of what is stored and cannot be read back.
+const UNREADABLE: &str = "ledger.corrupt";
+
+/// The failure of work whose stored bytes cannot be read back.
+fn unreadable(message: &'static str) -> Failure {
+    Failure::new(UNREADABLE, Disposition::Data, message)
+}
+
 fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
     match primary_code(&error) {
         Some(13) => LedgerError::Full,
@@ -502,23 +494,6 @@ fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
         Some(19) => LedgerError::Conflict(format!("{doing}: {error}")),
         _ => LedgerError::Unavailable {
             doing,
-            source: error.into(),
-        },
-    }
-}
-
-fn at_start(path: &str, error: sqlx::Error) -> LedgerError {
-    match primary_code(&error) {
-        Some(13) => LedgerError::Full,
-        Some(8) => LedgerError::ReadOnly {
-            path: path.to_owned(),
-        },
-        Some(11 | 26) => LedgerError::Damaged {
-            path: path.to_owned(),
-            finding: error.to_string(),
-        },
-        _ => LedgerError::Unavailable {
-            doing: "open",
             source: error.into(),
         },
     }

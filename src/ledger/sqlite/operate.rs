@@ -10,14 +10,16 @@ use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 
 const NEWEST: &str = "
-    SELECT d.id, d.newest_revision_id, d.lane_token IS NOT NULL AS busy, e.id AS entry_id, e.state,
-           r.body IS NOT NULL AS body_kept
-    FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id JOIN revision AS r ON r.id = d.newest_revision_id
-    WHERE d.ma_ho_so = ?1 AND (?2 IS NULL OR d.source = ?2) LIMIT 1";
+    SELECT d.id, d.newest_revision_id, e.id AS entry_id, e.state,
+           EXISTS (SELECT 1 FROM document AS o WHERE o.revision_id = d.newest_revision_id) AS body_kept
+    FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE d.ma_ho_so = ?1 AND (?2 IS NULL OR d.source = ?2) ORDER BY d.source LIMIT 1";
 
+/// With all that must be mapped before it, or it would wait for them at their own priority.
 const URGENT: &str = "
-    UPDATE entry SET priority = 0, forced = 1, due_at = CASE WHEN state = 'ready' THEN ?1 ELSE due_at END
-    WHERE id = ?2 AND state IN ('received', 'ready')";
+    UPDATE entry SET priority = 0, forced = CASE WHEN id = ?2 THEN 1 ELSE forced END,
+        due_at = CASE WHEN id = ?2 AND state = 'ready' THEN ?1 ELSE due_at END
+    WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready')";
 
 const OPEN: &str = "
     INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
@@ -28,10 +30,9 @@ const REOPEN: &str = "
         batch_max = NULL
     WHERE id = ?2 AND state IN ('quarantined', 'dead')";
 
-const POINT_TO: &str = "UPDATE dossier SET newest_entry_id = ?1, priority = 0 WHERE id = ?2";
-
-const STEPS_NOW: &str =
-    "UPDATE dossier SET priority = 0, steps_due_at = ?1, steps_retries = 0 WHERE id = ?2";
+/// Steps that wait for a retry go at once, too.
+const POINT_TO: &str = "
+    UPDATE dossier SET newest_entry_id = ?1, priority = 0, steps_due_at = ?2, steps_retries = 0 WHERE id = ?3";
 
 const INSERT_AUDIT: &str = "
     INSERT INTO audit (at, actor, action, target, reason, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -84,13 +85,14 @@ async fn open_intent(
     })?;
     let at = now.millis();
     if state.is_open() {
-        run(conn, doing, sqlx::query(URGENT).bind(at).bind(entry_id)).await?;
+        let query = sqlx::query(URGENT).bind(at).bind(entry_id).bind(dossier_id);
+        run(conn, doing, query).await?;
         return Ok(ResyncOutcome::AlreadyOpen { entry_id, state });
     }
     if state == EntryState::NotOurs {
         return Ok(ResyncOutcome::NotOurs);
     }
-    if column::<i64>(&row, "revision", "body_kept", revision_id)? == 0 {
+    if column::<i64>(&row, "document", "body_kept", revision_id)? == 0 {
         return Ok(ResyncOutcome::DocumentGone);
     }
     let opened = if state.needs_a_person() {
@@ -105,18 +107,10 @@ async fn open_intent(
             .await
             .map_err(|error| failed(doing, error))?
     };
-    run(
-        conn,
-        doing,
-        sqlx::query(POINT_TO).bind(opened).bind(dossier_id),
-    )
-    .await?;
-    run(
-        conn,
-        doing,
-        sqlx::query(STEPS_NOW).bind(at).bind(dossier_id),
-    )
-    .await?;
+    let query = sqlx::query(URGENT).bind(at).bind(opened).bind(dossier_id);
+    run(conn, doing, query).await?;
+    let query = sqlx::query(POINT_TO).bind(opened).bind(at).bind(dossier_id);
+    run(conn, doing, query).await?;
     Ok(ResyncOutcome::Opened { entry_id: opened })
 }
 
@@ -136,23 +130,27 @@ async fn insert_audit(
     run(conn, "write the audit", query).await.map(|_| ())
 }
 
-/// Only the newest entry of a dossier waits for a person; older ones were superseded.
+/// Never one that a newer revision has overtaken: that one is on its way, or was sent.
 const RETRY_ENTRIES: &str = "
     UPDATE entry SET state = 'received', changed_at = ?1, due_at = ?1, retries = 0, batch_max = NULL,
         forced = CASE WHEN state = 'dead' THEN 1 ELSE forced END
-    WHERE ((state = 'quarantined' AND ?2 = 1) OR (state = 'dead' AND ?3 = 1))
+    WHERE state IN ('quarantined', 'dead')
+      AND ((state = 'quarantined' AND ?2 = 1) OR (state = 'dead' AND ?3 = 1))
+      AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
+                      AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
+                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours'))
       AND (?4 IS NULL OR failure_code = ?4)
       AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
 
 const HELD_LANES: &str = "
-    SELECT DISTINCT s.dossier_id FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
-    WHERE s.state = 'held' AND d.lane_token IS NULL
+    SELECT DISTINCT s.dossier_id FROM step AS s INDEXED BY step_held JOIN dossier AS d ON d.id = s.dossier_id
+    WHERE s.state = 'held'
       AND (?1 IS NULL OR json_extract(s.failure, '$.code') = ?1)
       AND (?2 = 0 OR d.ma_ho_so IN (SELECT value FROM json_each(?3)))";
 
 const RELEASE_STEPS: &str = "
     UPDATE step SET state = 'pending', changed_at = ?1
-    WHERE state = 'held' AND body IS NOT NULL
+    WHERE state = 'held'
       AND (?2 IS NULL OR json_extract(failure, '$.code') = ?2)
       AND dossier_id IN (SELECT value FROM json_each(?3))";
 
@@ -285,6 +283,26 @@ pub(super) async fn recall_quota(
         })
         .collect()
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    NEWEST,
+    URGENT,
+    OPEN,
+    REOPEN,
+    POINT_TO,
+    INSERT_AUDIT,
+    RETRY_ENTRIES,
+    HELD_LANES,
+    RELEASE_STEPS,
+    RECOUNT_LANES,
+    HOLDER,
+    TAKE,
+    RELEASE,
+    REMEMBER,
+    RECALL,
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Storing what a source said.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
@@ -27,15 +28,20 @@ pub(super) async fn source_position(
     overlap_ms: u64,
 ) -> Result<SourcePosition, LedgerError> {
     let doing = "read a source's position";
+    // One snapshot, so that the entity tag is never of another page than the position.
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(doing, error))?;
     let start: Option<String> = sqlx::query_scalar(START)
         .bind(source.to_owned())
         .bind(i64::try_from(overlap_ms).unwrap_or(i64::MAX))
-        .fetch_optional(readers)
+        .fetch_optional(&mut *snapshot)
         .await
         .map_err(|error| failed(doing, error))?;
     let row = sqlx::query(SOURCE)
         .bind(source.to_owned())
-        .fetch_optional(readers)
+        .fetch_optional(&mut *snapshot)
         .await
         .map_err(|error| failed(doing, error))?;
     let Some(row) = row else {
@@ -55,13 +61,18 @@ pub(super) async fn source_position(
     })
 }
 
-/// What is stored of the dossiers of a page.
+/// What is stored of the dossiers of a page. `CROSS` makes the page the outer loop: the planner
+/// would rather read all dossiers of the source.
 const KNOWN: &str = "
-    SELECT d.ma_ho_so, d.id, d.newest_version, d.newest_changed_at, d.newest_fingerprint, d.newest_entry_id
-    FROM json_each(?2) AS j JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
+    SELECT d.ma_ho_so, d.id, d.newest_version, d.newest_changed_at, d.newest_fingerprint, d.newest_entry_id,
+           d.newest_revision_id
+    FROM json_each(?2) AS j CROSS JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value";
 
-const SEEN_BEFORE: &str =
-    "SELECT EXISTS (SELECT 1 FROM revision WHERE dossier_id = ?1 AND fingerprint = ?2)";
+/// Whether a revision that is not newer than the newest is stored already: for an older one its
+/// content, for one of the same moment exactly itself.
+const SEEN_BEFORE: &str = "
+    SELECT EXISTS (SELECT 1 FROM revision WHERE dossier_id = ?1 AND fingerprint = ?2
+                   AND (?3 = 1 OR (version IS ?4 AND changed_at IS ?5)))";
 
 const LAST_IDS: &str = "
     SELECT (SELECT coalesce(max(id), 0) FROM dossier) AS dossier,
@@ -72,12 +83,15 @@ const INSERT_DOSSIERS: &str = "
     INSERT INTO dossier (id, source, ma_ho_so, first_seen_at, priority)
     SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
 
-/// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, body)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6,
-           substr(?2, value->>7, value->>8)
-    FROM json_each(?3)";
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6
+    FROM json_each(?2)";
+
+/// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
+const INSERT_DOCUMENTS: &str = "
+    INSERT INTO document (revision_id, stored_at, body)
+    SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3)";
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO entry (id, dossier_id, revision_id, state, priority, created_at, changed_at, due_at, superseded_by)
@@ -92,9 +106,8 @@ const UPDATE_NEWEST: &str = "
     WHERE dossier.id = j.dossier_id";
 
 const INSERT_CURSOR: &str = "
-    INSERT INTO cursor (source, position, newest_changed_at, recorded_at)
-    SELECT ?1, ?2, ?3, ?4
-    WHERE NOT EXISTS (SELECT 1 FROM cursor WHERE source = ?1 AND position = ?2)";
+    INSERT INTO cursor (source, position, newest_changed_at, recorded_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (source, position) DO NOTHING";
 
 const UPSERT_SOURCE: &str = "
     INSERT INTO source (name, etag, etag_cursor, polled_at, caught_up_at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -102,9 +115,18 @@ const UPSERT_SOURCE: &str = "
         polled_at = excluded.polled_at, caught_up_at = coalesce(excluded.caught_up_at, source.caught_up_at),
         failure = NULL, failing_since = NULL";
 
+/// What is refused again stands again, with its evidence.
 const INSERT_REFUSED: &str = "
-    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, hash, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at";
+    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, resolved_at = NULL";
+
+/// A page that could be read makes up for an unreadable answer, a readable item for an unreadable
+/// one of the same dossier.
+const RESOLVE_REFUSED: &str = "
+    UPDATE refused_document SET resolved_at = ?2
+    WHERE source = ?1 AND resolved_at IS NULL
+      AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)))";
 
 const UPSERT_FAILURE: &str = "
     INSERT INTO source (name, polled_at, failure, failing_since) VALUES (?1, ?2, ?3, ?4)
@@ -119,25 +141,32 @@ struct Known {
     version: Option<i64>,
     changed_at: Option<Timestamp>,
     fingerprint: Option<Hash>,
+    /// Of the newest revision.
+    revision_id: Option<i64>,
     entry_id: Option<i64>,
     /// Stored before this page.
     stored: bool,
-    /// Revision and entry that this page makes the newest.
-    newest: Option<(i64, i64)>,
+    /// This page changes what is known of the newest revision.
+    touched: bool,
 }
 
 impl Known {
-    /// Order of revisions: version, then time of change, then arrival.
-    fn is_newer_than(&self, item: &ReceivedItem) -> bool {
-        match (self.version, item.version) {
-            (Some(known), Some(offered)) if known != offered => known > offered,
-            _ => match (self.changed_at, item.changed_at) {
-                (Some(known), Some(offered)) => known > offered,
-                _ => false,
-            },
+    /// How an item stands to the newest revision: by version, then by time of change. `None` when
+    /// the source says neither, so that only arrival counts.
+    fn order_of(&self, item: &ReceivedItem) -> Option<Ordering> {
+        let by_version = self.version.zip(item.version);
+        let by_time = self.changed_at.zip(item.changed_at);
+        let version = by_version.map(|(known, offered)| offered.cmp(&known));
+        let time = by_time.map(|(known, offered)| offered.cmp(&known));
+        match (version, time) {
+            (Some(Ordering::Equal) | None, time) => time.or(version),
+            (version, _) => version,
         }
     }
 }
+
+/// Fingerprint, version and time of change: exactly one revision of a dossier.
+type RevisionKey = (i64, Hash, Option<i64>, Option<Timestamp>);
 
 pub(super) async fn commit_pull(
     conn: &mut SqliteConnection,
@@ -149,6 +178,16 @@ pub(super) async fn commit_pull(
     if !commit.items.is_empty() {
         store_items(conn, commit, &mut counts).await?;
     }
+    let codes: Vec<&str> = commit
+        .items
+        .iter()
+        .map(|item| item.ma_ho_so.as_str())
+        .collect();
+    let query = sqlx::query(RESOLVE_REFUSED)
+        .bind(commit.source.clone())
+        .bind(at)
+        .bind(json(&codes));
+    run(conn, doing, query).await?;
     for refused in &commit.refused {
         counts.refused += 1;
         let query = sqlx::query(INSERT_REFUSED)
@@ -157,6 +196,7 @@ pub(super) async fn commit_pull(
             .bind(refused.rule.clone())
             .bind(refused.reason.clone())
             .bind(refused.ma_ho_so.clone())
+            .bind(0i64)
             .bind(
                 blake3::hash(refused.evidence.as_bytes())
                     .as_bytes()
@@ -192,7 +232,6 @@ async fn store_items(
     counts: &mut PullCounts,
 ) -> Result<(), LedgerError> {
     let doing = "store a page";
-    let at = commit.at.millis();
     let mut known = read_known(conn, commit).await?;
     let ids = sqlx::query(LAST_IDS)
         .fetch_one(&mut *conn)
@@ -202,10 +241,12 @@ async fn store_items(
     let mut next_revision: i64 = column(&ids, "revision", "revision", 0)?;
     let mut next_entry: i64 = column(&ids, "entry", "entry", 0)?;
 
-    let mut dossiers = Vec::new();
-    let mut revisions = Vec::new();
-    let mut entries = Vec::new();
+    let mut dossiers: Vec<DossierRow<'_>> = Vec::new();
+    let mut revisions: Vec<RevisionRow> = Vec::new();
+    let mut entries: Vec<EntryRow> = Vec::new();
+    let mut documents: Vec<DocumentRow> = Vec::new();
     let mut bodies: Vec<u8> = Vec::new();
+    let mut in_this_page: BTreeSet<RevisionKey> = BTreeSet::new();
     for item in &commit.items {
         let dossier = known.entry(item.ma_ho_so.as_str()).or_insert_with(|| {
             next_dossier += 1;
@@ -215,20 +256,47 @@ async fn store_items(
                 version: None,
                 changed_at: None,
                 fingerprint: None,
+                revision_id: None,
                 entry_id: None,
                 stored: false,
-                newest: None,
+                touched: false,
             }
         });
+        let order = dossier.order_of(item);
         if dossier.fingerprint == Some(item.fingerprint) {
+            counts.unchanged += 1;
+            if order == Some(Ordering::Greater) {
+                // The same content under a newer version: what arrives late must not pass for
+                // newer than this.
+                dossier.version = item.version.or(dossier.version);
+                dossier.changed_at = item.changed_at.or(dossier.changed_at);
+                dossier.touched = true;
+            }
+            continue;
+        }
+        // Reading the overlap again brings back what lost to the newest, or came at the same time.
+        let older = order == Some(Ordering::Less);
+        let not_newer = older || order == Some(Ordering::Equal);
+        let key = (dossier.id, item.fingerprint, item.version, item.changed_at);
+        let same_content = (dossier.id, item.fingerprint, None, None);
+        let in_page = if older {
+            let next = in_this_page.range(same_content..).next();
+            next.is_some_and(|(id, fingerprint, ..)| (*id, *fingerprint) == (key.0, key.1))
+        } else {
+            in_this_page.contains(&key)
+        };
+        in_this_page.insert(key);
+        if not_newer && in_page {
             counts.unchanged += 1;
             continue;
         }
-        let outdated = dossier.fingerprint.is_some() && dossier.is_newer_than(item);
-        if outdated && dossier.stored {
+        if dossier.stored && not_newer {
             let seen: bool = sqlx::query_scalar(SEEN_BEFORE)
                 .bind(dossier.id)
                 .bind(item.fingerprint.to_vec())
+                .bind(i64::from(older))
+                .bind(item.version)
+                .bind(item.changed_at.map(Timestamp::millis))
                 .fetch_one(&mut *conn)
                 .await
                 .map_err(|error| failed(doing, error))?;
@@ -248,11 +316,10 @@ async fn store_items(
             hex(&item.fingerprint),
             i64::from(item.deleted),
             i64::from(item.ministry),
-            bodies.len() + 1,
-            body.len(),
         ));
+        documents.push((next_revision, bodies.len() + 1, body.len()));
         bodies.extend_from_slice(&body);
-        if outdated {
+        if older {
             counts.outdated += 1;
             entries.push((
                 next_entry,
@@ -267,46 +334,95 @@ async fn store_items(
             dossier.version = item.version;
             dossier.changed_at = item.changed_at;
             dossier.fingerprint = Some(item.fingerprint);
+            dossier.revision_id = Some(next_revision);
             dossier.entry_id = Some(next_entry);
-            dossier.newest = Some((next_revision, next_entry));
+            dossier.touched = true;
         }
     }
-    if revisions.is_empty() {
-        return Ok(());
+    if !revisions.is_empty() {
+        let page = NewRows {
+            dossiers,
+            revisions,
+            documents,
+            bodies,
+            entries,
+        };
+        insert_revisions(conn, commit, page).await?;
     }
+    let newest: Vec<NewestRow> = known
+        .values()
+        .filter(|dossier| dossier.touched)
+        .map(|dossier| {
+            (
+                dossier.id,
+                dossier.revision_id,
+                dossier.entry_id,
+                dossier.version,
+                dossier.changed_at,
+                dossier.fingerprint.as_ref().map(hex),
+            )
+        })
+        .collect();
+    if !newest.is_empty() {
+        run(conn, doing, sqlx::query(UPDATE_NEWEST).bind(json(&newest))).await?;
+    }
+    Ok(())
+}
+
+/// id, code
+type DossierRow<'a> = (i64, &'a str);
+/// id, dossier, version, changed at, fingerprint, deleted, ministry
+type RevisionRow = (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64);
+/// revision, where its body begins, its length
+type DocumentRow = (i64, usize, usize);
+/// id, dossier, revision, state, superseded by
+type EntryRow = (i64, i64, i64, &'static str, Option<i64>);
+/// dossier, revision, entry, version, changed at, fingerprint
+type NewestRow = (
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<Timestamp>,
+    Option<String>,
+);
+
+/// What a page adds.
+struct NewRows<'a> {
+    dossiers: Vec<DossierRow<'a>>,
+    revisions: Vec<RevisionRow>,
+    documents: Vec<DocumentRow>,
+    bodies: Vec<u8>,
+    entries: Vec<EntryRow>,
+}
+
+async fn insert_revisions(
+    conn: &mut SqliteConnection,
+    commit: &PullCommit,
+    page: NewRows<'_>,
+) -> Result<(), LedgerError> {
+    let doing = "store a page";
+    let at = commit.at.millis();
     let query = sqlx::query(INSERT_DOSSIERS)
         .bind(commit.source.clone())
         .bind(at)
         .bind(commit.priority.rank())
-        .bind(json(&dossiers));
+        .bind(json(&page.dossiers));
     run(conn, doing, query).await?;
     let query = sqlx::query(INSERT_REVISIONS)
         .bind(at)
-        .bind(bodies)
-        .bind(json(&revisions));
+        .bind(json(&page.revisions));
+    run(conn, doing, query).await?;
+    let query = sqlx::query(INSERT_DOCUMENTS)
+        .bind(at)
+        .bind(page.bodies)
+        .bind(json(&page.documents));
     run(conn, doing, query).await?;
     let query = sqlx::query(INSERT_ENTRIES)
         .bind(commit.priority.rank())
         .bind(at)
-        .bind(json(&entries));
-    run(conn, doing, query).await?;
-    let newest: Vec<_> = known
-        .values()
-        .filter_map(|dossier| {
-            let (revision_id, entry_id) = dossier.newest?;
-            let fingerprint = dossier.fingerprint.as_ref().map(hex);
-            Some((
-                dossier.id,
-                revision_id,
-                entry_id,
-                dossier.version,
-                dossier.changed_at,
-                fingerprint,
-            ))
-        })
-        .collect();
-    run(conn, doing, sqlx::query(UPDATE_NEWEST).bind(json(&newest))).await?;
-    Ok(())
+        .bind(json(&page.entries));
+    run(conn, doing, query).await.map(|_| ())
 }
 
 async fn read_known<'a>(
@@ -335,9 +451,10 @@ async fn read_known<'a>(
             changed_at: column::<Option<i64>>(&row, "dossier", "newest_changed_at", id)?
                 .map(Timestamp::from_millis),
             fingerprint: fingerprint.and_then(|bytes| bytes.try_into().ok()),
+            revision_id: column(&row, "dossier", "newest_revision_id", id)?,
             entry_id: column(&row, "dossier", "newest_entry_id", id)?,
             stored: true,
-            newest: None,
+            touched: false,
         };
         stored.insert(code, known);
     }
@@ -368,9 +485,30 @@ pub(super) async fn record_poll_failure(
             .bind(failure.code.clone())
             .bind(failure.message.clone())
             .bind(None::<String>)
+            .bind(1i64)
             .bind(blake3::hash(evidence).as_bytes().to_vec())
             .bind(compress(evidence)?);
         run(conn, doing, query).await?;
     }
     Ok(())
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    START,
+    SOURCE,
+    KNOWN,
+    SEEN_BEFORE,
+    LAST_IDS,
+    INSERT_DOSSIERS,
+    INSERT_REVISIONS,
+    INSERT_DOCUMENTS,
+    INSERT_ENTRIES,
+    UPDATE_NEWEST,
+    INSERT_CURSOR,
+    UPSERT_SOURCE,
+    INSERT_REFUSED,
+    RESOLVE_REFUSED,
+    UPSERT_FAILURE,
+];

@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::super::LedgerError;
 use super::super::body::decompress;
 use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
+use super::claim::give_up_unreadable;
 use super::{column, envelope, failed, json, json_one, run};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown};
@@ -13,9 +14,9 @@ use crate::domain::time::Timestamp;
 
 const DUE_UNCONFIRMED: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
-    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN packet AS p ON p.entry_id = e.id
-    WHERE e.state = 'unconfirmed' AND e.due_at <= ?1 AND p.body IS NOT NULL
-    ORDER BY e.priority, e.due_at LIMIT ?2";
+    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
+    WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
+    ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
 
 const DEFER_UNCONFIRMED: &str = "
     UPDATE entry SET due_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'unconfirmed'";
@@ -34,8 +35,15 @@ pub(super) async fn claim_unconfirmed(
         .await
         .map_err(|error| failed(doing, error))?;
     let mut claimed = Vec::with_capacity(rows.len());
+    let mut poisoned = Vec::new();
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
+        let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
+        let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
+        let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+            poisoned.push((dossier_id, entry_id));
+            continue;
+        };
         let known: String = column(row, "dossier", "portal_known", entry_id)?;
         let failure: Option<Failure> = envelope(
             column(row, "entry", "failure", entry_id)?,
@@ -45,9 +53,9 @@ pub(super) async fn claim_unconfirmed(
         )?;
         claimed.push(UnconfirmedEntry {
             entry_id,
-            dossier_id: column(row, "entry", "dossier_id", entry_id)?,
+            dossier_id,
             ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
-            packet: decompress("packet", entry_id, column(row, "packet", "body", entry_id)?)?,
+            packet,
             attempt: column(row, "entry", "attempt", entry_id)?,
             retries: column(row, "entry", "retries", entry_id)?,
             portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
@@ -64,6 +72,9 @@ pub(super) async fn claim_unconfirmed(
             }),
         });
     }
+    if !poisoned.is_empty() {
+        give_up_unreadable(conn, now, &poisoned).await?;
+    }
     if !claimed.is_empty() {
         let ids: Vec<i64> = claimed.iter().map(|entry| entry.entry_id).collect();
         let query = sqlx::query(DEFER_UNCONFIRMED)
@@ -74,10 +85,11 @@ pub(super) async fn claim_unconfirmed(
     Ok(claimed)
 }
 
+/// `CROSS`: for each code its dossier, never for each dossier all codes.
 const STANDINGS: &str = "
     SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
     FROM json_each(?2) AS j
-    JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
+    CROSS JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
     JOIN entry AS e ON e.id = d.newest_entry_id";
 
 pub(super) async fn standings(
@@ -119,7 +131,7 @@ pub(super) async fn standings(
 
 const ACKED_PACKETS: &str = "
     SELECT d.id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
-    JOIN packet AS p ON p.entry_id = d.acked_entry_id WHERE p.body IS NOT NULL";
+    JOIN packet AS p ON p.entry_id = d.acked_entry_id";
 
 pub(super) async fn acked_packets(
     readers: &SqlitePool,
@@ -158,6 +170,37 @@ pub(super) async fn acknowledged_codes(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("compare with the index", error))
+}
+
+/// Steps of these dossiers were refused because the portal does not know the dossier, and there is
+/// nothing left to send it again with.
+const NOTE_LOST: &str = "
+    INSERT INTO discrepancy (source, ma_ho_so, dossier_id, kind, detail, found_at, seen_at)
+    SELECT d.source, d.ma_ho_so, d.id, 'missing', '', ?1, ?1
+    FROM json_each(?2) AS j JOIN dossier AS d ON d.id = j.value WHERE d.packet_state = 'accepted'
+    ON CONFLICT (source, ma_ho_so, kind, detail) WHERE resolved_at IS NULL
+    DO UPDATE SET seen_at = excluded.seen_at";
+
+/// Their steps wait until the source gives the dossier again.
+const PARK_LOST: &str = "
+    UPDATE dossier SET packet_state = 'dead'
+    WHERE id IN (SELECT value FROM json_each(?1)) AND packet_state = 'accepted'";
+
+/// What the portal turned out to have lost is owed again, or becomes a discrepancy.
+pub(super) async fn repair_lost(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    dossiers: &[i64],
+) -> Result<(), LedgerError> {
+    let doing = "repair lost dossiers";
+    let reopened = repair_missing(conn, now, dossiers).await?;
+    if reopened.len() < dossiers.len() {
+        let ids = json(dossiers);
+        let query = sqlx::query(NOTE_LOST).bind(now.millis()).bind(ids.clone());
+        run(conn, doing, query).await?;
+        run(conn, doing, sqlx::query(PARK_LOST).bind(ids)).await?;
+    }
+    Ok(())
 }
 
 /// source, code, dossier, kind, detail
@@ -225,14 +268,18 @@ pub(super) async fn resolve_discrepancies(
     run(conn, "resolve discrepancies", query).await
 }
 
-/// A new obligation on the revision that was acknowledged. Mapping makes the packet and the steps
+/// A new obligation on the newest revision that was acknowledged (or was found to be the same
+/// packet), unless the source says that the dossier is not ours any more. Mapping makes the packet and the steps
 /// anew, so nothing depends on bodies that retention may have taken from them.
 const REOPEN_LOST: &str = "
     INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
     SELECT d.id, a.revision_id, 'received', d.priority, 1, ?1, ?1, ?1
     FROM json_each(?2) AS j JOIN dossier AS d ON d.id = j.value
-    JOIN entry AS a ON a.id = d.acked_entry_id JOIN revision AS r ON r.id = a.revision_id
-    WHERE r.body IS NOT NULL AND d.lane_token IS NULL
+    JOIN entry AS a ON a.id = (SELECT k.id FROM entry AS k
+        WHERE k.dossier_id = d.id AND k.state IN ('accepted', 'unchanged')
+        ORDER BY k.revision_id DESC, k.id DESC LIMIT 1)
+    JOIN document AS o ON o.revision_id = a.revision_id JOIN entry AS newest ON newest.id = d.newest_entry_id
+    WHERE d.lane_token IS NULL AND newest.state <> 'not_ours'
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                       AND o.state IN ('received', 'ready', 'leased', 'unconfirmed'))
     RETURNING id, dossier_id, revision_id";
@@ -249,11 +296,13 @@ const FORGET_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1, failure = ?2
     WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND state <> 'leased'";
 
+/// Returns the dossiers that are owed again; the others have something open already, or their
+/// document is past retention.
 pub(super) async fn repair_missing(
     conn: &mut SqliteConnection,
     now: Timestamp,
     dossiers: &[i64],
-) -> Result<u64, LedgerError> {
+) -> Result<Vec<i64>, LedgerError> {
     let doing = "repair lost dossiers";
     let rows = sqlx::query(REOPEN_LOST)
         .bind(now.millis())
@@ -261,6 +310,9 @@ pub(super) async fn repair_missing(
         .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut reopened: Vec<(i64, i64, i64)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: i64 = column(row, "entry", "id", 0)?;
@@ -290,7 +342,7 @@ pub(super) async fn repair_missing(
         .bind(json_one(&note))
         .bind(json(&ids));
     run(conn, doing, query).await?;
-    Ok(reopened.len() as u64)
+    Ok(ids)
 }
 
 const INSERT_BOOKS: &str = "
@@ -311,3 +363,21 @@ pub(super) async fn record_books(
         .bind(i64::from(books.closed));
     run(conn, "store closed books", query).await.map(|_| ())
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    DUE_UNCONFIRMED,
+    DEFER_UNCONFIRMED,
+    STANDINGS,
+    ACKED_PACKETS,
+    ACKNOWLEDGED_CODES,
+    NOTE_LOST,
+    PARK_LOST,
+    UPSERT_DISCREPANCIES,
+    RESOLVE_DISCREPANCIES,
+    REOPEN_LOST,
+    FORGET_ACKNOWLEDGEMENT,
+    FORGET_STEPS,
+    INSERT_BOOKS,
+];

@@ -1,13 +1,20 @@
 //! Expired leases, retention, and the watchdog's figures.
 
-use sqlx::sqlite::SqliteConnection;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{UpkeepCounts, UpkeepPolicy};
-use super::map::STEP_OUTCOME_UNKNOWN;
+use super::plan::STEP_OUTCOME_UNKNOWN;
 use super::{failed, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
+
+/// What a portal that may or may not have taken a packet holds is not known.
+const DOUBT_PACKETS: &str = "
+    UPDATE dossier SET acked_packet_hash = NULL
+    WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
 /// Rows of one kind that one pass drops, so that the writer is never held for long.
 const DROPS_MAX: i64 = 2000;
@@ -33,8 +40,11 @@ const RETURN_EXPIRED_STEPS: &str = "
     WHERE state = 'leased' AND dossier_id IN (SELECT id FROM dossier WHERE steps_lease_until <= ?1)";
 
 const NOTE_EXPIRED_STEPS: &str = "
-    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code)
-    SELECT id, 'steps', steps_retries + 1, ?1, 'unknown', ?2 FROM dossier WHERE steps_lease_until <= ?1";
+    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code, detail)
+    SELECT d.id, 'steps', max(s.attempts), ?1, 'unknown', ?2,
+           group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' ')
+    FROM dossier AS d INDEXED BY dossier_steps_leased JOIN step AS s ON s.dossier_id = d.id AND s.state = 'leased'
+    WHERE d.steps_lease_until <= ?1 GROUP BY d.id";
 
 const EXPIRE_STEP_LANES: &str = "
     UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL, steps_retries = steps_retries + 1,
@@ -44,25 +54,27 @@ const EXPIRE_STEP_LANES: &str = "
 
 /// Packets of settled entries; those that wait for a person keep theirs.
 const DROP_PACKETS: &str = "
-    UPDATE packet SET body = NULL WHERE entry_id IN (
+    DELETE FROM packet WHERE entry_id IN (
         SELECT p.entry_id FROM packet AS p JOIN entry AS e ON e.id = p.entry_id
-        WHERE p.body IS NOT NULL AND e.state IN ('accepted', 'superseded', 'unchanged') AND e.changed_at <= ?1
+        WHERE p.stored_at <= ?1 AND e.changed_at <= ?1
+          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
         LIMIT ?2)";
 
-const DROP_REVISIONS: &str = "
-    UPDATE revision SET body = NULL WHERE id IN (
-        SELECT r.id FROM revision AS r
-        WHERE r.body IS NOT NULL AND r.received_at <= ?1
-          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = r.id
+const DROP_DOCUMENTS: &str = "
+    DELETE FROM document WHERE revision_id IN (
+        SELECT o.revision_id FROM document AS o JOIN revision AS r ON r.id = o.revision_id
+        WHERE o.stored_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
                           AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
         LIMIT ?2)";
 
-const DROP_STEPS: &str = "
-    UPDATE step SET body = NULL
-    WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn') AND changed_at <= ?1
-      AND dossier_id IN (SELECT DISTINCT dossier_id FROM step
-                         WHERE body IS NOT NULL AND state IN ('acked', 'presumed_sent', 'withdrawn')
-                           AND changed_at <= ?1 LIMIT ?2)";
+const DROP_STEP_BODIES: &str = "
+    DELETE FROM step_body WHERE id IN (
+        SELECT b.id FROM step_body AS b
+        WHERE b.stored_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = b.dossier_id AND s.body_id = b.id
+                          AND (s.changed_at > ?1 OR s.state NOT IN ('acked', 'presumed_sent', 'withdrawn')))
+        LIMIT ?2)";
 
 const DROP_REFUSED: &str =
     "UPDATE refused_document SET body = NULL WHERE body IS NOT NULL AND at <= ?1";
@@ -74,6 +86,7 @@ const DROP_CURSORS: &str = "
         WHERE older.source = cursor.source AND older.newest_changed_at
               <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
 
+/// Runnable rows that nobody took in time. Read beside the writer: it counts, it may take a while.
 const STUCK: &str = "
     SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
@@ -104,6 +117,7 @@ pub(super) async fn upkeep(
             .bind(unknown.code.clone()),
     )
     .await?;
+    run(conn, doing, sqlx::query(DOUBT_PACKETS).bind(at)).await?;
     let query = sqlx::query(EXPIRE_ENTRIES)
         .bind(at)
         .bind(json_one(&unknown))
@@ -115,6 +129,10 @@ pub(super) async fn upkeep(
         Disposition::Ambiguous,
         "nobody knows whether the portal has this step",
     );
+    let query = sqlx::query(NOTE_EXPIRED_STEPS)
+        .bind(at)
+        .bind(step_unknown.code.clone());
+    run(conn, doing, query).await?;
     if !policy.resend_unknown_supplement {
         let query = sqlx::query(HOLD_EXPIRED_SUPPLEMENTS)
             .bind(at)
@@ -125,30 +143,50 @@ pub(super) async fn upkeep(
         .bind(at)
         .bind(json_one(&step_unknown));
     run(conn, doing, query).await?;
-    let query = sqlx::query(NOTE_EXPIRED_STEPS)
-        .bind(at)
-        .bind(step_unknown.code.clone());
-    run(conn, doing, query).await?;
     let query = sqlx::query(EXPIRE_STEP_LANES)
         .bind(at)
         .bind(json_one(&step_unknown));
     counts.step_leases_expired = run(conn, doing, query).await?;
 
     let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));
-    for statement in [DROP_PACKETS, DROP_REVISIONS, DROP_STEPS] {
+    for statement in [DROP_PACKETS, DROP_DOCUMENTS, DROP_STEP_BODIES] {
         let query = sqlx::query(statement).bind(before).bind(DROPS_MAX);
         counts.bodies_dropped += run(conn, doing, query).await?;
     }
     counts.bodies_dropped += run(conn, doing, sqlx::query(DROP_REFUSED).bind(before)).await?;
     let keep = i64::try_from(policy.cursor_retention_ms).unwrap_or(i64::MAX);
     run(conn, doing, sqlx::query(DROP_CURSORS).bind(keep)).await?;
-
-    let overdue = at.saturating_sub(i64::try_from(policy.watchdog_ms).unwrap_or(i64::MAX));
-    let stuck: i64 = sqlx::query_scalar(STUCK)
-        .bind(overdue)
-        .fetch_one(conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    counts.stuck = u64::try_from(stuck).unwrap_or(0);
     Ok(counts)
 }
+
+pub(super) async fn stuck(
+    readers: &SqlitePool,
+    now: Timestamp,
+    policy: &UpkeepPolicy,
+) -> Result<u64, LedgerError> {
+    let overdue = now - Duration::from_millis(policy.watchdog_ms);
+    let stuck: i64 = sqlx::query_scalar(STUCK)
+        .bind(overdue.millis())
+        .fetch_one(readers)
+        .await
+        .map_err(|error| failed("watch over waiting work", error))?;
+    Ok(u64::try_from(stuck).unwrap_or(0))
+}
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    DOUBT_PACKETS,
+    EXPIRE_ENTRIES,
+    NOTE_EXPIRED,
+    HOLD_EXPIRED_SUPPLEMENTS,
+    RETURN_EXPIRED_STEPS,
+    NOTE_EXPIRED_STEPS,
+    EXPIRE_STEP_LANES,
+    DROP_PACKETS,
+    DROP_DOCUMENTS,
+    DROP_STEP_BODIES,
+    DROP_REFUSED,
+    DROP_CURSORS,
+    STUCK,
+];

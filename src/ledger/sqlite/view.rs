@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::decompress;
@@ -30,21 +30,28 @@ const SYNCHRONISED: &str = "
 
 const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'";
 
+/// `CROSS`: each dossier is looked at once, not once for each of its steps.
 const STEPS_BY_STATE: &str = "
-    SELECT s.state AS name, count(*) AS n FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
-    JOIN entry AS e ON e.id = d.newest_entry_id
+    SELECT s.state AS name, count(*) AS n FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
+    CROSS JOIN step AS s ON s.dossier_id = d.id
     WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY s.state";
 
-const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document";
+const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
 
 const DISCREPANCIES_BY_KIND: &str =
     "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
 
+/// State by state, because each has its own small index.
 const OLDEST_OPEN: &str = "
-    SELECT min(created_at) FROM entry WHERE state IN ('received', 'ready', 'leased', 'unconfirmed')";
+    SELECT min(oldest) FROM (
+        SELECT min(created_at) AS oldest FROM entry WHERE state = 'received'
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'ready'
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'leased'
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'unconfirmed')";
 
 const DUE_NOW: &str = "
-    SELECT (SELECT count(*) FROM entry WHERE state = 'ready' AND due_at <= ?1)
+    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
             AND lane_token IS NULL AND steps_due_at <= ?1)";
 
@@ -61,8 +68,14 @@ pub(super) async fn standing(
     readers: &SqlitePool,
     now: Timestamp,
 ) -> Result<Standing, LedgerError> {
+    // One snapshot, so that the numbers agree with one another.
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let conn = &mut *snapshot;
     let mut dossiers = BTreeMap::new();
-    for (name, count) in counted(readers, DOSSIERS_BY_STATE).await? {
+    for (name, count) in counted(conn, DOSSIERS_BY_STATE).await? {
         let state = EntryState::parse(&name).ok_or(LedgerError::Corrupt {
             table: "entry",
             column: "state",
@@ -71,7 +84,7 @@ pub(super) async fn standing(
         dossiers.insert(state, count);
     }
     let mut sources = Vec::new();
-    for row in rows(readers, SOURCES).await? {
+    for row in rows(conn, SOURCES).await? {
         sources.push(SourceStanding {
             name: column(&row, "source", "name", 0)?,
             polled_at: time(&row, "source", "polled_at", 0)?,
@@ -86,7 +99,7 @@ pub(super) async fn standing(
         });
     }
     let mut last_books = Vec::new();
-    for row in rows(readers, LAST_BOOKS).await? {
+    for row in rows(conn, LAST_BOOKS).await? {
         let id: i64 = column(&row, "reconciliation", "id", 0)?;
         let text: String = column(&row, "reconciliation", "books", id)?;
         let books: Option<Books> = envelope(Some(text), "reconciliation", "books", id)?;
@@ -94,25 +107,22 @@ pub(super) async fn standing(
     }
     Ok(Standing {
         dossiers,
-        synchronised: count(readers, SYNCHRONISED).await?,
-        superseded: count(readers, SUPERSEDED).await?,
-        steps: counted(readers, STEPS_BY_STATE)
-            .await?
-            .into_iter()
-            .collect(),
-        refused_documents: count(readers, REFUSED_DOCUMENTS).await?,
-        open_discrepancies: counted(readers, DISCREPANCIES_BY_KIND)
+        synchronised: count(conn, SYNCHRONISED).await?,
+        superseded: count(conn, SUPERSEDED).await?,
+        steps: counted(conn, STEPS_BY_STATE).await?.into_iter().collect(),
+        refused_documents: count(conn, REFUSED_DOCUMENTS).await?,
+        open_discrepancies: counted(conn, DISCREPANCIES_BY_KIND)
             .await?
             .into_iter()
             .collect(),
         oldest_open_at: sqlx::query_scalar::<_, Option<i64>>(OLDEST_OPEN)
-            .fetch_one(readers)
+            .fetch_one(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?
             .map(Timestamp::from_millis),
         due_now: sqlx::query_scalar::<_, i64>(DUE_NOW)
             .bind(now.millis())
-            .fetch_one(readers)
+            .fetch_one(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?
             .try_into()
@@ -121,7 +131,7 @@ pub(super) async fn standing(
         last_books,
         gate_owner: sqlx::query_scalar(GATE_OWNER)
             .bind(now.millis())
-            .fetch_optional(readers)
+            .fetch_optional(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?,
     })
@@ -164,12 +174,12 @@ const DOSSIER: &str = "
 
 const REVISIONS: &str = "
     SELECT id, version, changed_at, received_at, deleted, ministry, lower(hex(fingerprint)) AS fingerprint,
-           body IS NOT NULL AS body_kept
+           EXISTS (SELECT 1 FROM document WHERE revision_id = revision.id) AS body_kept
     FROM revision WHERE dossier_id = ?1 ORDER BY id";
 
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
-           lease_expires_at, lower(hex(packet_hash)) AS packet_hash, mapping_version, failure, diagnostics, superseded_by
+           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, diagnostics, superseded_by
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
 
 const STEPS: &str = "
@@ -191,9 +201,14 @@ pub(super) async fn dossier(
     readers: &SqlitePool,
     ma_ho_so: &str,
 ) -> Result<Vec<DossierView>, LedgerError> {
+    let mut snapshot = readers
+        .begin()
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let conn = &mut *snapshot;
     let found = sqlx::query(DOSSIER)
         .bind(ma_ho_so.to_owned())
-        .fetch_all(readers)
+        .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(DOING, error))?;
     let mut views = Vec::with_capacity(found.len());
@@ -222,26 +237,26 @@ pub(super) async fn dossier(
                 "steps_failure",
                 id,
             )?,
-            revisions: of(readers, REVISIONS, id, revision).await?,
-            entries: of(readers, ENTRIES, id, entry).await?,
-            steps: of(readers, STEPS, id, step).await?,
-            attempts: of(readers, ATTEMPTS, id, attempt).await?,
-            discrepancies: of(readers, DISCREPANCIES, id, discrepancy).await?,
-            audit: audit(readers, ma_ho_so).await?,
+            revisions: of(conn, REVISIONS, id, revision).await?,
+            entries: of(conn, ENTRIES, id, entry).await?,
+            steps: of(conn, STEPS, id, step).await?,
+            attempts: of(conn, ATTEMPTS, id, attempt).await?,
+            discrepancies: of(conn, DISCREPANCIES, id, discrepancy).await?,
+            audit: audit(conn, ma_ho_so).await?,
         });
     }
     Ok(views)
 }
 
 async fn of<T>(
-    readers: &SqlitePool,
+    conn: &mut SqliteConnection,
     statement: &'static str,
     dossier_id: i64,
     read: fn(&SqliteRow) -> Result<T, LedgerError>,
 ) -> Result<Vec<T>, LedgerError> {
     let rows = sqlx::query(statement)
         .bind(dossier_id)
-        .fetch_all(readers)
+        .fetch_all(conn)
         .await
         .map_err(|error| failed(DOING, error))?;
     rows.iter().map(read).collect()
@@ -336,10 +351,10 @@ fn discrepancy(row: &SqliteRow) -> Result<DiscrepancyView, LedgerError> {
     })
 }
 
-async fn audit(readers: &SqlitePool, target: &str) -> Result<Vec<AuditView>, LedgerError> {
+async fn audit(conn: &mut SqliteConnection, target: &str) -> Result<Vec<AuditView>, LedgerError> {
     let rows = sqlx::query(AUDIT)
         .bind(target.to_owned())
-        .fetch_all(readers)
+        .fetch_all(conn)
         .await
         .map_err(|error| failed(DOING, error))?;
     rows.iter()
@@ -361,7 +376,7 @@ const PROBLEMS: &str = "
                e.changed_at AS since, coalesce(e.failure_code, '') AS code,
                coalesce(json_extract(e.failure, '$.message'),
                         json_array_length(e.diagnostics) || ' finding(s), see `hoso problems show`') AS summary
-        FROM entry AS e JOIN dossier AS d ON d.newest_entry_id = e.id
+        FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id AND d.newest_entry_id = e.id
         WHERE e.state IN ('quarantined', 'dead')
         UNION ALL
         SELECT 'held', d.source, d.ma_ho_so, min(s.changed_at),
@@ -370,7 +385,8 @@ const PROBLEMS: &str = "
         FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id WHERE s.state = 'held'
         GROUP BY d.id
         UNION ALL
-        SELECT 'refused_document', source, coalesce(ma_ho_so, ''), at, rule, reason FROM refused_document)
+        SELECT 'refused_document', source, coalesce(ma_ho_so, ''), at, rule, reason FROM refused_document
+        WHERE resolved_at IS NULL)
     WHERE (?1 IS NULL OR ma_ho_so = ?1) AND (?2 IS NULL OR code = ?2)
     ORDER BY since, ma_ho_so LIMIT ?3";
 
@@ -381,7 +397,12 @@ pub(super) async fn problems(
     let rows = sqlx::query(PROBLEMS)
         .bind(filter.ma_ho_so.clone())
         .bind(filter.code.clone())
-        .bind(i64::from(filter.limit))
+        // SQLite takes a negative limit for none.
+        .bind(if filter.limit == 0 {
+            -1
+        } else {
+            i64::from(filter.limit)
+        })
         .fetch_all(readers)
         .await
         .map_err(|error| failed(DOING, error))?;
@@ -406,37 +427,36 @@ pub(super) async fn problems(
 }
 
 const NEWEST_DOCUMENT: &str = "
-    SELECT r.body FROM dossier AS d JOIN revision AS r ON r.id = d.newest_revision_id WHERE d.id = ?1";
+    SELECT o.body FROM dossier AS d JOIN document AS o ON o.revision_id = d.newest_revision_id WHERE d.id = ?1";
 
 pub(super) async fn newest_document(
     readers: &SqlitePool,
     dossier_id: i64,
 ) -> Result<Option<String>, LedgerError> {
-    let body: Option<Option<Vec<u8>>> = sqlx::query_scalar(NEWEST_DOCUMENT)
+    let body: Option<Vec<u8>> = sqlx::query_scalar(NEWEST_DOCUMENT)
         .bind(dossier_id)
         .fetch_optional(readers)
         .await
         .map_err(|error| failed(DOING, error))?;
-    body.flatten()
-        .map(|body| decompress("revision", dossier_id, &body))
+    body.map(|body| decompress("document", dossier_id, &body))
         .transpose()
 }
 
 async fn rows(
-    readers: &SqlitePool,
+    conn: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<Vec<SqliteRow>, LedgerError> {
     sqlx::query(statement)
-        .fetch_all(readers)
+        .fetch_all(conn)
         .await
         .map_err(|error| failed(DOING, error))
 }
 
 async fn counted(
-    readers: &SqlitePool,
+    conn: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<Vec<(String, u64)>, LedgerError> {
-    rows(readers, statement)
+    rows(conn, statement)
         .await?
         .iter()
         .map(|row| {
@@ -449,9 +469,9 @@ async fn counted(
         .collect()
 }
 
-async fn count(readers: &SqlitePool, statement: &'static str) -> Result<u64, LedgerError> {
+async fn count(conn: &mut SqliteConnection, statement: &'static str) -> Result<u64, LedgerError> {
     let n: i64 = sqlx::query_scalar(statement)
-        .fetch_one(readers)
+        .fetch_one(conn)
         .await
         .map_err(|error| failed(DOING, error))?;
     Ok(u64::try_from(n).unwrap_or(0))
@@ -474,3 +494,29 @@ fn required_time(
 ) -> Result<Timestamp, LedgerError> {
     Ok(Timestamp::from_millis(column(row, table, name, id)?))
 }
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    DOSSIERS_BY_STATE,
+    SYNCHRONISED,
+    SUPERSEDED,
+    STEPS_BY_STATE,
+    REFUSED_DOCUMENTS,
+    DISCREPANCIES_BY_KIND,
+    OLDEST_OPEN,
+    DUE_NOW,
+    SOURCES,
+    LAST_BOOKS,
+    GATE_OWNER,
+    CALL_TOTALS,
+    DOSSIER,
+    REVISIONS,
+    ENTRIES,
+    STEPS,
+    ATTEMPTS,
+    DISCREPANCIES,
+    AUDIT,
+    PROBLEMS,
+    NEWEST_DOCUMENT,
+];

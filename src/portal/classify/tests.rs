@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::portal::redact::Phrases;
 
 const CODE: &str = "H55.242-260126-0001";
 
@@ -42,6 +43,7 @@ fn judge(
         &Redactions {
             secrets: Vec::new(),
             packets: &[],
+            phrases: &Phrases::default(),
         },
     )
 }

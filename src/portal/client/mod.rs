@@ -16,7 +16,7 @@ use super::classify::{Facts, Judgement, Meaning, classify};
 use super::codes;
 use super::gate::{Closed, Gate, Signal};
 use super::profile::{Adapter, Operation, Profile};
-use super::redact::Redactions;
+use super::redact::{Phrases, Redactions};
 use super::session::{LogIn, NoSession, Session, Sessions, Turn};
 use crate::clock::Clock;
 use crate::domain::failure::{Disposition, Failure};
@@ -64,6 +64,7 @@ struct Inner {
     gate: Arc<Gate>,
     answers: AnswerPatterns,
     sessions: Sessions,
+    phrases: Phrases,
 }
 
 /// The only thing the client ever reads in a packet.
@@ -108,6 +109,7 @@ impl Portal {
                 gate,
                 answers,
                 sessions: Sessions::new(Duration::from_millis(settings.session_max_age_ms)),
+                phrases: Phrases::default(),
             }),
         }
     }
@@ -389,6 +391,7 @@ impl Portal {
         let redactions = Redactions {
             secrets: vec![session, inner.password.expose_secret()],
             packets: operation.packets(),
+            phrases: &inner.phrases,
         };
         let judgement = classify(&facts, &inner.answers, &redactions);
         calls.push(Call {

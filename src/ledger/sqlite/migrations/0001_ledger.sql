@@ -1,6 +1,12 @@
 -- Times are integer milliseconds since 1970 (UTC), always from the gateway's clock, never SQL's.
 -- Hashes are 32-byte BLAKE3. Bodies are zstd-compressed. JSON columns hold envelopes that are only
 -- shown, never filtered by.
+--
+-- Bodies that retention takes live in tables of their own and their rows are deleted: setting a
+-- column to NULL would leave every page half empty, and the file would never use that room again.
+
+-- Tells a ledger from the SQLite files of other programs: "hoso" in ASCII.
+PRAGMA application_id = 1752134511;
 
 -- What is known of a source between polls.
 CREATE TABLE source (
@@ -19,9 +25,10 @@ CREATE TABLE cursor (
     source            TEXT NOT NULL,
     position          TEXT NOT NULL,
     newest_changed_at INTEGER,       -- newest capNhatLuc of the page that ended here
-    recorded_at       INTEGER NOT NULL
+    recorded_at       INTEGER NOT NULL,
+    UNIQUE (source, position)
 ) STRICT;
-CREATE INDEX cursor_by_source ON cursor (source, id);
+CREATE INDEX cursor_by_change ON cursor (source, newest_changed_at, id);
 
 -- Documents and items that could not be read at all, kept as evidence.
 CREATE TABLE refused_document (
@@ -31,10 +38,14 @@ CREATE TABLE refused_document (
     rule     TEXT NOT NULL,
     reason   TEXT NOT NULL,
     ma_ho_so TEXT,
+    whole    INTEGER NOT NULL,       -- 1: a whole answer of the feed, 0: one item of it
     hash     BLOB NOT NULL,
-    body     BLOB,
+    body     BLOB,                   -- NULL after retention
+    resolved_at INTEGER,             -- since when the source gives something readable instead
     UNIQUE (source, hash)
 ) STRICT;
+CREATE INDEX refused_kept ON refused_document (at) WHERE body IS NOT NULL;
+CREATE INDEX refused_standing ON refused_document (source) WHERE resolved_at IS NULL;
 
 -- One row a dossier: the lane of its deliveries and what the portal is believed to know.
 CREATE TABLE dossier (
@@ -69,7 +80,7 @@ CREATE INDEX dossier_steps_due ON dossier (priority, steps_due_at)
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL;
 CREATE INDEX dossier_steps_leased ON dossier (steps_lease_until) WHERE steps_lease_until IS NOT NULL;
 
--- One version of a dossier as its source gave it. Never changed, but for its body's retention.
+-- One version of a dossier as its source gave it. Never changed.
 CREATE TABLE revision (
     id          INTEGER PRIMARY KEY,
     dossier_id  INTEGER NOT NULL REFERENCES dossier (id),
@@ -78,10 +89,17 @@ CREATE TABLE revision (
     fingerprint BLOB NOT NULL,
     received_at INTEGER NOT NULL,
     deleted     INTEGER NOT NULL,    -- daXoa
-    ministry    INTEGER NOT NULL,    -- chuQuan = bo
-    body        BLOB                 -- the <HoSo> element; NULL after retention
+    ministry    INTEGER NOT NULL     -- chuQuan = bo
 ) STRICT;
 CREATE INDEX revision_by_dossier ON revision (dossier_id, id);
+
+-- The <HoSo> element of a revision, until retention takes it.
+CREATE TABLE document (
+    revision_id INTEGER PRIMARY KEY REFERENCES revision (id),
+    stored_at   INTEGER NOT NULL,
+    body        BLOB NOT NULL
+) STRICT;
+CREATE INDEX document_by_age ON document (stored_at);
 
 -- The obligation that one revision creates; see the entry state machine.
 CREATE TABLE entry (
@@ -110,20 +128,22 @@ CREATE TABLE entry (
     superseded_by    INTEGER
 ) STRICT;
 CREATE INDEX entry_by_dossier ON entry (dossier_id, id);
-CREATE INDEX entry_received ON entry (id) WHERE state = 'received';
+CREATE INDEX entry_received ON entry (priority, id) WHERE state = 'received';
 CREATE INDEX entry_due ON entry (priority, due_at, id) WHERE state = 'ready';
 CREATE INDEX entry_leased ON entry (lease_expires_at) WHERE state = 'leased';
-CREATE INDEX entry_unconfirmed ON entry (due_at) WHERE state = 'unconfirmed';
+CREATE INDEX entry_unconfirmed ON entry (priority, due_at, id) WHERE state = 'unconfirmed';
 CREATE INDEX entry_for_a_person ON entry (changed_at) WHERE state IN ('quarantined', 'dead');
 -- At most one send is wanted, and at most one is out, for any dossier.
 CREATE UNIQUE INDEX entry_one_ready ON entry (dossier_id) WHERE state = 'ready';
 CREATE UNIQUE INDEX entry_one_out ON entry (dossier_id) WHERE state IN ('leased', 'unconfirmed');
 
--- The packet an entry sends, stored before the first byte leaves.
+-- The packet an entry sends, stored before the first byte leaves, until retention takes it.
 CREATE TABLE packet (
-    entry_id INTEGER PRIMARY KEY REFERENCES entry (id),
-    body     BLOB                    -- NULL after retention
+    entry_id  INTEGER PRIMARY KEY REFERENCES entry (id),
+    stored_at INTEGER NOT NULL,
+    body      BLOB NOT NULL
 ) STRICT;
+CREATE INDEX packet_by_age ON packet (stored_at);
 
 -- Progress steps of a dossier, in time order by key.
 CREATE TABLE step (
@@ -136,10 +156,21 @@ CREATE TABLE step (
     changed_at INTEGER NOT NULL,
     attempts   INTEGER NOT NULL DEFAULT 0,
     failure    TEXT,
-    body       TEXT,                 -- JSON as sent; NULL after retention
+    body_id    INTEGER NOT NULL,     -- of step_body, whose row retention may have taken
+    body_line  INTEGER NOT NULL,     -- its line there, from 0
     PRIMARY KEY (dossier_id, thoi_diem, trang_thai, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_held ON step (changed_at) WHERE state = 'held';
+
+-- What steps send: the new steps of one dossier in one mapping, a line of JSON each. Ids are never
+-- used twice, so a step whose body is gone finds nothing.
+CREATE TABLE step_body (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    dossier_id INTEGER NOT NULL,
+    stored_at  INTEGER NOT NULL,
+    body       BLOB NOT NULL
+) STRICT;
+CREATE INDEX step_body_by_age ON step_body (stored_at);
 
 -- Every wire call to the portal: what each token of the quota bought.
 CREATE TABLE call (
@@ -211,6 +242,7 @@ CREATE TABLE audit (
     reason TEXT NOT NULL,
     result TEXT NOT NULL
 ) STRICT;
+CREATE INDEX audit_by_target ON audit (target, id);
 
 -- Work that one process does at a time: the portal's gate, each source's feed.
 CREATE TABLE singleton (

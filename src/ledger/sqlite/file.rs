@@ -1,0 +1,167 @@
+//! The file itself: recognised before anything is written to it, checked, migrated, and tried.
+
+use std::path::Path;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use super::super::LedgerError;
+use super::{SqliteLedger, SqliteSettings, primary_code};
+
+static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
+
+/// In the file's header (see the first migration): "hoso".
+const APPLICATION_ID: i64 = 0x686f_736f;
+
+pub(super) const HAS_HISTORY: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+
+pub(super) const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+
+/// The migrations' own table comes before the first migration: a process may have ended between.
+pub(super) const IDENTITY: &str = "
+    SELECT (SELECT application_id FROM pragma_application_id),
+           (SELECT count(*) FROM sqlite_schema WHERE tbl_name <> '_sqlx_migrations')";
+
+/// Rolled back at once.
+pub(super) const TRY_WRITING: &str =
+    "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
+
+pub(super) fn known_schema() -> i64 {
+    let versions = MIGRATOR.iter().map(|migration| migration.version);
+    versions.max().unwrap_or(0)
+}
+
+/// Refuses what is not a ledger before anything is written to it.
+pub(super) async fn recognise(
+    path: &Path,
+    bytes: u64,
+    options: &SqliteConnectOptions,
+) -> Result<(), LedgerError> {
+    let damaged = |finding: &str| LedgerError::Damaged {
+        path: path.display().to_string(),
+        finding: finding.to_owned(),
+    };
+    if bytes == 0 {
+        // To begin anew in silence would send again every step that the lost file knew as sent.
+        return Err(damaged(
+            "the file is empty; if a new ledger is wanted, remove it",
+        ));
+    }
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| at_start(path, error))?;
+    let found: (i64, i64) = sqlx::query_as(IDENTITY)
+        .fetch_one(&mut conn)
+        .await
+        .map_err(|error| at_start(path, error))?;
+    conn.close().await.map_err(|error| at_start(path, error))?;
+    match found {
+        (APPLICATION_ID, _) | (0, 0) => Ok(()),
+        _ => Err(damaged("it is a SQLite database of another program")),
+    }
+}
+
+impl SqliteLedger {
+    pub(super) async fn make_ready(
+        &self,
+        path: &Path,
+        settings: &SqliteSettings,
+    ) -> Result<(), LedgerError> {
+        if settings.check_pages {
+            self.check(path).await?;
+        }
+        self.migrate(path, settings.migrate).await?;
+        self.try_writing(path).await
+    }
+
+    /// Damaged pages are found before the first row is served.
+    async fn check(&self, path: &Path) -> Result<(), LedgerError> {
+        let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| at_start(path, error))?;
+        if finding == "ok" {
+            Ok(())
+        } else {
+            Err(LedgerError::Damaged {
+                path: path.display().to_string(),
+                finding,
+            })
+        }
+    }
+
+    async fn migrate(&self, path: &Path, wanted: bool) -> Result<(), LedgerError> {
+        let known = known_schema();
+        let found = self.schema_version(path).await?;
+        if found > known {
+            return Err(LedgerError::Newer { found, known });
+        }
+        if found == known {
+            return Ok(());
+        }
+        if !wanted {
+            return Err(LedgerError::Older { found, known });
+        }
+        let Err(error) = MIGRATOR.run(&self.writer).await else {
+            return Ok(());
+        };
+        // Another process may have been first.
+        if self.schema_version(path).await? == known {
+            return Ok(());
+        }
+        Err(match error {
+            sqlx::migrate::MigrateError::Execute(error) => at_start(path, error),
+            other => LedgerError::Unavailable {
+                doing: "migrate",
+                source: other.into(),
+            },
+        })
+    }
+
+    async fn schema_version(&self, path: &Path) -> Result<i64, LedgerError> {
+        let has_history: bool = sqlx::query_scalar(HAS_HISTORY)
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| at_start(path, error))?;
+        if !has_history {
+            return Ok(0);
+        }
+        sqlx::query_scalar(SCHEMA_VERSION)
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| at_start(path, error))
+    }
+
+    /// SQLite opens what it may not write without a word; better to hear of it now.
+    async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
+        let mut tx = self.begin("open").await?;
+        sqlx::query(TRY_WRITING)
+            .execute(&mut *tx)
+            .await
+            .map_err(|error| at_start(path, error))?;
+        tx.rollback().await.map_err(|error| at_start(path, error))
+    }
+}
+
+pub(super) fn at_start(path: &Path, error: sqlx::Error) -> LedgerError {
+    let shown = path.display().to_string();
+    match primary_code(&error) {
+        Some(13) => LedgerError::Full,
+        Some(8) => LedgerError::ReadOnly { path: shown },
+        // SQLite cannot make its journal there, though the folder exists.
+        Some(14) if path.parent().is_some_and(Path::is_dir) => {
+            LedgerError::ReadOnly { path: shown }
+        }
+        Some(11 | 26) => LedgerError::Damaged {
+            path: shown,
+            finding: error.to_string(),
+        },
+        _ => LedgerError::Unavailable {
+            doing: "open",
+            source: error.into(),
+        },
+    }
+}

@@ -1,0 +1,332 @@
+//! What the outcome of mapping means for entries, steps and lanes: decided here from what is stored,
+//! written by `map`.
+
+use std::collections::BTreeMap;
+
+use super::super::LedgerError;
+use super::super::body::compress;
+use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ValidPacket};
+use super::reconcile::DiscrepancyRow;
+use super::{UNREADABLE, hex, json_one};
+use crate::domain::diagnostic::Severity;
+use crate::domain::discrepancy::DiscrepancyKind;
+use crate::domain::entry::EntryState;
+use crate::domain::failure::Failure;
+use crate::domain::step::{StepIdentity, StepState};
+
+/// The failure code of a step that is held because nobody knows whether the portal has it. Its
+/// content must not be replaced: the portal may already hold the old one.
+pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
+
+/// The rule by which mapping says that the source deleted the dossier.
+const DELETED: &str = "source.deleted";
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact that the statement reads of a lane"
+)]
+pub(super) struct Lane {
+    pub(super) dossier_id: i64,
+    pub(super) source: String,
+    pub(super) ma_ho_so: String,
+    pub(super) forced: bool,
+    pub(super) priority: i64,
+    pub(super) acked_packet_hash: Option<Vec<u8>>,
+    /// A call about it is out, so what the portal holds is not known.
+    pub(super) out: bool,
+    /// The portal is believed to have the dossier.
+    pub(super) known: bool,
+    pub(super) waiting: bool,
+    /// A newer revision is ready or was sent: this one is never sent.
+    pub(super) overtaken_by: Option<i64>,
+    /// A discrepancy says that the source deleted it.
+    pub(super) mourned: bool,
+}
+
+pub(super) struct KnownStep {
+    pub(super) hash: Vec<u8>,
+    pub(super) state: StepState,
+    pub(super) failure: Option<Failure>,
+}
+
+pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
+/// dossier, time, status, ordinal, hash, body, line of the body
+pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize);
+/// id, dossier, where its body begins in the blob (from 1), length
+pub(super) type StepBodyRow = (i64, i64, usize, usize);
+/// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
+pub(super) type EntryRow<'a> = (
+    i64,
+    &'static str,
+    Option<String>,
+    &'a str,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+);
+/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed
+pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8);
+
+/// The writes of one batch, collected before the first statement.
+#[derive(Default)]
+pub(super) struct Plan<'a> {
+    pub(super) supersede: Vec<(i64, i64)>,
+    pub(super) entries: Vec<EntryRow<'a>>,
+    pub(super) packets: Vec<(i64, usize, usize)>,
+    pub(super) bodies: Vec<u8>,
+    pub(super) step_bodies: Vec<StepBodyRow>,
+    pub(super) step_blob: Vec<u8>,
+    pub(super) last_step_body: i64,
+    pub(super) insert: Vec<StepRow<'a>>,
+    pub(super) replace: Vec<StepRow<'a>>,
+    pub(super) withdraw: Vec<(i64, String, String, u32)>,
+    pub(super) lanes: Vec<LaneRow>,
+    pub(super) not_ours: Vec<i64>,
+    pub(super) revived: Vec<i64>,
+    pub(super) discrepancies: Vec<DiscrepancyRow>,
+    pub(super) counts: MapCounts,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn take(
+        &mut self,
+        entry: &'a MappedEntry,
+        lane: &Lane,
+        known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+    ) -> Result<(), LedgerError> {
+        let version = entry.mapping_version.as_str();
+        match &entry.outcome {
+            MapOutcome::Quarantined { diagnostics } => {
+                self.counts.quarantined += 1;
+                let code = diagnostics
+                    .iter()
+                    .find(|diagnostic| diagnostic.severity == Severity::Error)
+                    .or(diagnostics.first())
+                    .map(|diagnostic| diagnostic.rule.clone());
+                self.entries.push((
+                    entry.entry_id,
+                    EntryState::Quarantined.as_str(),
+                    None,
+                    version,
+                    code,
+                    Some(json_one(diagnostics)),
+                    lane.priority,
+                    None,
+                ));
+            }
+            MapOutcome::NotOurs { rule } => {
+                self.counts.not_ours += 1;
+                self.entries.push((
+                    entry.entry_id,
+                    EntryState::NotOurs.as_str(),
+                    None,
+                    version,
+                    Some((*rule).to_owned()),
+                    None,
+                    lane.priority,
+                    None,
+                ));
+                if lane.overtaken_by.is_none() {
+                    // The newest word of the source is that the dossier is gone, or another's, so
+                    // nothing that still waits may be sent.
+                    self.supersede.push((lane.dossier_id, entry.entry_id));
+                    self.not_ours.push(lane.dossier_id);
+                    if *rule == DELETED && (lane.known || lane.out) {
+                        self.discrepancies.push((
+                            lane.source.clone(),
+                            lane.ma_ho_so.clone(),
+                            Some(lane.dossier_id),
+                            DiscrepancyKind::DeletedAtSource.as_str(),
+                            String::new(),
+                        ));
+                    }
+                }
+            }
+            MapOutcome::Valid(packet) => self.take_valid(entry, packet, lane, known_steps)?,
+        }
+        Ok(())
+    }
+
+    fn take_valid(
+        &mut self,
+        entry: &'a MappedEntry,
+        packet: &'a ValidPacket,
+        lane: &Lane,
+        known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+    ) -> Result<(), LedgerError> {
+        if lane.overtaken_by.is_some() {
+            self.counts.superseded += 1;
+            self.entries.push((
+                entry.entry_id,
+                EntryState::Superseded.as_str(),
+                None,
+                entry.mapping_version.as_str(),
+                None,
+                None,
+                lane.priority,
+                lane.overtaken_by,
+            ));
+            return Ok(());
+        }
+        // While a call is out, the last acknowledged packet says nothing about what the portal
+        // will hold; and an operator's resync sends what is already there.
+        let unchanged = !lane.forced
+            && !lane.out
+            && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
+        let state = if unchanged {
+            EntryState::Unchanged
+        } else {
+            EntryState::Ready
+        };
+        // Only ever raised: what an operator made urgent stays so.
+        let priority = packet
+            .priority
+            .map_or(lane.priority, |raised| raised.rank().min(lane.priority));
+        if lane.waiting {
+            self.supersede.push((lane.dossier_id, entry.entry_id));
+        }
+        self.entries.push((
+            entry.entry_id,
+            state.as_str(),
+            Some(hex(&packet.packet_hash)),
+            entry.mapping_version.as_str(),
+            None,
+            (!packet.warnings.is_empty()).then(|| json_one(&packet.warnings)),
+            priority,
+            None,
+        ));
+        if lane.mourned {
+            self.revived.push(lane.dossier_id);
+        }
+        if unchanged {
+            self.counts.unchanged += 1;
+        } else {
+            self.counts.ready += 1;
+            let body = compress(packet.packet.as_bytes())?;
+            self.packets
+                .push((entry.entry_id, self.bodies.len() + 1, body.len()));
+            self.bodies.extend_from_slice(&body);
+        }
+        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
+        self.lanes.push((
+            lane.dossier_id,
+            if unchanged { "accepted" } else { "open" },
+            u8::from(packet.filed_at_portal),
+            priority,
+            pending,
+            u8::from(changed),
+        ));
+        Ok(())
+    }
+
+    /// Compares the source's steps with the stored ones. A step that the portal acknowledged (or
+    /// may have) is never rewritten: a change of it is a discrepancy.
+    fn take_steps(
+        &mut self,
+        lane: &Lane,
+        steps: &'a [MappedStep],
+        known: Option<&BTreeMap<StepIdentity, KnownStep>>,
+    ) -> Result<(usize, bool), LedgerError> {
+        let mut pending = 0;
+        let mut changed = false;
+        let body_id = self.last_step_body + 1;
+        let mut lines = Vec::new();
+        let mut discrepancy = |kind: DiscrepancyKind, identity: &StepIdentity| {
+            self.discrepancies.push((
+                lane.source.clone(),
+                lane.ma_ho_so.clone(),
+                Some(lane.dossier_id),
+                kind.as_str(),
+                identity.to_string(),
+            ));
+        };
+        for step in steps {
+            let id = &step.identity;
+            let mut row = || -> StepRow<'a> {
+                lines.push(step.body.as_str());
+                (
+                    lane.dossier_id,
+                    step.identity.thoi_diem_xu_ly.as_str(),
+                    step.identity.trang_thai.as_str(),
+                    step.identity.ordinal,
+                    hex(&step.hash),
+                    body_id,
+                    lines.len() - 1,
+                )
+            };
+            match known.and_then(|known| known.get(id)) {
+                None => {
+                    self.insert.push(row());
+                    self.counts.steps_new += 1;
+                    pending += 1;
+                    changed = true;
+                }
+                Some(stored) => {
+                    let same = stored.hash == step.hash;
+                    match stored.state {
+                        StepState::Pending | StepState::Leased if same => pending += 1,
+                        StepState::Pending | StepState::Withdrawn => {
+                            self.replace.push(row());
+                            pending += 1;
+                            changed = true;
+                        }
+                        // Refused and mended at the source, or never readable here.
+                        StepState::Held
+                            if stored.failure.as_ref().is_some_and(|f| {
+                                f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
+                            }) =>
+                        {
+                            self.replace.push(row());
+                            pending += 1;
+                            changed = true;
+                        }
+                        StepState::Leased => {
+                            discrepancy(DiscrepancyKind::StepChanged, id);
+                            pending += 1;
+                        }
+                        StepState::Acked | StepState::Held if !same => {
+                            discrepancy(DiscrepancyKind::StepChanged, id);
+                        }
+                        StepState::Acked | StepState::Held | StepState::PresumedSent => {}
+                    }
+                }
+            }
+        }
+        for (id, stored) in known.into_iter().flatten() {
+            if steps.iter().any(|step| step.identity == *id) {
+                continue;
+            }
+            match stored.state {
+                StepState::Pending => {
+                    self.withdraw.push((
+                        lane.dossier_id,
+                        id.thoi_diem_xu_ly.clone(),
+                        id.trang_thai.clone(),
+                        id.ordinal,
+                    ));
+                }
+                StepState::Leased => {
+                    pending += 1;
+                    discrepancy(DiscrepancyKind::StepVanished, id);
+                }
+                StepState::Acked | StepState::Held => {
+                    discrepancy(DiscrepancyKind::StepVanished, id);
+                }
+                StepState::PresumedSent | StepState::Withdrawn => {}
+            }
+        }
+        if !lines.is_empty() {
+            let body = compress(lines.join("\n").as_bytes())?;
+            self.last_step_body = body_id;
+            self.step_bodies.push((
+                body_id,
+                lane.dossier_id,
+                self.step_blob.len() + 1,
+                body.len(),
+            ));
+            self.step_blob.extend_from_slice(&body);
+        }
+        Ok((pending, changed))
+    }
+}

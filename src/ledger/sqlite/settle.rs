@@ -1,0 +1,415 @@
+//! Writing what calls meant, guarded by the lease they were made under.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::super::LedgerError;
+use super::super::record::{SettleBatch, SettleCounts, SettledEntry, SettledSteps};
+use super::{column, failed, hex, json, json_one, run, step_key};
+use crate::domain::entry::{PortalKnown, Settlement};
+use crate::domain::failure::Failure;
+use crate::domain::step::StepState;
+use crate::domain::time::Timestamp;
+
+/// Settles the entry if its lease (or its unconfirmed state) still stands and no other attempt was
+/// made since. What would have to be sent again, or waits for a person, gives way to a newer ready
+/// revision, and to the source's word that the dossier is gone.
+const SETTLE_ENTRIES: &str = "
+    UPDATE entry SET
+        state = CASE WHEN j.state IN ('ready', 'dead') AND j.newer IS NOT NULL THEN 'superseded' ELSE j.state END,
+        superseded_by = CASE WHEN j.state IN ('ready', 'dead') THEN j.newer ELSE NULL END,
+        changed_at = ?1, due_at = coalesce(j.due_at, entry.due_at), retries = coalesce(j.retries, entry.retries),
+        batch_max = coalesce(j.batch_max, entry.batch_max), lease_token = NULL, lease_expires_at = NULL,
+        failure = j.failure, failure_code = j.failure_code, receipt = j.receipt
+    FROM (SELECT i.value->>0 AS id, i.value->>1 AS token, i.value->>2 AS state, i.value->>3 AS due_at,
+                 i.value->>4 AS retries, i.value->>5 AS batch_max, i.value->>6 AS failure,
+                 i.value->>7 AS failure_code, i.value->>8 AS receipt, i.value->>9 AS attempt,
+                 (SELECT n.id FROM entry AS me JOIN entry AS n ON n.dossier_id = me.dossier_id
+                  WHERE me.id = i.value->>0 AND n.state IN ('ready', 'not_ours')
+                    AND (n.revision_id, n.id) > (me.revision_id, me.id)
+                  ORDER BY n.revision_id DESC, n.id DESC LIMIT 1) AS newer
+          FROM json_each(?2) AS i) AS j
+    WHERE entry.id = j.id AND entry.attempt = j.attempt
+      AND ((j.token IS NOT NULL AND entry.state = 'leased' AND entry.lease_token = j.token)
+           OR (j.token IS NULL AND entry.state = 'unconfirmed'))
+    RETURNING entry.id, entry.state";
+
+const SETTLE_LANES: &str = "
+    UPDATE dossier SET
+        lane_token = CASE WHEN j.state = 'unconfirmed' THEN lane_token ELSE NULL END,
+        portal_known = CASE WHEN j.state = 'accepted' THEN 'yes' ELSE coalesce(j.known, portal_known) END,
+        acked_entry_id = CASE WHEN j.state = 'accepted' THEN j.entry_id ELSE acked_entry_id END,
+        -- After an unknown outcome nobody can say which of the two packets the portal holds.
+        acked_packet_hash = CASE j.state
+            WHEN 'accepted' THEN (SELECT packet_hash FROM entry WHERE id = j.entry_id)
+            WHEN 'unconfirmed' THEN NULL ELSE acked_packet_hash END,
+        acked_at = CASE WHEN j.state = 'accepted' THEN ?1 ELSE acked_at END,
+        packet_state = CASE
+            WHEN EXISTS (SELECT 1 FROM entry AS n WHERE n.dossier_id = j.dossier_id AND n.state = 'ready') THEN 'open'
+            WHEN j.state = 'accepted' THEN 'accepted'
+            WHEN j.state = 'dead' THEN 'dead'
+            WHEN j.state = 'superseded' THEN 'none'
+            ELSE 'open' END
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id, value->>2 AS state, value->>3 AS known
+          FROM json_each(?2)) AS j
+    WHERE dossier.id = j.dossier_id";
+
+const SETTLE_STEPS: &str = "
+    UPDATE step SET state = j.state, changed_at = ?1, failure = j.failure
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
+                 value->>3 AS ordinal, value->>4 AS state, value->>5 AS failure FROM json_each(?2)) AS j
+    WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
+      AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state = 'leased'";
+
+/// All steps of a call mostly share one fate; then one row says it for the dossier.
+const SETTLE_STEPS_TOGETHER: &str = "
+    UPDATE step SET state = j.state, changed_at = ?1, failure = j.failure
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS state, value->>2 AS failure FROM json_each(?2)) AS j
+    WHERE step.dossier_id = j.dossier_id AND step.state = 'leased'";
+
+const SETTLE_STEP_LANES: &str = "
+    UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL, steps_pending = steps_pending - j.done,
+        steps_due_at = j.due_at, steps_retries = j.retries, steps_alone = j.alone, steps_failure = j.failure,
+        portal_known = CASE WHEN j.lost = 1 THEN 'no' ELSE portal_known END
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS token, value->>2 AS done, value->>3 AS due_at,
+                 value->>4 AS retries, value->>5 AS alone, value->>6 AS failure, value->>7 AS lost
+          FROM json_each(?1)) AS j
+    WHERE dossier.id = j.dossier_id AND dossier.lane_token = j.token AND dossier.steps_lease_until IS NOT NULL
+    RETURNING dossier.id,
+        (SELECT count(*) FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'leased') AS leased";
+
+const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
+
+const INSERT_CALLS: &str = "
+    INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
+                      http_status, error_code, message, outcome, body_hash)
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
+           value->>8, value->>9, value->>10, value->>11, unhex(value->>12) FROM json_each(?1)";
+
+const INSERT_ATTEMPTS: &str = "
+    INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
+    SELECT value->>0, value->>1, value->>2, value->>3,
+           coalesce(value->>4, (SELECT max(attempts) FROM step WHERE dossier_id = value->>0), 0),
+           ?1, value->>5, value->>6, value->>7
+    FROM json_each(?2)";
+
+/// What the attempt of a call says whose lease had run out before its settlement came.
+const LATE: &str = "came after its lease had run out; nothing else was written";
+
+/// dossier, entry, call, kind, number (for steps: of the step that was sent most often), outcome,
+/// failure code, detail
+type AttemptRow<'a> = (
+    i64,
+    Option<i64>,
+    Option<i64>,
+    &'static str,
+    Option<u32>,
+    &'static str,
+    Option<&'a str>,
+    Option<String>,
+);
+
+pub(super) async fn settle(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    batch: &SettleBatch,
+) -> Result<SettleCounts, LedgerError> {
+    let mut counts = SettleCounts::default();
+    let first_call = insert_calls(conn, batch).await?;
+    let call_id = |call: Option<usize>| {
+        call.and_then(|at| i64::try_from(at).ok())
+            .map(|at| first_call + at)
+    };
+    let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
+    let settled = settle_entries(conn, now, &batch.entries, &mut counts).await?;
+    for entry in &batch.entries {
+        attempts.push((
+            entry.dossier_id,
+            Some(entry.entry_id),
+            call_id(entry.call),
+            if entry.lease_token.is_some() {
+                "packet"
+            } else {
+                "read_back"
+            },
+            Some(entry.attempt),
+            entry.outcome,
+            failure_of(&entry.settlement).map(|failure| failure.code.as_str()),
+            (!settled.contains_key(&entry.entry_id)).then(|| LATE.to_owned()),
+        ));
+    }
+    let live = settle_steps(conn, now, &batch.steps, &mut counts).await?;
+    for lane in &batch.steps {
+        let mut names: Vec<String> = lane
+            .steps
+            .iter()
+            .map(|(identity, _)| identity.to_string())
+            .collect();
+        if !live.contains(&lane.dossier_id) {
+            names.push(LATE.to_owned());
+        }
+        attempts.push((
+            lane.dossier_id,
+            None,
+            call_id(lane.call),
+            "steps",
+            None,
+            lane.outcome,
+            lane.failure.as_ref().map(|failure| failure.code.as_str()),
+            Some(names.join(" ")),
+        ));
+    }
+    if !attempts.is_empty() {
+        let query = sqlx::query(INSERT_ATTEMPTS)
+            .bind(now.millis())
+            .bind(json(&attempts));
+        run(conn, "settle calls", query).await?;
+    }
+    Ok(counts)
+}
+
+/// Returns the id that the first call of the batch got.
+async fn insert_calls(
+    conn: &mut SqliteConnection,
+    batch: &SettleBatch,
+) -> Result<i64, LedgerError> {
+    let doing = "settle calls";
+    let last: i64 = sqlx::query_scalar(LAST_CALL)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let rows: Vec<_> = (last + 1..)
+        .zip(&batch.calls)
+        .map(|(id, call)| {
+            (
+                id,
+                call.service,
+                call.priority.rank(),
+                call.started_at,
+                call.duration_ms,
+                call.items,
+                call.sent_bytes,
+                call.answer_bytes,
+                call.http_status,
+                call.error_code.as_deref(),
+                call.message.as_str(),
+                call.outcome,
+                hex(&call.body_hash),
+            )
+        })
+        .collect();
+    if !rows.is_empty() {
+        run(conn, doing, sqlx::query(INSERT_CALLS).bind(json(&rows))).await?;
+    }
+    Ok(last + 1)
+}
+
+async fn settle_entries(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    entries: &[SettledEntry],
+    counts: &mut SettleCounts,
+) -> Result<BTreeMap<i64, String>, LedgerError> {
+    if entries.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let doing = "settle calls";
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let (due_at, retries, batch_max, receipt) = match &entry.settlement {
+                Settlement::Accepted { receipt } => (None, None, None, Some(json_one(receipt))),
+                Settlement::Ready {
+                    due_at,
+                    retries,
+                    batch_max,
+                    ..
+                }
+                | Settlement::Unconfirmed {
+                    due_at,
+                    retries,
+                    batch_max,
+                    ..
+                } => (Some(*due_at), Some(*retries), *batch_max, None),
+                Settlement::Dead { .. } => (None, None, None, None),
+            };
+            let failure = failure_of(&entry.settlement);
+            (
+                entry.entry_id,
+                entry.lease_token,
+                entry.settlement.state().as_str(),
+                due_at,
+                retries,
+                batch_max,
+                failure.map(json_one),
+                failure.map(|failure| failure.code.as_str()),
+                receipt,
+                entry.attempt,
+            )
+        })
+        .collect();
+    let settled = sqlx::query(SETTLE_ENTRIES)
+        .bind(now.millis())
+        .bind(json(&rows))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut done = BTreeMap::new();
+    for row in &settled {
+        let id: i64 = column(row, "entry", "id", 0)?;
+        let state: String = column(row, "entry", "state", id)?;
+        match state.as_str() {
+            "accepted" => counts.accepted += 1,
+            "ready" => counts.again += 1,
+            "unconfirmed" => counts.unconfirmed += 1,
+            "dead" => counts.dead += 1,
+            _ => counts.superseded += 1,
+        }
+        done.insert(id, state);
+    }
+    counts.lost_leases += (entries.len() - done.len()) as u64;
+    let lanes: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| {
+            let state = done.get(&entry.entry_id)?.as_str();
+            let known = match &entry.settlement {
+                Settlement::Ready { portal_known, .. } => portal_known.map(PortalKnown::as_str),
+                _ => None,
+            };
+            Some((entry.dossier_id, entry.entry_id, state, known))
+        })
+        .collect();
+    run(
+        conn,
+        doing,
+        sqlx::query(SETTLE_LANES)
+            .bind(now.millis())
+            .bind(json(&lanes)),
+    )
+    .await?;
+    Ok(done)
+}
+
+async fn settle_steps(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    lanes: &[SettledSteps],
+    counts: &mut SettleCounts,
+) -> Result<BTreeSet<i64>, LedgerError> {
+    if lanes.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let doing = "settle calls";
+    let rows: Vec<_> = lanes
+        .iter()
+        .map(|lane| {
+            let done = lane
+                .steps
+                .iter()
+                .filter(|(_, state)| *state != StepState::Pending)
+                .count();
+            (
+                lane.dossier_id,
+                lane.lease_token,
+                done,
+                lane.due_at,
+                lane.retries,
+                u8::from(lane.alone),
+                lane.failure.as_ref().map(json_one),
+                u8::from(lane.portal_lost_dossier),
+            )
+        })
+        .collect();
+    let settled = sqlx::query(SETTLE_STEP_LANES)
+        .bind(json(&rows))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut live = BTreeSet::new();
+    let mut leased = 0;
+    for row in &settled {
+        live.insert(column(row, "dossier", "id", 0)?);
+        leased += column::<i64>(row, "step", "leased", 0)?;
+    }
+    counts.lost_leases += (lanes.len() - live.len()) as u64;
+    let mut steps = Vec::new();
+    let mut together = Vec::new();
+    let mut named = 0;
+    for lane in lanes.iter().filter(|lane| live.contains(&lane.dossier_id)) {
+        let failure = lane.failure.as_ref().map(json_one);
+        let failure_of = |state| failure.clone().filter(|_| state != StepState::Acked);
+        named += lane.steps.len() as u64;
+        for (_, state) in &lane.steps {
+            match state {
+                StepState::Acked => counts.steps_acked += 1,
+                StepState::Held => counts.steps_held += 1,
+                _ => {}
+            }
+        }
+        match lane.steps.as_slice() {
+            [(_, first), rest @ ..] if rest.iter().all(|(_, state)| state == first) => {
+                together.push((lane.dossier_id, first.as_str(), failure_of(*first)));
+            }
+            mixed => steps.extend(mixed.iter().map(|(identity, state)| {
+                let (dossier_id, time, status, ordinal) = step_key(lane.dossier_id, identity);
+                (
+                    dossier_id,
+                    time,
+                    status,
+                    ordinal,
+                    state.as_str(),
+                    failure_of(*state),
+                )
+            })),
+        }
+    }
+    let at = now.millis();
+    let mut written = 0;
+    if !together.is_empty() {
+        let query = sqlx::query(SETTLE_STEPS_TOGETHER)
+            .bind(at)
+            .bind(json(&together));
+        written += run(conn, doing, query).await?;
+    }
+    if !steps.is_empty() {
+        let query = sqlx::query(SETTLE_STEPS).bind(at).bind(json(&steps));
+        written += run(conn, doing, query).await?;
+    }
+    // A step that stays leased while its lane is free would never be sent again.
+    if written != named || i64::try_from(written) != Ok(leased) {
+        return Err(LedgerError::Conflict(
+            "a settlement names other steps than its call carried".into(),
+        ));
+    }
+    let lost: Vec<i64> = lanes
+        .iter()
+        .filter(|lane| lane.portal_lost_dossier && live.contains(&lane.dossier_id))
+        .map(|lane| lane.dossier_id)
+        .collect();
+    if !lost.is_empty() {
+        super::reconcile::repair_lost(conn, now, &lost).await?;
+    }
+    Ok(live)
+}
+
+fn failure_of(settlement: &Settlement) -> Option<&Failure> {
+    match settlement {
+        Settlement::Accepted { .. } => None,
+        Settlement::Ready { failure, .. } => failure.as_ref(),
+        Settlement::Unconfirmed { failure, .. } | Settlement::Dead { failure } => Some(failure),
+    }
+}
+
+/// Every statement of this file; a test prepares them against the schema.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[
+    SETTLE_ENTRIES,
+    SETTLE_LANES,
+    SETTLE_STEPS,
+    SETTLE_STEPS_TOGETHER,
+    SETTLE_STEP_LANES,
+    LAST_CALL,
+    INSERT_CALLS,
+    INSERT_ATTEMPTS,
+];

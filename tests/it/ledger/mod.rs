@@ -1,0 +1,15 @@
+//! What every backend of the ledger promises, a story a promise. `support` opens the ledger and
+//! plays source, mapping and portal; `files` is about SQLite's file alone; `lives` draws random
+//! sequences of verbs and checks the invariants after each.
+
+mod files;
+mod lives;
+mod map;
+mod operate;
+mod pull;
+mod push;
+mod reconcile;
+mod steps;
+mod support;
+mod upkeep;
+mod view;

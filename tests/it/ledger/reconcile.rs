@@ -1,0 +1,275 @@
+//! Read-backs, the index, discrepancies, repairs and closed books.
+
+use std::time::Duration;
+
+use hoso_gateway::domain::discrepancy::DiscrepancyKind;
+use hoso_gateway::domain::entry::{EntryState as S, PortalKnown};
+use hoso_gateway::ledger::record::{Books, DiscrepancyRecord, SettleBatch, SettledEntry};
+
+use super::support::{
+    SOURCE, TestLedger, accepted, audit, dead, deleted, flipped, in_doubt, item, open_ledger, t,
+};
+
+const A: &str = "H55.242-260126-0001";
+const B: &str = "H55.242-260126-0002";
+const C: &str = "H55.242-260126-0003";
+
+/// A dossier whose one call ended with no answer.
+async fn doubtful() -> TestLedger {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    let claimed = ledger.claim_one(t(1), 1).await;
+    ledger.settle_one(t(2), &claimed, 1, in_doubt(t(10))).await;
+    ledger
+}
+
+#[tokio::test]
+async fn a_read_back_is_given_out_when_it_is_due_and_not_twice() {
+    let ledger = doubtful().await;
+    let claim = |now, until| ledger.claim_unconfirmed(now, until, 10);
+    assert!(claim(t(9), t(40)).await.unwrap().is_empty());
+    let found = claim(t(10), t(40)).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].packet, "one");
+    assert_eq!(found[0].attempt, 1);
+    assert_eq!(found[0].failure.code, "portal.timeout");
+    assert!(claim(t(39), t(70)).await.unwrap().is_empty());
+    assert_eq!(claim(t(40), t(70)).await.unwrap().len(), 1);
+    assert!(
+        ledger.claim(t(40), 2).await.is_empty(),
+        "never sent blindly"
+    );
+}
+
+#[tokio::test]
+async fn a_look_at_the_portal_decides_an_unknown_outcome() {
+    let table = [
+        (accepted(), S::Accepted, PortalKnown::Yes),
+        (flipped(t(10), PortalKnown::Yes), S::Ready, PortalKnown::Yes),
+        (flipped(t(10), PortalKnown::No), S::Ready, PortalKnown::No),
+        (dead(), S::Dead, PortalKnown::Unknown),
+    ];
+    for (settlement, state, known) in table {
+        let ledger = doubtful().await;
+        ledger.read_back(t(10), settlement).await;
+        let view = ledger.view(A).await;
+        assert_eq!((view.entries[0].state, view.portal_known), (state, known));
+        assert!(!view.lane_busy);
+        assert_eq!(view.attempts[1].kind, "read_back");
+    }
+    let ledger = doubtful().await;
+    let counts = ledger.read_back(t(10), in_doubt(t(90))).await;
+    assert_eq!(counts.unconfirmed, 1);
+    assert!(ledger.view(A).await.lane_busy);
+    let next = ledger.claim_unconfirmed(t(89), t(99), 1).await.unwrap();
+    assert!(
+        next.is_empty(),
+        "the failed look-up says when to look again"
+    );
+}
+
+#[tokio::test]
+async fn a_look_that_took_too_long_does_not_decide_about_a_later_call() {
+    let ledger = doubtful().await;
+    let slow = ledger
+        .claim_unconfirmed(t(10), t(20), 1)
+        .await
+        .unwrap()
+        .remove(0);
+    ledger
+        .read_back(t(20), flipped(t(20), PortalKnown::No))
+        .await;
+    let claimed = ledger.claim_one(t(21), 5).await;
+    ledger.settle_one(t(22), &claimed, 5, in_doubt(t(22))).await;
+    let batch = SettleBatch {
+        entries: vec![SettledEntry {
+            entry_id: slow.entry_id,
+            dossier_id: slow.dossier_id,
+            lease_token: None,
+            attempt: slow.attempt,
+            settlement: accepted(),
+            call: None,
+            outcome: "read back",
+        }],
+        ..SettleBatch::default()
+    };
+    let counts = ledger.settle(t(23), &batch).await.unwrap();
+    assert_eq!((counts.accepted, counts.lost_leases), (0, 1));
+    assert_eq!(ledger.states(A).await, [S::Unconfirmed]);
+}
+
+#[tokio::test]
+async fn the_standing_of_each_dossier_of_an_index_is_told() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 1, "one")).await;
+    ledger.receive(t(2), item(A, 2, "one | 0800/2")).await;
+    ledger.receive(t(3), item(B, 7, "! bad")).await;
+    let codes = [A.into(), B.into(), C.into()];
+    let standings = ledger.standings(SOURCE, &codes).await.unwrap();
+    let told: Vec<(&str, S, bool, Option<i64>)> = standings
+        .iter()
+        .map(|one| {
+            (
+                &*one.ma_ho_so,
+                one.newest_state,
+                one.acknowledged,
+                one.newest_version,
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (A, S::Unchanged, true, Some(2)),
+            (B, S::Quarantined, false, Some(7))
+        ],
+        "one that never came is not invented"
+    );
+    assert_eq!(standings[0].acked_at, Some(t(1)));
+    assert!(ledger.standings("other", &codes).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn acknowledged_codes_come_page_by_page_in_order() {
+    let ledger = open_ledger().await;
+    for code in [C, A, B] {
+        ledger.deliver(t(1), item(code, 1, "one")).await;
+    }
+    ledger.receive(t(1), item("never sent", 1, "one")).await;
+    let first = ledger.acknowledged_codes(SOURCE, "", 2).await.unwrap();
+    assert_eq!(first, [A, B]);
+    let rest = ledger.acknowledged_codes(SOURCE, B, 2).await.unwrap();
+    assert_eq!(rest, [C]);
+}
+
+#[tokio::test]
+async fn a_discrepancy_is_opened_once_and_resolved_once() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    let found = DiscrepancyRecord {
+        source: SOURCE.into(),
+        ma_ho_so: A.into(),
+        dossier_id: Some(ledger.view(A).await.dossier_id),
+        kind: DiscrepancyKind::Missing,
+        detail: String::new(),
+    };
+    for at in [2, 3] {
+        ledger
+            .record_discrepancies(t(at), std::slice::from_ref(&found))
+            .await
+            .unwrap();
+    }
+    assert_eq!(ledger.open_discrepancies(A).await, ["missing"]);
+    assert_eq!(ledger.view(A).await.discrepancies[0].found_at, t(2));
+    let resolve = |kind, at| {
+        let codes = [A.to_owned(), B.to_owned()];
+        let ledger = &ledger;
+        async move {
+            ledger
+                .resolve_discrepancies(at, SOURCE, kind, &codes, "found again")
+                .await
+                .unwrap()
+        }
+    };
+    assert_eq!(resolve(DiscrepancyKind::Different, t(4)).await, 0);
+    assert_eq!(resolve(DiscrepancyKind::Missing, t(4)).await, 1);
+    assert_eq!(resolve(DiscrepancyKind::Missing, t(5)).await, 0);
+    let view = ledger.view(A).await;
+    assert_eq!(view.discrepancies[0].resolved_at, Some(t(4)));
+    // The same again later is a new one.
+    ledger.record_discrepancies(t(6), &[found]).await.unwrap();
+    assert_eq!(ledger.view(A).await.discrepancies.len(), 2);
+}
+
+#[tokio::test]
+async fn a_dossier_that_the_portal_lost_is_owed_again_packet_and_all_steps() {
+    let ledger = open_ledger().await;
+    ledger
+        .deliver(t(1), item(A, 1, "one | 0800/2 0900/5"))
+        .await;
+    ledger.ack_steps(t(2)).await;
+    let dossier = ledger.view(A).await.dossier_id;
+    assert_eq!(ledger.repair_missing(t(3), &[dossier]).await.unwrap(), 1);
+    assert_eq!(
+        ledger.repair_missing(t(3), &[dossier]).await.unwrap(),
+        0,
+        "it is on its way"
+    );
+    ledger.map(t(4)).await;
+    assert_eq!(ledger.states(A).await, [S::Accepted, S::Ready]);
+    assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
+    let claimed = ledger.claim_one(t(4), 2).await;
+    assert_eq!(claimed.portal_known, PortalKnown::No);
+    ledger.settle_one(t(5), &claimed, 2, accepted()).await;
+    assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/5=pending");
+    ledger.ack_steps(t(6)).await;
+    assert_eq!(ledger.step_states(A).await, "0800/2=acked 0900/5=acked");
+}
+
+#[tokio::test]
+async fn a_repair_sends_the_newest_acknowledged_revision_and_keeps_a_newer_quarantine() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 1, "one | 0800/2")).await;
+    ledger
+        .receive(t(2), item(A, 2, "one | 0800/2 0900/4"))
+        .await;
+    ledger.receive(t(3), item(A, 3, "! bad")).await;
+    let dossier = ledger.view(A).await.dossier_id;
+    assert_eq!(ledger.repair_missing(t(4), &[dossier]).await.unwrap(), 1);
+    ledger.map(t(4)).await;
+    let view = ledger.view(A).await;
+    let states: Vec<S> = view.entries.iter().map(|entry| entry.state).collect();
+    assert_eq!(
+        states,
+        [S::Accepted, S::Unchanged, S::Quarantined, S::Ready],
+        "the newer change still waits for its person"
+    );
+    assert_eq!(view.entries[3].revision_id, view.entries[1].revision_id);
+    let newest = ledger.standings(SOURCE, &[A.into()]).await.unwrap();
+    assert_eq!(newest[0].newest_state, S::Quarantined);
+    assert_eq!(ledger.accept_all(t(5)).await, 1);
+    assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
+    // The corrected revision then takes its way as any other.
+    ledger
+        .deliver(t(6), item(A, 4, "four | 0800/2 0900/4"))
+        .await;
+}
+
+#[tokio::test]
+async fn nothing_is_repaired_that_is_deleted_on_its_way_or_never_was_there() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 1, "one")).await;
+    ledger.receive(t(2), deleted(A, 2)).await;
+    ledger.deliver(t(1), item(B, 1, "one")).await;
+    ledger.resync(t(2), None, B, &audit(B)).await.unwrap();
+    ledger.receive(t(1), item(C, 1, "! bad")).await;
+    let mut dossiers = vec![999_999];
+    for code in [A, B, C] {
+        dossiers.push(ledger.view(code).await.dossier_id);
+    }
+    assert_eq!(ledger.repair_missing(t(3), &dossiers).await.unwrap(), 0);
+    assert_eq!(ledger.view(B).await.portal_known, PortalKnown::Yes);
+}
+
+#[tokio::test]
+async fn the_last_books_of_each_source_are_shown() {
+    let ledger = open_ledger().await;
+    for (source, matched) in [(SOURCE, 1), ("neighbour", 2), (SOURCE, 3)] {
+        let books = Books {
+            source: source.into(),
+            started_at: t(1),
+            ended_at: t(1) + Duration::from_secs(5),
+            at_source: matched,
+            matched,
+            closed: true,
+            ..Books::default()
+        };
+        ledger.record_books(&books).await.unwrap();
+    }
+    let shown = ledger.standing(t(9)).await.unwrap().last_books;
+    let shown: Vec<(&str, u64)> = shown
+        .iter()
+        .map(|one| (&*one.source, one.matched))
+        .collect();
+    assert_eq!(shown, [("neighbour", 2), (SOURCE, 3)]);
+}
