@@ -30,17 +30,28 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Everything that all commands share: time, chance, ledger, numbers.
 pub async fn context(config: &Config, migrate: bool) -> Result<Context, Failure> {
-    let ledger = ledger(config, migrate).await?;
-    Ok(Context {
+    Ok(with_ledger(
+        config,
+        open_ledger(config, migrate, true).await?,
+    ))
+}
+
+fn with_ledger(config: &Config, ledger: Arc<dyn Ledger>) -> Context {
+    Context {
         clock: Arc::new(SystemClock::new()),
         chance: Arc::new(Chance::from_system()),
         ledger,
         settings: Arc::new(settings(config)),
-    })
+    }
 }
 
-/// The ledger alone, for commands that only read it.
-pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, Failure> {
+/// Reading every page of a large ledger takes a while: the service does it when it starts, a person
+/// who asks for the status should not wait for it.
+async fn open_ledger(
+    config: &Config,
+    migrate: bool,
+    check_pages: bool,
+) -> Result<Arc<dyn Ledger>, Failure> {
     let path = &config.ledger.path;
     if let Some(folder) = path
         .parent()
@@ -58,7 +69,7 @@ pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, F
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
         migrate,
-        check_pages: true,
+        check_pages,
     };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }
@@ -67,13 +78,12 @@ pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, F
 /// migrate one under the feet of the service.
 pub async fn existing_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
     ledger_exists(config)?;
-    ledger(config, false).await
+    open_ledger(config, false, false).await
 }
 
 /// [`context`] on a ledger that is there.
 pub async fn existing_context(config: &Config) -> Result<Context, Failure> {
-    ledger_exists(config)?;
-    context(config, false).await
+    Ok(with_ledger(config, existing_ledger(config).await?))
 }
 
 pub fn ledger_exists(config: &Config) -> Result<(), Failure> {

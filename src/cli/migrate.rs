@@ -74,6 +74,7 @@ async fn open(config: &Config, migrate: bool) -> Result<(), LedgerError> {
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
         migrate,
+        check_pages: true,
     };
     SqliteLedger::open(&config.ledger.path, &settings)
         .await?

@@ -1,3 +1,4 @@
 //! The integration suites, in one binary.
 
+mod cli;
 mod ledger;
