@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
@@ -30,17 +30,28 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Everything that all commands share: time, chance, ledger, numbers.
 pub async fn context(config: &Config, migrate: bool) -> Result<Context, Failure> {
-    let ledger = ledger(config, migrate).await?;
-    Ok(Context {
+    Ok(with_ledger(
+        config,
+        open_ledger(config, migrate, true).await?,
+    ))
+}
+
+fn with_ledger(config: &Config, ledger: Arc<dyn Ledger>) -> Context {
+    Context {
         clock: Arc::new(SystemClock::new()),
         chance: Arc::new(Chance::from_system()),
         ledger,
         settings: Arc::new(settings(config)),
-    })
+    }
 }
 
-/// The ledger alone, for commands that only read it.
-pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, Failure> {
+/// Reading every page of a large ledger takes a while: the service does it when it starts, a person
+/// who asks for the status should not wait for it.
+async fn open_ledger(
+    config: &Config,
+    migrate: bool,
+    check_pages: bool,
+) -> Result<Arc<dyn Ledger>, Failure> {
     let path = &config.ledger.path;
     if let Some(folder) = path
         .parent()
@@ -58,22 +69,34 @@ pub async fn ledger(config: &Config, migrate: bool) -> Result<Arc<dyn Ledger>, F
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
         migrate,
-        check_pages: true,
+        check_pages,
     };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }
 
-/// Reading commands must not create an empty ledger where somebody mistyped a path.
+/// A ledger that is there: these commands must not create one where somebody mistyped a path, nor
+/// migrate one under the feet of the service.
 pub async fn existing_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
-    if !config.ledger.path.exists() {
-        return Err(Failure::new(
-            Exit::Ledger,
-            format!("there is no ledger at {}", config.ledger.path.display()),
-        )
-        .code("ledger.unavailable")
-        .hint("name the configuration that the service uses with `--config FILE`"));
+    ledger_exists(config)?;
+    open_ledger(config, false, false).await
+}
+
+/// [`context`] on a ledger that is there.
+pub async fn existing_context(config: &Config) -> Result<Context, Failure> {
+    Ok(with_ledger(config, existing_ledger(config).await?))
+}
+
+pub fn ledger_exists(config: &Config) -> Result<(), Failure> {
+    let path = &config.ledger.path;
+    if path.exists() {
+        return Ok(());
     }
-    ledger(config, true).await
+    Err(Failure::new(
+        Exit::Ledger,
+        format!("there is no ledger at {}", path.display()),
+    )
+    .code("ledger.unavailable")
+    .hint("name the configuration that the service uses with `--config FILE`; `hoso serve` creates a new ledger"))
 }
 
 pub fn mapping(config: &Config) -> Result<Arc<Mapping>, Failure> {
@@ -270,10 +293,12 @@ pub fn holder(verb: &str) -> String {
 
 /// Reads the configuration; `None` looks at the usual place.
 pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
+    Ok(read_config(path)?)
+}
+
+/// [`config`] with its problems as they are.
+pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     let usual = Path::new("/etc/hoso/hoso.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));
-    Ok(crate::config::load(
-        path,
-        &crate::config::SystemEnvironment,
-    )?)
+    crate::config::load(path, &crate::config::SystemEnvironment)
 }

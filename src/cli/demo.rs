@@ -1,5 +1,6 @@
 //! `hoso demo`: both laboratories and the gateway in one process, on a ledger of their own.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::pipeline::{Context, PortalLine, SourceLine, Stop};
 /// The lab portal's quota: calls a second.
 const QUOTA_PER_SECOND: u32 = 250;
 /// Longest run of `--once` before it is called unsettled.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// Between two looks at whether everything has settled.
 const LOOK: Duration = Duration::from_millis(200);
 /// Between two frames of the live view.
@@ -391,7 +392,9 @@ async fn watch(
             }
             // Read to its end after the last change, and nothing on its way.
             let pulled = standing.sources.iter().any(|source| {
-                matches!((source.caught_up_at, changes_ended_at), (Some(at), Some(end)) if at > end)
+                // A poll without news moves `polled_at` alone; the books find what it missed.
+                source.caught_up_at.is_some()
+                    && matches!((source.polled_at, changes_ended_at), (Some(at), Some(end)) if at > end)
             });
             let known: u64 = standing.dossiers.values().sum();
             if pulled && known >= u64::from(world.dossiers) && is_quiet(&standing) {
@@ -420,7 +423,7 @@ async fn watch(
                 ));
                 settled_looks = 0;
             }
-            if world.context.clock.monotonic() - world.began > PATIENCE {
+            if world.context.clock.monotonic().saturating_sub(world.began) > PATIENCE {
                 stop.cancel();
                 return Err(Failure::new(
                     Exit::Findings,
@@ -469,7 +472,7 @@ async fn conclude(
         .await?;
     let lab = world.portal.state();
     let comparison = compare(&world.province.expected(), &world.portal.records());
-    let seconds = (world.context.clock.monotonic() - world.began).as_secs_f64();
+    let seconds = (world.context.clock.monotonic().saturating_sub(world.began)).as_secs_f64();
     let of = |states: &[EntryState]| -> u64 {
         states
             .iter()
@@ -649,14 +652,14 @@ impl LiveView {
         self.frames += 1;
         // Without a terminal, one line in a few seconds is enough.
         let every = if self.in_place { 1 } else { 10 };
-        if (self.frames - 1) % every != 0 {
+        if !(self.frames - 1).is_multiple_of(every) {
             return Ok(());
         }
-        let elapsed = world.context.clock.monotonic() - world.began;
+        let elapsed = world.context.clock.monotonic().saturating_sub(world.began);
         let of = |state| standing.dossiers.get(&state).copied().unwrap_or(0);
         let accepted = of(EntryState::Accepted) + of(EntryState::Unchanged);
         let rate = self.accepted_before.map_or(0.0, |(at, before)| {
-            let seconds = (elapsed - at).as_secs_f64().max(0.001);
+            let seconds = elapsed.saturating_sub(at).as_secs_f64().max(0.001);
             accepted.saturating_sub(before) as f64 / seconds
         });
         self.accepted_before = Some((elapsed, accepted));
@@ -736,10 +739,11 @@ impl LiveView {
             String::new()
         };
         self.drawn_lines = lines.len();
-        let body: String = lines
-            .iter()
-            .map(|line| format!("\x1b[2K{line}\n"))
-            .collect();
+        let body = lines.iter().fold(String::new(), |mut body, line| {
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(body, "\x1b[2K{line}");
+            body
+        });
         self.output.talk(&format!("{up}{body}\x1b[J"));
         // `talk` ends the erase sequence with a line of its own.
         self.drawn_lines += 1;

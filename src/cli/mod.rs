@@ -2,13 +2,24 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;
+mod config;
 mod demo;
+mod dossier;
+mod explain;
 mod failure;
 mod lab;
+mod mapping;
+mod migrate;
 mod output;
+mod person;
+mod problems;
+mod resync;
 mod run;
 mod serve;
 mod signals;
+mod situation;
+mod status;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +31,12 @@ pub use output::Output;
 
 use crate::config::{Config, LogFormat};
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+Where to begin:
+  hoso demo                       watch it work, with a simulated province and portal
+  hoso config default > hoso.toml a configuration to fill in; `hoso config check` reads it
+  hoso serve --config hoso.toml   run it; `hoso status` says where everything stands
+
 Exit codes:
   0  done
   1  failed; the message says what, and trying again may help
@@ -34,7 +50,7 @@ Data goes to stdout, words about the work to stderr. With --json, stdout holds J
 
 /// Brings a province's dossiers to the National Public Service Portal, and can prove what it did.
 #[derive(Debug, Parser)]
-#[command(name = "hoso", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "hoso", version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Arguments {
     /// Configuration file; /etc/hoso/hoso.toml if it exists, else the defaults
     #[arg(long, global = true, value_name = "FILE")]
@@ -50,8 +66,20 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
+    Status(status::Arguments),
+    #[command(subcommand)]
+    Dossier(dossier::Which),
+    #[command(subcommand)]
+    Problems(problems::Which),
+    Resync(resync::Arguments),
     #[command(subcommand)]
     Run(run::Verb),
+    #[command(subcommand)]
+    Mapping(mapping::Which),
+    #[command(subcommand)]
+    Config(config::Which),
+    Explain(explain::Arguments),
+    Migrate(migrate::Arguments),
     #[command(subcommand)]
     Lab(lab::Which),
 }
@@ -97,7 +125,15 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Demo(arguments) => demo::run(&invocation, arguments).await,
             Command::Serve(arguments) => serve::run(&invocation, arguments).await,
+            Command::Status(arguments) => status::run(&invocation, arguments).await,
+            Command::Dossier(which) => dossier::run(&invocation, which).await,
+            Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
+            Command::Mapping(which) => mapping::run(&invocation, which).await,
+            Command::Config(which) => config::run(&invocation, &which),
+            Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,
         }
     });

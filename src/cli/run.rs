@@ -1,5 +1,6 @@
 //! `hoso run VERB`: one pass of one verb, then its report.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::Subcommand;
@@ -275,10 +276,11 @@ pub(super) fn books_text(books: &Books) -> String {
         ("extra", books.extra),
         ("read back", books.read_back),
     ] {
-        text.push_str(&format!("  {name:<13}{count:>10}\n"));
+        // Writing to a String cannot fail, here and below.
+        let _infallible = writeln!(text, "  {name:<13}{count:>10}");
     }
     if !books.remark.is_empty() {
-        text.push_str(&format!("  {}\n", books.remark));
+        let _infallible = writeln!(text, "  {}", books.remark);
     }
     text.truncate(text.trim_end().len());
     text

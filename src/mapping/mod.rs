@@ -12,6 +12,7 @@
 mod cases;
 mod checks;
 mod codelist;
+mod codes;
 mod convert;
 mod coverage;
 mod error;
@@ -32,6 +33,7 @@ use crate::domain::dossier::Dossier;
 use crate::domain::step::Step;
 
 pub use cases::{CaseResult, CasesError, CasesReport, run_cases};
+pub use codes::CODES;
 pub use coverage::{CheckReport, UnmappedField, UnusedElement};
 pub use error::{FileError, FileErrors};
 pub use explain::{Explanation, FieldExplanation};
@@ -225,7 +227,7 @@ impl Settings {
                 file: "settings".to_owned(),
                 line: 0,
                 column: 0,
-                rule: "mapping_settings",
+                rule: "mapping_file.settings",
                 message,
                 hint: hint.to_owned(),
             });

@@ -116,6 +116,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing, if it is rare: the process takes the gate again or ends. If it repeats, look for a disk or a virtual machine that stands still for seconds.",
     ),
     (
+        "portal.lost",
+        "The portal had acknowledged the dossier and does not know it any more; packet and steps are owed again.",
+        "Nothing, if `reconcile.repair` asked for it. Ask the portal's operators why it lost the dossier.",
+    ),
+    (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",

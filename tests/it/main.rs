@@ -1,5 +1,6 @@
 //! One test binary: links once, shares its harness.
 
+mod cli;
 mod layering;
 mod ledger;
 mod stories;

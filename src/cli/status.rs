@@ -1,0 +1,254 @@
+//! `hoso status`: the whole ledger on one screen.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::{Invocation, build, run, words};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::entry::EntryState;
+use crate::domain::time::Timestamp;
+use crate::ledger::view::Standing;
+
+/// Say where everything stands, the verdict first
+///
+/// Reads the ledger only, so it may be asked at any time, also while the service runs. Exit code 0
+/// whenever the ledger could be read, whatever it says; `hoso run reconcile` judges by exit code.
+///
+/// Example: hoso status --config /etc/hoso/hoso.toml
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    verdict: String,
+    at: Timestamp,
+    /// Dossiers, held steps and documents that wait for a person.
+    problems: u64,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Failure> {
+    let config = invocation.config()?;
+    let ledger = build::existing_ledger(&config).await?;
+    let now = SystemClock::new().now();
+    let standing = ledger.standing(now).await?;
+    ledger.close().await;
+    let status = Status {
+        verdict: verdict(&standing, now),
+        at: now,
+        problems: problems(&standing),
+        standing,
+    };
+    invocation.output.result(&status, text);
+    Ok(())
+}
+
+fn of(standing: &Standing, matching: fn(EntryState) -> bool) -> u64 {
+    standing
+        .dossiers
+        .iter()
+        .filter(|(state, _)| matching(**state))
+        .map(|(_, count)| *count)
+        .sum()
+}
+
+fn steps(standing: &Standing, states: &[&str]) -> u64 {
+    states
+        .iter()
+        .filter_map(|state| standing.steps.get(*state))
+        .sum()
+}
+
+fn problems(standing: &Standing) -> u64 {
+    of(standing, EntryState::needs_a_person)
+        + steps(standing, &["held"])
+        + standing.refused_documents
+}
+
+/// What a person wants to know first; the most pressing part leads.
+fn verdict(standing: &Standing, now: Timestamp) -> String {
+    let mut parts = Vec::new();
+    let problems = problems(standing);
+    if problems > 0 {
+        let verb = if problems == 1 { "needs" } else { "need" };
+        parts.push(format!("{problems} {verb} a person: hoso problems list"));
+    }
+    for source in &standing.sources {
+        if let Some(since) = source.failing_since {
+            parts.push(format!(
+                "source {} fails since {}",
+                source.name,
+                words::when(since, now)
+            ));
+        }
+    }
+    let differences: u64 = standing.open_discrepancies.values().sum();
+    match differences {
+        0 => {}
+        1 => parts.push("1 discrepancy is open".to_owned()),
+        more => parts.push(format!("{} discrepancies are open", words::thousands(more))),
+    }
+    let open = of(standing, EntryState::is_open);
+    let owed = steps(standing, &["pending", "leased"]);
+    if open > 0 {
+        let since = standing.oldest_open_at.map_or_else(String::new, |at| {
+            format!(", oldest since {}", words::when(at, now))
+        });
+        parts.push(format!(
+            "{} on their way{since}",
+            words::count(open, "dossier")
+        ));
+    } else if owed > 0 {
+        parts.push(format!("{} on their way", words::count(owed, "step")));
+    }
+    if !parts.is_empty() {
+        parts.join("; ")
+    } else if standing.dossiers.is_empty() {
+        "no dossier has been received yet".to_owned()
+    } else {
+        "everything is synchronised".to_owned()
+    }
+}
+
+fn text(status: &Status) -> String {
+    let (standing, now) = (&status.standing, status.at);
+    let mut text = format!("{}\n\n", status.verdict);
+    let mut line = |name: &str, number: u64, remark: &str| {
+        // Writing to a String cannot fail, here and below.
+        let _infallible = writeln!(
+            text,
+            "{}",
+            format!("{name:<16}{:>9}  {remark}", words::thousands(number)).trim_end()
+        );
+    };
+    line("dossiers", standing.dossiers.values().sum(), "");
+    line(
+        "  synchronised",
+        standing.synchronised,
+        "packet and every step acknowledged",
+    );
+    for (state, count) in &standing.dossiers {
+        line(
+            &format!("  {}", state.as_str().replace('_', " ")),
+            *count,
+            words::state(*state),
+        );
+    }
+    line("steps", standing.steps.values().sum(), "");
+    for (state, count) in &standing.steps {
+        line(
+            &format!("  {}", state.replace('_', " ")),
+            *count,
+            step_words(state),
+        );
+    }
+    line("due now", standing.due_now, "may be sent at this moment");
+    line("problems", status.problems, "wait for a person");
+    if standing.refused_documents > 0 {
+        line(
+            "  unreadable",
+            standing.refused_documents,
+            "documents or items kept as evidence",
+        );
+    }
+    line(
+        "discrepancies",
+        standing.open_discrepancies.values().sum(),
+        "open",
+    );
+    for (kind, count) in &standing.open_discrepancies {
+        line(&format!("  {}", kind.replace('_', " ")), *count, "");
+    }
+    let owner = standing
+        .gate_owner
+        .as_deref()
+        .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
+    let _infallible = write!(text, "\ngate owner      {owner}\n");
+    for source in &standing.sources {
+        let told = |at: Option<Timestamp>| {
+            at.map_or_else(|| "never".to_owned(), |at| words::when(at, now))
+        };
+        let _infallible = write!(
+            text,
+            "source          {}\n  last poll     {}\n  caught up     {}\n",
+            source.name,
+            told(source.polled_at),
+            told(source.caught_up_at)
+        );
+        if let Some(since) = source.failing_since {
+            let why = source
+                .failure
+                .as_ref()
+                .map_or_else(String::new, |failure| format!(", {failure}"));
+            let _infallible = writeln!(text, "  failing since {}{why}", words::when(since, now));
+        }
+    }
+    for books in &standing.last_books {
+        let _infallible = write!(
+            text,
+            "\nlast books      {}\n{}\n",
+            words::when(books.ended_at, now),
+            run::books_text(books)
+        );
+    }
+    text
+}
+
+fn step_words(state: &str) -> &'static str {
+    match state {
+        "pending" => "wait to be sent",
+        "leased" => "are being sent",
+        "acked" => "the portal acknowledged them",
+        "held" => "wait for a person",
+        "presumed_sent" => "believed sent by an older system",
+        "withdrawn" => "taken back by the source before they were sent",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::view::SourceStanding;
+
+    fn standing(dossiers: &[(EntryState, u64)]) -> Standing {
+        Standing {
+            dossiers: dossiers.iter().copied().collect(),
+            ..Standing::default()
+        }
+    }
+
+    #[test]
+    fn the_verdict_names_what_presses_most_and_hides_nothing() {
+        let now = Timestamp::from_millis(1_000_000);
+        let said = |standing: &Standing| verdict(standing, now);
+        assert_eq!(said(&standing(&[])), "no dossier has been received yet");
+        assert_eq!(
+            said(&standing(&[
+                (EntryState::Accepted, 3),
+                (EntryState::NotOurs, 1)
+            ])),
+            "everything is synchronised"
+        );
+        assert_eq!(
+            said(&standing(&[(EntryState::Dead, 1), (EntryState::Ready, 2)])),
+            "1 needs a person: hoso problems list; 2 dossiers on their way"
+        );
+        let mut owed = standing(&[(EntryState::Accepted, 3)]);
+        owed.steps.insert("pending".to_owned(), 2);
+        assert_eq!(said(&owed), "2 steps on their way");
+        let mut failing = standing(&[(EntryState::Accepted, 3)]);
+        failing.sources.push(SourceStanding {
+            name: "mot-cua".to_owned(),
+            polled_at: None,
+            caught_up_at: None,
+            failing_since: Some(now),
+            failure: None,
+        });
+        assert!(said(&failing).starts_with("source mot-cua fails since 1970-01-01"));
+    }
+}

@@ -1,0 +1,123 @@
+//! How numbers, times and states are said. Plain text, understandable without colour.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::domain::entry::EntryState;
+use crate::domain::time::Timestamp;
+
+/// `2026-01-26 08:30:00+07:00 (3 min ago)`.
+pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
+    format!("{at} ({})", relative(at, now))
+}
+
+/// `3 min ago`, `in 12 s`, `now`.
+pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
+    let (past, future) = (now.since(at), at.since(now));
+    if past.as_secs() > 0 {
+        format!("{} ago", span(past))
+    } else if future.as_secs() > 0 {
+        format!("in {}", span(future))
+    } else {
+        "now".to_owned()
+    }
+}
+
+/// The largest unit that says something: `12 s`, `3 min`, `5 h`, `2 days`.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// `1 dossier`, `1,204 dossiers`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(number))
+}
+
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A state in the words of somebody who has never read the program.
+pub(super) const fn state(state: EntryState) -> &'static str {
+    match state {
+        EntryState::Received => "received, waits to be mapped",
+        EntryState::Quarantined => "refused by the mapping, needs a person or better data",
+        EntryState::NotOurs => "never sent: deleted, a ministry's, or another province's",
+        EntryState::Unchanged => "nothing to send, the portal has exactly this",
+        EntryState::Ready => "waits to be sent",
+        EntryState::Leased => "is being sent",
+        EntryState::Unconfirmed => "sent, outcome unknown; the portal is asked first",
+        EntryState::Accepted => "the portal acknowledged it",
+        EntryState::Dead => "refused for good or out of attempts, needs a person",
+        EntryState::Superseded => "a newer change took its place",
+    }
+}
+
+/// Columns without lines; nothing is cut, so that `grep` and `cut` find everything.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    let mut text = String::new();
+    for line in table.to_string().lines() {
+        // The preset pads both sides of a cell.
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(
+            text,
+            "{}",
+            line.strip_prefix(' ').unwrap_or(line).trim_end()
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_from_now_on_both_sides() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        let at = |seconds: i64| Timestamp::from_millis(1_000_000_000 + seconds * 1000);
+        for (seconds, words) in [
+            (0, "now"),
+            (12, "in 12 s"),
+            (-12, "12 s ago"),
+            (-180, "3 min ago"),
+            (7200, "in 2 h"),
+            (-172_800, "2 days ago"),
+        ] {
+            assert_eq!(relative(at(seconds), now), words);
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_grouped_and_one_is_singular() {
+        assert_eq!(count(1, "dossier"), "1 dossier");
+        assert_eq!(count(0, "dossier"), "0 dossiers");
+        assert_eq!(count(1_234_567, "dossier"), "1,234,567 dossiers");
+        assert_eq!(thousands(123), "123");
+    }
+}

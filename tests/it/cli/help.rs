@@ -1,0 +1,56 @@
+//! Help is part of the interface: every change of it is seen.
+
+use super::{hoso, mask_line};
+
+const COMMANDS: &[&[&str]] = &[
+    &[],
+    &["demo"],
+    &["serve"],
+    &["status"],
+    &["dossier"],
+    &["dossier", "show"],
+    &["dossier", "explain"],
+    &["dossier", "history"],
+    &["problems"],
+    &["problems", "list"],
+    &["problems", "show"],
+    &["problems", "retry"],
+    &["resync"],
+    &["run"],
+    &["mapping"],
+    &["mapping", "check"],
+    &["mapping", "test"],
+    &["mapping", "explain"],
+    &["config"],
+    &["config", "check"],
+    &["config", "show"],
+    &["config", "default"],
+    &["explain"],
+    &["migrate"],
+    &["lab"],
+    &["lab", "province"],
+    &["lab", "portal"],
+];
+
+#[test]
+fn every_command_says_what_it_does_and_how_to_use_it() {
+    let mut all = String::new();
+    for command in COMMANDS {
+        let mut arguments = command.to_vec();
+        arguments.push("--help");
+        let ran = hoso(&arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{command:?}");
+        all.push_str(&format!("===== hoso {}\n", arguments.join(" ")));
+        for line in ran.out.lines() {
+            all.push_str(&mask_line(line));
+            all.push('\n');
+        }
+        if !command.is_empty() {
+            assert!(
+                ran.out.contains("Example: hoso ") || command[0] == "lab",
+                "{command:?} has no example"
+            );
+        }
+    }
+    insta::assert_snapshot!(all);
+}

@@ -1,0 +1,212 @@
+//! The real binary, run as an operator runs it, against the ledger of a finished demo.
+
+mod exits;
+mod help;
+mod looks;
+mod verbs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// What a run printed, and how it ended.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    /// Both streams and the exit code, as a snapshot holds them.
+    fn all(&self) -> String {
+        masked(&format!(
+            "exit {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.out, self.err
+        ))
+    }
+
+    #[track_caller]
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON alone: {error}\n{}", self.out))
+    }
+}
+
+fn hoso(arguments: &[&str]) -> Ran {
+    hoso_at(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
+}
+
+fn hoso_at(folder: &Path, arguments: &[&str]) -> Ran {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command(arguments).current_dir(folder).output().unwrap();
+    Ran {
+        code: status.code().expect("ended by itself"),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hoso"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("HOSO_PORTAL_PASSWORD")
+        .env("USER", "can-bo-thu-nghiem")
+        .env("COLUMNS", "100");
+    command
+}
+
+/// The folder of a demo of sixty dossiers that has settled; made once, only read by tests.
+fn settled() -> &'static Path {
+    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("demo");
+        let ran = hoso(&[
+            "demo",
+            "--once",
+            "--dossiers",
+            "60",
+            "--keep",
+            path.to_str().unwrap(),
+        ]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (folder, path)
+    });
+    path
+}
+
+/// `hoso --config DEMO …` on the shared ledger.
+fn on_settled(arguments: &[&str]) -> Ran {
+    on(settled(), arguments)
+}
+
+fn on(folder: &Path, arguments: &[&str]) -> Ran {
+    let config = folder.join("hoso.toml");
+    let mut all = vec!["--config", config.to_str().unwrap()];
+    all.extend(arguments);
+    hoso(&all)
+}
+
+/// A copy of the settled demo that a test may change.
+fn copied() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(settled()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+/// A dossier of the settled demo whose newest entry has this state.
+fn one_that_is(kind: &str) -> String {
+    let problems = on_settled(&["problems", "list", "--json"]).json();
+    if kind == "quarantined" {
+        return problems[0]["ma_ho_so"].as_str().unwrap().to_owned();
+    }
+    let troubled: Vec<&str> = problems
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|problem| problem["ma_ho_so"].as_str())
+        .collect();
+    acknowledged()
+        .into_iter()
+        .find(|code| !troubled.contains(&code.as_str()))
+        .expect("a dossier without problems")
+}
+
+/// Codes of acknowledged dossiers, from the ledger file itself.
+fn acknowledged() -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        use hoso_gateway::ledger::Ledger;
+        use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
+        let ledger = SqliteLedger::open(&settled().join("ledger.db"), &SqliteSettings::default())
+            .await
+            .unwrap();
+        let codes = ledger.acknowledged_codes("mot-cua", "", 50).await.unwrap();
+        ledger.close().await;
+        codes
+    })
+}
+
+/// Replaces what differs from run to run, so that snapshots hold everywhere.
+fn masked(text: &str) -> String {
+    let mut text = text.to_owned();
+    if let Some(folder) = settled_path_if_made() {
+        text = text.replace(&folder, "[DEMO]");
+    }
+    let mut masked = String::with_capacity(text.len());
+    for line in text.lines() {
+        masked.push_str(&mask_line(line));
+        masked.push('\n');
+    }
+    masked
+}
+
+fn settled_path_if_made() -> Option<String> {
+    Some(settled().display().to_string())
+}
+
+/// Times, spans, durations, fingerprints, process numbers, dossier codes with their dates.
+fn mask_line(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    'next: while let Some(first) = rest.chars().next() {
+        for (shape, name) in [
+            ("####-##-## ##:##:##+07:00", "[TIME]"),
+            ("##############", "[TIME]"),
+            ("########", "[DAY]"),
+        ] {
+            if let Some(after) = strip_shape(rest, shape) {
+                out.push_str(name);
+                rest = after;
+                continue 'next;
+            }
+        }
+        if let Some((word, after)) = number_before(rest, &[" s ago", " min ago", " h ago"]) {
+            out.push_str(word);
+            rest = after;
+            continue;
+        }
+        if let Some((_, after)) = number_before(rest, &[" ms"]) {
+            out.push_str("[N] ms");
+            rest = after;
+            continue;
+        }
+        out.push(first);
+        rest = &rest[first.len_utf8()..];
+    }
+    out.replace("(now)", "([AGO])").trim_end().to_owned()
+}
+
+fn strip_shape<'t>(text: &'t str, shape: &str) -> Option<&'t str> {
+    let head = text.get(..shape.len())?;
+    let fits = head.bytes().zip(shape.bytes()).all(|(byte, wanted)| {
+        if wanted == b'#' {
+            byte.is_ascii_digit()
+        } else {
+            byte == wanted
+        }
+    });
+    fits.then(|| &text[shape.len()..])
+}
+
+fn number_before<'t>(text: &'t str, units: &[&str]) -> Option<(&'static str, &'t str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return None;
+    }
+    units
+        .iter()
+        .find_map(|unit| text[digits..].strip_prefix(unit))
+        .map(|after| ("[AGO]", after))
+}

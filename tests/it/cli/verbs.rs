@@ -1,0 +1,103 @@
+//! Changes by hand: what they say, what they leave in the ledger.
+
+use super::{copied, hoso, on, one_that_is};
+
+#[test]
+fn resync_opens_once_says_who_sends_and_leaves_its_reason_in_the_history() {
+    let code = one_that_is("accepted");
+    let copy = copied();
+    let resync = |reason| {
+        on(
+            copy.path(),
+            &["resync", "--code", &code, "--reason", reason],
+        )
+    };
+    let first = resync("nguoi dan khong thay ho so");
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(
+        first.out.contains("will be mapped anew and sent"),
+        "{}",
+        first.out
+    );
+    assert!(first.out.contains("hoso run push"), "{}", first.out);
+    let second = resync("lan thu hai");
+    assert_eq!(second.code, 0);
+    assert!(
+        second.out.contains("already open (received)"),
+        "{}",
+        second.out
+    );
+    let history = on(copy.path(), &["dossier", "history", &code]);
+    assert!(
+        history
+            .out
+            .contains("resync by can-bo-thu-nghiem: nguoi dan khong thay ho so"),
+        "{}",
+        history.out
+    );
+    let explained = on(copy.path(), &["dossier", "explain", &code]);
+    assert!(
+        explained.out.contains("is not mapped yet"),
+        "{}",
+        explained.out
+    );
+    assert!(
+        on(copy.path(), &["status"])
+            .out
+            .contains("1 dossier on their way")
+    );
+}
+
+#[test]
+fn some_known_and_some_unknown_codes_are_told_apart() {
+    let code = one_that_is("accepted");
+    let copy = copied();
+    let ran = on(
+        copy.path(),
+        &[
+            "resync", "--code", &code, "KHONG-CO", "--reason", "thu", "--json",
+        ],
+    );
+    assert_eq!(ran.code, 6);
+    let outcomes = ran.json();
+    assert_eq!(outcomes["dossiers"][0]["outcome"], "opened");
+    assert_eq!(outcomes["dossiers"][1]["outcome"], "unknown_dossier");
+}
+
+#[test]
+fn retry_acts_on_what_was_named_and_says_how_many() {
+    let code = one_that_is("quarantined");
+    let copy = copied();
+    let none = on(
+        copy.path(),
+        &["problems", "retry", "--kind", "dead", "--reason", "thu"],
+    );
+    assert_eq!(none.code, 5, "{}", none.out);
+    let ran = on(
+        copy.path(),
+        &["problems", "retry", &code, "--reason", "da sua du lieu"],
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.starts_with("1 problem put back"), "{}", ran.out);
+    let history = on(copy.path(), &["dossier", "history", &code]);
+    assert!(
+        history
+            .out
+            .contains("retry by can-bo-thu-nghiem: da sua du lieu (1 back on their way)"),
+        "{}",
+        history.out
+    );
+}
+
+#[test]
+fn a_dossier_of_a_page_is_explained_from_its_file() {
+    let page = "fixtures/province/page.xml";
+    let first = hoso(&["mapping", "explain", page, "MaHoSo", "--json"]).json();
+    let code = first["fields"][0]["value"].as_str().unwrap().to_owned();
+    let named = hoso(&["mapping", "explain", page, "MaHoSo", "--dossier", &code]);
+    assert!(named.out.contains(&code), "{}", named.out);
+    let absent = hoso(&["mapping", "explain", page, "--dossier", "KHONG-CO"]);
+    assert_eq!(absent.code, 5);
+    let field = hoso(&["mapping", "explain", page, "KhongCo"]);
+    assert_eq!(field.code, 5);
+}
