@@ -480,6 +480,8 @@ async fn conclude(
             .sum()
     };
     let steps = |state: &str| standing.steps.get(state).copied().unwrap_or(0);
+    // Held, or behind a packet that the portal refused for good: a person decides.
+    let waiting = steps("held") + steps("waiting");
     let accepted_steps = steps("acked") + steps("presumed_sent");
     let refused = calls
         .by_service
@@ -506,9 +508,9 @@ async fn conclude(
             ]),
         },
         steps: StepCounts {
-            at_source: accepted_steps + steps("held") + owed_steps(&standing),
+            at_source: accepted_steps + waiting + owed_steps(&standing),
             accepted: accepted_steps,
-            held: steps("held"),
+            held: waiting,
             open: owed_steps(&standing),
         },
         portal: PortalCounts {

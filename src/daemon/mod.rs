@@ -296,8 +296,8 @@ async fn push_loop(
     let mut closed_for = None;
     while !stop.is_cancelled() {
         let wait = match push_once(context, line, stop).await {
-            Ok(report) => match report.gate_closed {
-                Some(closed) => {
+            Ok(report) => {
+                if let Some(closed) = report.gate_closed {
                     if closed_for.as_ref() != Some(&closed.failure.code) {
                         tracing::warn!(
                             code = closed.failure.code,
@@ -307,18 +307,15 @@ async fn push_loop(
                         );
                         closed_for = Some(closed.failure.code);
                     }
-                    closed
-                        .until
-                        .since(context.clock.now())
-                        .clamp(Duration::from_millis(50), LOOK)
-                }
-                None => {
+                    let wait = closed.until.since(context.clock.now());
+                    wait.clamp(Duration::from_millis(50), LOOK)
+                } else {
                     if closed_for.take().is_some() {
                         tracing::info!("sending goes on");
                     }
                     LOOK
                 }
-            },
+            }
             Err(error) => survive(error)?,
         };
         pause(context, wait, Some(&wakers.push), stop).await;

@@ -298,7 +298,7 @@ pub fn settle(
 pub fn settle_read_back(
     retries: u32,
     read_back: ReadBack,
-    failure: Failure,
+    failure: &Failure,
     now: Timestamp,
     policy: &RetryPolicy,
     chance: f64,
@@ -314,7 +314,7 @@ pub fn settle_read_back(
             }
         } else {
             Settlement::Dead {
-                failure: out_of_attempts(&failure, policy),
+                failure: out_of_attempts(failure, policy),
             }
         }
     };
@@ -499,7 +499,7 @@ mod tests {
         );
         assert_eq!(next.state(), EntryState::Unconfirmed);
         let failure = Failure::new("portal.timeout", Disposition::Ambiguous, "no answer");
-        let next = settle_read_back(4, ReadBack::Missing, failure, NOW, &policy(), 0.5);
+        let next = settle_read_back(4, ReadBack::Missing, &failure, NOW, &policy(), 0.5);
         assert_eq!(next.state(), EntryState::Dead);
     }
 
@@ -562,7 +562,7 @@ mod tests {
                 calls += 1;
                 let next = match settle(single(retries, false), failed(disposition), NOW, &policy(), 0.5) {
                     Settlement::Unconfirmed { retries, failure, .. } => settle_read_back(
-                        retries, ReadBack::Missing, failure, NOW, &policy(), 0.5),
+                        retries, ReadBack::Missing, &failure, NOW, &policy(), 0.5),
                     other => other,
                 };
                 match next {

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn delays_double_up_to_the_cap() {
         let seconds: Vec<u64> = (1..=11)
-            .map(|retry| policy().delay(retry, 0.5).as_millis() as u64 / 1000)
+            .map(|retry| policy().delay(retry, 0.5).as_secs())
             .collect();
         assert_eq!(seconds, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
         assert!(policy().allows(12));
@@ -83,7 +83,7 @@ mod tests {
         #[test]
         fn jitter_never_breaks_cap_or_floor(retry in 1u32..200, chance in 0.0f64..1.0) {
             let delay = policy().delay(retry, chance);
-            prop_assert!(delay <= Duration::from_millis(900_000));
+            prop_assert!(delay <= Duration::from_mins(15));
             prop_assert!(delay >= Duration::from_millis(1600));
         }
     }

@@ -19,7 +19,8 @@ pub struct Standing {
     pub synchronised: u64,
     /// Entries (not dossiers) that a newer revision replaced.
     pub superseded: u64,
-    /// Steps of dossiers that are neither quarantined nor not ours, by state.
+    /// Steps of dossiers that are neither quarantined nor not ours, by state; `waiting` are pending
+    /// ones behind a packet that the portal refused for good.
     pub steps: BTreeMap<String, u64>,
     pub refused_documents: u64,
     pub open_discrepancies: BTreeMap<String, u64>,

@@ -89,7 +89,7 @@ impl Ownership {
                 }
                 // The lease still runs; the next renewal may work.
                 Err(error) => {
-                    tracing::warn!(code = error.code(), %error, "the gate was not renewed")
+                    tracing::warn!(code = error.code(), %error, "the gate was not renewed");
                 }
             }
         }

@@ -72,17 +72,11 @@ pub async fn pull_once(
         let stuck = page.more && (page.cursor.is_none() || page.cursor == after);
         let more = page.more;
         let next = page.cursor.clone();
-        let whole = commit(
-            context,
-            line,
-            &name,
-            priority,
-            page,
-            &after,
-            &position.start,
-            &mut report,
-        )
-        .await?;
+        let asked = Asked {
+            after: after.as_deref(),
+            first: report.pages == 0,
+        };
+        let whole = commit(context, line, &name, priority, page, asked, &mut report).await?;
         if stuck {
             let failure = Failure::new(
                 "source.stuck_cursor",
@@ -105,16 +99,22 @@ pub async fn pull_once(
     }
 }
 
+/// The question that a page answers.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    after: Option<&'a str>,
+    /// The poll began with it.
+    first: bool,
+}
+
 /// Stores a page; `false` when part of it is too young and reading must end before it.
-#[expect(clippy::too_many_arguments, reason = "one poll's state, used once")]
 async fn commit(
     context: &Context,
     line: &SourceLine,
     name: &str,
     priority: Priority,
     page: Page,
-    asked: &Option<String>,
-    start: &Option<String>,
+    asked: Asked<'_>,
     report: &mut PullReport,
 ) -> Result<bool, VerbError> {
     let now = context.clock.now();
@@ -142,8 +142,8 @@ async fn commit(
             .map(|cursor| (cursor, page.newest_changed_at)),
         etag: page
             .etag
-            .filter(|_| whole && !page.more && asked == start)
-            .map(|etag| (etag, start.clone())),
+            .filter(|_| whole && !page.more && asked.first)
+            .map(|etag| (etag, asked.after.map(str::to_owned))),
         caught_up: whole && !page.more,
     };
     let counts = context.ledger.commit_pull(&commit).await?;

@@ -106,7 +106,7 @@ async fn look(
     let settlement = settle_read_back(
         entry.retries,
         read_back,
-        entry.failure,
+        &entry.failure,
         now,
         &context.settings.retry,
         context.chance.fraction(),

@@ -51,7 +51,7 @@ pub async fn reconcile_once(
         started_at,
         from_day: (started_at - days).vietnam_day(),
         // A day more: clocks differ, and a dossier received after midnight there is not lost here.
-        to_day: (started_at + Duration::from_secs(24 * 3600)).vietnam_day(),
+        to_day: (started_at + Duration::from_hours(24)).vietnam_day(),
         ..Books::default()
     };
     let mut found = Vec::new();

@@ -6,7 +6,7 @@ use super::{Context, VerbError};
 use crate::ledger::record::{UpkeepCounts, UpkeepPolicy};
 
 /// Cursors are kept for twice the longest overlap that a source may have, and a day more.
-const CURSOR_RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
+const CURSOR_RETENTION: Duration = Duration::from_hours(48);
 
 /// One pass. A lease that ran out means that nobody knows whether the call left.
 pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {

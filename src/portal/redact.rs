@@ -16,12 +16,15 @@ const PHRASE_AFTER: u8 = 3;
 /// Phrases that are remembered; a portal has a handful.
 const PHRASES_MAX: usize = 256;
 
+type Hash = [u8; 32];
+
 /// Texts that came back word for word for several different calls. Such a text quotes none of
 /// their packets, so the packets need not be parsed again to search it. Only hashes are kept: until
 /// a text is known as a phrase it may name a person.
 #[derive(Debug, Default)]
 pub(super) struct Phrases {
-    seen: Mutex<BTreeMap<[u8; 32], (u8, [u8; 32])>>,
+    /// By hash of the text: how often it came back, and the hash of the last packets.
+    seen: Mutex<BTreeMap<Hash, (u8, Hash)>>,
 }
 
 impl Phrases {
@@ -45,7 +48,7 @@ impl Phrases {
     }
 }
 
-fn hash(packets: &[&str]) -> [u8; 32] {
+fn hash(packets: &[&str]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     for packet in packets {
         hasher.update(packet.as_bytes());

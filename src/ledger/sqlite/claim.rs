@@ -156,18 +156,19 @@ const DUE_STEP_LANES: &str = "
     ORDER BY steps_due_at LIMIT ?3";
 
 const PENDING_STEPS: &str = "
-    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.body_id, s.body_line, b.body
+    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.place, s.body_id, s.body_line, b.body
     FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value JOIN step_body AS b ON b.id = s.body_id
     WHERE s.state = 'pending'
-    ORDER BY s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal";
+    ORDER BY s.dossier_id, s.thoi_diem, s.place, s.trang_thai, s.ordinal";
 
 /// A call takes a dossier's pending steps from the first one on, so its last one says it all.
 const LEASE_STEPS: &str = "
     UPDATE step SET state = 'leased', changed_at = ?1, attempts = attempts + 1
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
-                 value->>3 AS ordinal FROM json_each(?2)) AS j
+                 value->>3 AS ordinal, value->>4 AS place FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.state = 'pending'
-      AND (step.thoi_diem, step.trang_thai, step.ordinal) <= (j.thoi_diem, j.trang_thai, j.ordinal)
+      AND (step.thoi_diem, step.place, step.trang_thai, step.ordinal)
+          <= (j.thoi_diem, j.place, j.trang_thai, j.ordinal)
       AND EXISTS (SELECT 1 FROM step_body AS b WHERE b.id = step.body_id)";
 
 const TAKE_STEP_LANES: &str = "
@@ -196,6 +197,8 @@ pub(super) async fn claim_steps(
     let mut closed = BTreeSet::new();
     let mut bodies = StepBodies::default();
     let mut unreadable_lanes = BTreeSet::new();
+    // Of the last step taken of each dossier.
+    let mut places: BTreeMap<i64, i64> = BTreeMap::new();
     for row in &steps {
         let dossier_id: i64 = column(row, "step", "dossier_id", 0)?;
         let Some(&at) = place.get(&dossier_id) else {
@@ -219,6 +222,7 @@ pub(super) async fn claim_steps(
         // Steps go in time order: one that does not fit closes the call for all later ones.
         if !closed.contains(&dossier_id) && fits(&claimed[at], &step, steps_max) {
             claimed[at].steps.push(step);
+            places.insert(dossier_id, column::<i64>(row, "step", "place", dossier_id)?);
         } else {
             closed.insert(dossier_id);
         }
@@ -230,9 +234,9 @@ pub(super) async fn claim_steps(
     let keys: Vec<_> = claimed
         .iter()
         .filter_map(|lane| {
-            lane.steps
-                .last()
-                .map(|step| step_key(lane.dossier_id, &step.identity))
+            let last = lane.steps.last()?;
+            let (dossier_id, time, status, ordinal) = step_key(lane.dossier_id, &last.identity);
+            Some((dossier_id, time, status, ordinal, places.get(&dossier_id)?))
         })
         .collect();
     let steps: usize = claimed.iter().map(|lane| lane.steps.len()).sum();

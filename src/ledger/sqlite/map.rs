@@ -126,8 +126,8 @@ const INSERT_STEP_BODIES: &str = "
     SELECT value->>0, value->>1, ?1, substr(?2, value->>2, value->>3) FROM json_each(?3)";
 
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6, value->>7
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "

@@ -50,8 +50,8 @@ pub(super) struct KnownStep {
 }
 
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-/// dossier, time, status, ordinal, hash, body, line of the body
-pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize);
+/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list
+pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize);
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
@@ -241,7 +241,7 @@ impl<'a> Plan<'a> {
                 identity.to_string(),
             ));
         };
-        for step in steps {
+        for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
             let mut row = || -> StepRow<'a> {
                 lines.push(step.body.as_str());
@@ -253,6 +253,7 @@ impl<'a> Plan<'a> {
                     hex(&step.hash),
                     body_id,
                     lines.len() - 1,
+                    place,
                 )
             };
             match known.and_then(|known| known.get(id)) {

@@ -32,9 +32,11 @@ const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'"
 
 /// `CROSS`: each dossier is looked at once, not once for each of its steps.
 const STEPS_BY_STATE: &str = "
-    SELECT s.state AS name, count(*) AS n FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
+    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting' ELSE s.state END AS name,
+           count(*) AS n
+    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     CROSS JOIN step AS s ON s.dossier_id = d.id
-    WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY s.state";
+    WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY name";
 
 const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
 
@@ -184,7 +186,7 @@ const ENTRIES: &str = "
 
 const STEPS: &str = "
     SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
-    FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, trang_thai, ordinal";
+    FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, place, trang_thai, ordinal";
 
 const ATTEMPTS: &str = "
     SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,

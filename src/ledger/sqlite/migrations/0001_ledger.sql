@@ -151,6 +151,7 @@ CREATE TABLE step (
     thoi_diem  TEXT NOT NULL,
     trang_thai TEXT NOT NULL,
     ordinal    INTEGER NOT NULL,
+    place      INTEGER NOT NULL,     -- in the source's list; orders steps of one second
     hash       BLOB NOT NULL,
     state      TEXT NOT NULL CHECK (state IN ('pending', 'leased', 'acked', 'held', 'presumed_sent', 'withdrawn')),
     changed_at INTEGER NOT NULL,
