@@ -95,7 +95,7 @@ enum Kind {
 struct Shown {
     problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<explain::Meaning>,
+    code: Option<explain::CodeRow>,
     dossiers: Vec<Situation>,
 }
 
