@@ -149,7 +149,7 @@ mod tests {
     fn a_slip_a_part_and_the_wrong_family_lead_to_the_code_that_was_meant() {
         assert_eq!(nearest("portal.refusd"), ["portal.refused"]);
         assert_eq!(nearest("lease_expired"), ["push.lease_expired"]);
-        assert_eq!(nearest("ledger.unreachable")[0], "portal.unreachable");
+        assert!(nearest("ledger.unreachable").contains(&"portal.unreachable"));
         assert!(nearest("zebra").is_empty());
     }
 }

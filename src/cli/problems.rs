@@ -88,6 +88,7 @@ enum Kind {
     Dead,
     /// Steps whose repetition could do harm
     Held,
+    /// Any of these
     All,
 }
 
