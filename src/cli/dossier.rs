@@ -141,8 +141,7 @@ fn show(view: &DossierView, now: Timestamp) -> String {
         line(
             "revision",
             &format!(
-                "{} of {}, {version}{changed}, received {}{}{}{}",
-                view.revisions.len(),
+                "{} known, the newest: {version}{changed}, received {}{}{}{}",
                 view.revisions.len(),
                 words::when(revision.received_at, now),
                 if revision.deleted {

@@ -292,7 +292,7 @@ fn dossier_code(item: &str) -> Option<String> {
                 // Writing to a String cannot fail.
                 let _infallible = write!(code, "{}", value.trim());
             }
-            Event::Close { name, .. } if name == "MaHoSo" => return Some(code),
+            Event::Close { name: "MaHoSo", .. } => return Some(code),
             _ => {}
         }
     }

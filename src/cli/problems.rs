@@ -88,6 +88,7 @@ enum Kind {
     Dead,
     /// Steps whose repetition could do harm
     Held,
+    /// Any of these
     All,
 }
 
@@ -95,7 +96,7 @@ enum Kind {
 struct Shown {
     problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<explain::Meaning>,
+    code: Option<explain::CodeRow>,
     dossiers: Vec<Situation>,
 }
 

@@ -51,7 +51,7 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
     match view.newest_entry() {
         Some(entry) => told.entry(view, entry, gate_owner),
         None => {
-            told.standing = "It is known, but nothing is owed for it".to_owned();
+            told.standing = String::from("It is known, but nothing is owed for it");
         }
     }
     told.steps(view, gate_owner);
@@ -68,7 +68,9 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
         ));
         told.person.push(match found.kind.as_str() {
             "not_received" | "behind" => {
-                "wait for the next poll; if it stays, ask the operator of the source why its feed is behind its index".to_owned()
+                "wait for the next poll; if it stays, ask the operator of the source \
+                    why its feed is behind its index"
+                    .to_owned()
             }
             "missing" | "different" => format!(
                 "`hoso resync --code {} --reason TEXT` sends it again",
@@ -84,19 +86,34 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
 }
 
 impl Situation {
+    fn awaits(&mut self, what: impl Into<String>) {
+        self.waits_for.push(what.into());
+    }
+
+    fn may(&mut self, what: impl Into<String>) {
+        self.person.push(what.into());
+    }
+
     fn entry(&mut self, view: &DossierView, entry: &EntryView, gate_owner: Option<&str>) {
         let code = &view.ma_ho_so;
         self.since = Some(entry.changed_at);
-        self.standing = match entry.state {
+        let standing = match entry.state {
             EntryState::Received => {
-                self.waits_for.push("mapping, which follows within seconds while `hoso serve` runs".to_owned());
-                self.person.push("nothing; `hoso run map` does it at once".to_owned());
+                self.awaits(
+                    "mapping, which follows within seconds while `hoso \
+                    serve` runs",
+                );
+                self.may("nothing; `hoso run map` does it at once");
                 "Its newest change was received and is not mapped yet"
             }
             EntryState::Quarantined => {
-                self.waits_for.push("better data from the source, which is pulled by itself, or a changed mapping".to_owned());
+                self.awaits(
+                    "better data from the source, which is pulled by \
+                    itself, or a changed mapping",
+                );
                 self.person.push(format!(
-                    "correct the dossier at its source; or, after a change of the mapping: hoso problems retry {code} --reason TEXT"
+                    "correct the dossier at its source; or, after a change of the \
+                        mapping: hoso problems retry {code} --reason TEXT"
                 ));
                 "The mapping refused it; nothing is sent"
             }
@@ -107,40 +124,62 @@ impl Situation {
                 } else if revision.is_some_and(|revision| revision.ministry) {
                     "A ministry's system owns its status; it is mirrored here and never sent"
                 } else {
-                    "It belongs to another province or is outside the gateway's task; it is never sent"
+                    "It belongs to another province or is outside the gateway's task; \
+                        it is never sent"
                 }
             }
-            EntryState::Unchanged => "The portal has exactly this packet already; there was nothing to send",
+            EntryState::Unchanged => {
+                "The portal has exactly this packet already; there \
+                was nothing to send"
+            }
             EntryState::Ready => {
                 self.until = (entry.due_at > self.now).then_some(entry.due_at);
-                self.waits_for.push(match (self.until, &entry.failure) {
-                    (Some(_), Some(failure)) => format!("its time, because of the last failure ({})", failure.code),
-                    (Some(_), None) => "its time".to_owned(),
-                    (None, _) if view.lane_busy => "an earlier call of the same dossier, which is on its way".to_owned(),
-                    (None, _) => "its turn within the portal's quota".to_owned(),
-                });
+                match (self.until, &entry.failure) {
+                    (Some(_), Some(failure)) => self.awaits(format!(
+                        "its time, because of the last failure ({})",
+                        failure.code
+                    )),
+                    (Some(_), None) => self.awaits("its time"),
+                    (None, _) if view.lane_busy => {
+                        self.awaits("an earlier call of the same dossier, which is on its way");
+                    }
+                    (None, _) => self.awaits("its turn within the portal's quota"),
+                }
                 self.sender(gate_owner);
                 "It is mapped and waits to be sent"
             }
             EntryState::Leased => {
                 self.until = entry.lease_expires_at;
-                self.waits_for.push("the portal's answer; without one, the portal is asked what it has".to_owned());
+                self.awaits(
+                    "the portal's answer; without one, the portal is \
+                    asked what it has",
+                );
                 "It is being sent"
             }
             EntryState::Unconfirmed => {
                 self.until = (entry.due_at > self.now).then_some(entry.due_at);
-                self.waits_for.push("a look at the portal, because nobody knows whether the last call was taken".to_owned());
+                self.awaits(
+                    "a look at the portal, because nobody knows whether \
+                    the last call was taken",
+                );
                 self.sender(gate_owner);
-                "It was sent, and the outcome is unknown; it is not sent again before the portal was asked"
+                "It was sent, and the outcome is unknown; it is not sent again before \
+                    the portal was asked"
             }
             EntryState::Accepted => {
                 self.since = view.acked_at.or(self.since);
                 "The portal acknowledged its newest packet"
             }
             EntryState::Dead => {
-                let out_of_attempts = entry.failure.as_ref().is_some_and(|failure| failure.code == "push.out_of_attempts");
-                self.waits_for.push("a person".to_owned());
-                self.person.push(format!("mend the cause, then: hoso problems retry {code} --reason TEXT"));
+                let out_of_attempts = entry
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.code == "push.out_of_attempts");
+                self.awaits("a person");
+                self.person.push(format!(
+                    "mend the cause, then: hoso problems retry {code} \
+                    --reason TEXT"
+                ));
                 if out_of_attempts {
                     "It was tried as often as allowed and is not sent any more"
                 } else {
@@ -148,8 +187,8 @@ impl Situation {
                 }
             }
             EntryState::Superseded => "A newer change took its place",
-        }
-        .to_owned();
+        };
+        standing.clone_into(&mut self.standing);
         if let Some(failure) = &entry.failure {
             self.failure("last failure", failure);
         }
@@ -207,7 +246,8 @@ impl Situation {
                 }
             }
             self.person.push(format!(
-                "look at the portal whether the held step is there; if it is not: hoso problems retry {} --kind held --reason TEXT",
+                "look at the portal whether the held step is there; if it is not: hoso \
+                    problems retry {} --kind held --reason TEXT",
                 view.ma_ho_so
             ));
         }
@@ -217,7 +257,9 @@ impl Situation {
     fn sender(&mut self, gate_owner: Option<&str>) {
         let line = match gate_owner {
             Some(owner) => format!("nothing; {owner} sends it"),
-            None => "start the service (`hoso serve`) or run `hoso run push`: nobody sends at the moment".to_owned(),
+            None => "start the service (`hoso serve`) or run `hoso run push`: nobody \
+                sends at the moment"
+                .to_owned(),
         };
         if !self.person.contains(&line) {
             self.person.push(line);

@@ -99,11 +99,16 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
             format!(", oldest since {}", words::when(at, now))
         });
         parts.push(format!(
-            "{} on their way{since}",
-            words::count(open, "dossier")
+            "{} on {} way{since}",
+            words::count(open, "dossier"),
+            its(open)
         ));
     } else if owed > 0 {
-        parts.push(format!("{} on their way", words::count(owed, "step")));
+        parts.push(format!(
+            "{} on {} way",
+            words::count(owed, "step"),
+            its(owed)
+        ));
     }
     if !parts.is_empty() {
         parts.join("; ")
@@ -112,6 +117,10 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     } else {
         "everything is synchronised".to_owned()
     }
+}
+
+const fn its(number: u64) -> &'static str {
+    if number == 1 { "its" } else { "their" }
 }
 
 fn text(status: &Status) -> String {

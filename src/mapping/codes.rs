@@ -372,7 +372,10 @@ mod tests {
             let name = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() && name != "tests" {
                 rules_in(&path, rules);
-            } else if name.ends_with(".rs") && name != "tests.rs" && name != "codes.rs" {
+            } else if path.extension().is_some_and(|end| end == "rs")
+                && name != "tests.rs"
+                && name != "codes.rs"
+            {
                 let text = std::fs::read_to_string(&path).unwrap();
                 rules.extend(
                     text.split('"')

@@ -1,5 +1,7 @@
 //! Help is part of the interface: every change of it is seen.
 
+use std::fmt::Write as _;
+
 use super::{hoso, mask_line};
 
 const COMMANDS: &[&[&str]] = &[
@@ -40,7 +42,7 @@ fn every_command_says_what_it_does_and_how_to_use_it() {
         arguments.push("--help");
         let ran = hoso(&arguments);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{command:?}");
-        all.push_str(&format!("===== hoso {}\n", arguments.join(" ")));
+        writeln!(all, "===== hoso {}", arguments.join(" ")).unwrap();
         for line in ran.out.lines() {
             all.push_str(&mask_line(line));
             all.push('\n');

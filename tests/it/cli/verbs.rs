@@ -1,10 +1,10 @@
 //! Changes by hand: what they say, what they leave in the ledger.
 
-use super::{copied, hoso, on, one_that_is};
+use super::{accepted, copied, hoso, on, quarantined};
 
 #[test]
 fn resync_opens_once_says_who_sends_and_leaves_its_reason_in_the_history() {
-    let code = one_that_is("accepted");
+    let code = accepted();
     let copy = copied();
     let resync = |reason| {
         on(
@@ -44,13 +44,13 @@ fn resync_opens_once_says_who_sends_and_leaves_its_reason_in_the_history() {
     assert!(
         on(copy.path(), &["status"])
             .out
-            .contains("1 dossier on their way")
+            .contains("1 dossier on its way")
     );
 }
 
 #[test]
 fn some_known_and_some_unknown_codes_are_told_apart() {
-    let code = one_that_is("accepted");
+    let code = accepted();
     let copy = copied();
     let ran = on(
         copy.path(),
@@ -66,7 +66,7 @@ fn some_known_and_some_unknown_codes_are_told_apart() {
 
 #[test]
 fn retry_acts_on_what_was_named_and_says_how_many() {
-    let code = one_that_is("quarantined");
+    let code = quarantined();
     let copy = copied();
     let none = on(
         copy.path(),
