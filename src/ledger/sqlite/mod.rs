@@ -105,7 +105,7 @@ impl SqliteLedger {
             } else {
                 SqliteSynchronous::Normal
             })
-            .pragma("cache_size", "-65536")
+            .pragma("cache_size", "-24576")
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -115,7 +115,7 @@ impl SqliteLedger {
         let ledger = Self {
             readers: SqlitePoolOptions::new()
                 .max_connections(READERS)
-                .connect_lazy_with(options.read_only(true)),
+                .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096")),
             writer,
         };
         if let Err(refusal) = ledger.make_ready(path, settings).await {

@@ -491,7 +491,10 @@ impl World {
                 .filter(|(state, _)| state.is_open())
                 .map(|(_, count)| count)
                 .sum();
-            let owed = standing.steps.get("pending").copied().unwrap_or(0);
+            let owed: u64 = ["pending", "waiting"]
+                .iter()
+                .filter_map(|state| standing.steps.get(*state))
+                .sum();
             if round > 2 && open + standing.due_now == 0 && owed == self.parked().await {
                 return;
             }

@@ -81,7 +81,6 @@ async fn more_than_ten_steps_go_in_several_calls_in_the_order_of_their_times() {
 }
 
 #[tokio::test]
-#[ignore = "the ledger orders steps of one second by the text of their status, so 10 goes before 9"]
 async fn steps_of_one_second_go_in_the_order_of_the_source() {
     let paper = Paper::of(CODE).steps(&[
         ("20260126083000", "4"),

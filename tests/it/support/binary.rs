@@ -138,7 +138,7 @@ unconfirmed_every_ms = 100
             if !config.ledger.path.exists() {
                 return None;
             }
-            let opened = hoso_gateway::cli::build::ledger(&config, false).await;
+            let opened = hoso_gateway::cli::build::existing_ledger(&config).await;
             self.ledger = Some(opened.ok()?);
         }
         let ledger = Arc::clone(self.ledger.as_ref()?);

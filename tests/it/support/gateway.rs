@@ -20,7 +20,7 @@ use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{CallEntry, LabPortal, Outcome, PortalOptions, Service};
 use hoso_gateway::lab::province::{Province, ProvinceOptions};
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
-use hoso_gateway::ledger::view::{DossierView, EntryView, ProblemFilter, ProblemKind, Standing};
+use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::map::{MapReport, map_once};
 use hoso_gateway::pipeline::ownership::{GATE, Ownership};
@@ -437,23 +437,7 @@ impl TestGateway {
 
     /// Nothing is on its way. Steps behind a dead packet wait for the same person as the packet.
     async fn is_quiet(&self) -> bool {
-        let mut standing = self.standing().await;
-        if standing.dossiers.contains_key(&EntryState::Dead) {
-            let filter = ProblemFilter {
-                limit: 1000,
-                ..ProblemFilter::default()
-            };
-            let problems = self.context.ledger.problems(&filter).await;
-            for problem in problems.expect("problems") {
-                if problem.kind == ProblemKind::Dead {
-                    let waiting = self.step_states(&problem.ma_ho_so).await;
-                    let waiting = waiting.iter().filter(|state| *state == "pending").count();
-                    let pending = standing.steps.entry("pending".to_owned()).or_default();
-                    *pending = pending.saturating_sub(waiting as u64);
-                }
-            }
-        }
-        is_quiet(&standing)
+        is_quiet(&self.standing().await)
     }
 
     pub(crate) async fn count(&self, state: EntryState) -> u64 {
