@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
 use super::values::{base_url, optional, optional_path, within};
-use crate::domain::time::Timestamp;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,9 +31,6 @@ pub struct SourceConfig {
     pub item_bytes_max: usize,
     pub depth_max: usize,
     pub volatile_query_keys: Vec<String>,
-    /// Changes before it are known and not pushed.
-    #[serde(with = "start")]
-    pub start_from: Option<Timestamp>,
     /// For [`SourceAuth::Bearer`].
     #[serde(skip)]
     pub token: Secret,
@@ -55,33 +51,6 @@ pub enum SourceAuth {
     None,
     Bearer,
     Basic,
-}
-
-/// A time as sources write it; `""` is "not set".
-mod start {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::domain::time::Timestamp;
-
-    #[expect(clippy::ref_option, reason = "the shape that serde calls")]
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        super::optional::serialize(value, serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        Timestamp::from_source(&text).map(Some).ok_or_else(|| {
-            serde::de::Error::custom("expected a time such as \"2026-01-01T00:00:00+07:00\"")
-        })
-    }
 }
 
 pub(super) fn check(sources: &[SourceConfig], problems: &mut Problems<'_>) {

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::domain::time::Timestamp;
 
 const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
 const COMPLETE: &str = include_str!("../../fixtures/config/complete.toml");
@@ -106,7 +105,6 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
         (64 << 20, 4 << 20)
     );
     assert_eq!(source.volatile_query_keys, ["t", "token", "expires"]);
-    assert_eq!(source.start_from, None);
     assert_eq!(config.province.codes, ["H55"]);
     assert_eq!(config.push, read("").push);
 }
@@ -114,13 +112,6 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
 #[test]
 fn the_complete_sample_sets_every_option_to_something_else() {
     let config = read(COMPLETE);
-    assert_eq!(
-        config.sources[0]
-            .start_from
-            .map(Timestamp::vietnam_day)
-            .as_deref(),
-        Some("20260101")
-    );
     assert_eq!(config.sources[1].poll_ms, 5_000);
     assert_eq!(
         config.gate.windows[1],
@@ -345,7 +336,6 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[[sources]]\nname = 'a'\n".into(), "hoso.toml:1:1: sources[0].base_url: this block needs it and has no default for it"),
         ("[gate]\nheadroom = 0\n[[gate.windows]]\nlimit = 5\n".into(), "hoso.toml:3:1: gate.windows[0].window_ms: this block needs it and has no default for it"),
         ("[ledger]\nsynchronous = 'off'\n".into(), "hoso.toml:2:15: ledger.synchronous: unknown variant `off`, expected `full` or `normal`"),
-        (with("start_from = '01/01/2026'\n"), "hoso.toml:4:14: sources[0].start_from: expected a time such as \"2026-01-01T00:00:00+07:00\""),
         (with("poll_ms = 5\n"), "hoso.toml:4:11: sources[0].poll_ms: 5 is not within 100 and 86400000"),
         (with("user = 'u'\n"), "hoso.toml:4:8: sources[0].user: this auth does not use it\n  hint: set auth = \"basic\", or remove it"),
         (with("auth = 'basic'\n"), "hoso.toml:1:1: sources[0].user: auth = \"basic\" needs a user"),
