@@ -116,14 +116,7 @@ async fn map(
             break;
         }
         total.mapped += report.mapped;
-        let (sum, more) = (&mut total.counts, report.counts);
-        sum.ready += more.ready;
-        sum.unchanged += more.unchanged;
-        sum.quarantined += more.quarantined;
-        sum.not_ours += more.not_ours;
-        sum.superseded += more.superseded;
-        sum.steps_new += more.steps_new;
-        sum.discrepancies += more.discrepancies;
+        total.counts += report.counts;
     }
     invocation.output.result(&total, |report| {
         let counts = &report.counts;

@@ -380,12 +380,7 @@ fn refused(sent: Sent, failure: Failure, now: Timestamp) -> Settlement {
 }
 
 fn out_of_attempts(last: &Failure, policy: &RetryPolicy) -> Failure {
-    Failure::new(
-        "push.out_of_attempts",
-        Disposition::Data,
-        format!("gave up after {} retries", policy.attempts_max),
-    )
-    .with_details(format!("last failure: {last}"))
+    policy.exhausted("push.out_of_attempts", last)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
+use super::failure::{Disposition, Failure};
+
 /// How retries are spaced and when they end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
@@ -46,6 +48,12 @@ impl RetryPolicy {
         delay
             .mul_f64(factor.max(0.0))
             .min(Duration::from_millis(self.max_ms))
+    }
+
+    /// The failure of what was tried as often as the budget allows.
+    pub fn exhausted(&self, code: &str, last: &Failure) -> Failure {
+        let message = format!("gave up after {} retries", self.attempts_max);
+        Failure::new(code, Disposition::Data, message).with_details(format!("last failure: {last}"))
     }
 
     /// Whether retry number `retry` is still inside the budget.

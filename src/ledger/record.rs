@@ -1,5 +1,7 @@
 //! What goes into the ledger and what workers take out of it.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::diagnostic::Diagnostic;
@@ -132,6 +134,18 @@ pub struct MapCounts {
     pub discrepancies: u64,
 }
 
+impl AddAssign for MapCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.ready += more.ready;
+        self.unchanged += more.unchanged;
+        self.quarantined += more.quarantined;
+        self.not_ours += more.not_ours;
+        self.superseded += more.superseded;
+        self.steps_new += more.steps_new;
+        self.discrepancies += more.discrepancies;
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ClaimedEntry {
     pub entry_id: i64,
@@ -239,6 +253,19 @@ pub struct SettleCounts {
     pub steps_held: u64,
     /// Settlements whose lease was gone: recorded as attempts, nothing else.
     pub lost_leases: u64,
+}
+
+impl AddAssign for SettleCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.accepted += more.accepted;
+        self.again += more.again;
+        self.unconfirmed += more.unconfirmed;
+        self.dead += more.dead;
+        self.superseded += more.superseded;
+        self.steps_acked += more.steps_acked;
+        self.steps_held += more.steps_held;
+        self.lost_leases += more.lost_leases;
+    }
 }
 
 /// How the ledger stands to one dossier of a source's index.

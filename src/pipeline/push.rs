@@ -505,7 +505,7 @@ async fn settle_outcomes(
         }
         calls += batch.calls.len() as u64;
         let now = context.clock.now();
-        add(&mut counts, context.ledger.settle(now, &batch).await?);
+        counts += context.ledger.settle(now, &batch).await?;
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch
             .steps
@@ -516,17 +516,6 @@ async fn settle_outcomes(
         progress.changed.notify_one();
     }
     Ok((counts, lost_dossiers, calls))
-}
-
-fn add(total: &mut SettleCounts, more: SettleCounts) {
-    total.accepted += more.accepted;
-    total.again += more.again;
-    total.unconfirmed += more.unconfirmed;
-    total.dead += more.dead;
-    total.superseded += more.superseded;
-    total.steps_acked += more.steps_acked;
-    total.steps_held += more.steps_held;
-    total.lost_leases += more.lost_leases;
 }
 
 fn outcome(verdict: PushVerdict) -> Outcome {

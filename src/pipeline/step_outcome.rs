@@ -143,12 +143,7 @@ fn is_supplement(identity: &StepIdentity) -> bool {
 }
 
 fn out_of_attempts(last: &Failure, policy: &RetryPolicy) -> Failure {
-    Failure::new(
-        "steps.out_of_attempts",
-        Disposition::Data,
-        format!("gave up after {} retries", policy.attempts_max),
-    )
-    .with_details(format!("last failure: {last}"))
+    policy.exhausted("steps.out_of_attempts", last)
 }
 
 #[cfg(test)]

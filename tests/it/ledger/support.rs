@@ -296,14 +296,7 @@ impl TestLedger {
                 return sum;
             }
             let mapped: Vec<MappedEntry> = unmapped.iter().map(mapped).collect();
-            let counts = self.record_mapped(now, &mapped).await.unwrap();
-            sum.ready += counts.ready;
-            sum.unchanged += counts.unchanged;
-            sum.quarantined += counts.quarantined;
-            sum.not_ours += counts.not_ours;
-            sum.superseded += counts.superseded;
-            sum.steps_new += counts.steps_new;
-            sum.discrepancies += counts.discrepancies;
+            sum += self.record_mapped(now, &mapped).await.unwrap();
         }
     }
 
