@@ -56,10 +56,7 @@ impl Run {
     fn busiest(&self, window: &Window) -> usize {
         let from = |(place, start): (usize, &Duration)| {
             let end = *start + length(window);
-            self.calls[place..]
-                .iter()
-                .take_while(|at| **at < end)
-                .count()
+            self.calls[place..].iter().take_while(|at| **at < end).count()
         };
         self.calls.iter().enumerate().map(from).max().unwrap_or(0)
     }
@@ -91,9 +88,7 @@ impl Run {
     }
 
     fn keeps_its_limits(&self) -> bool {
-        self.windows
-            .iter()
-            .all(|window| self.busiest(window) <= window.limit as usize)
+        self.windows.iter().all(|window| self.busiest(window) <= window.limit as usize)
     }
 }
 
@@ -127,11 +122,7 @@ where
 }
 
 async fn gate_with(windows: Vec<Window>, clock: &Arc<dyn Clock>) -> Gate {
-    let settings = GateSettings {
-        windows,
-        headroom: 0.0,
-        ..GateSettings::default()
-    };
+    let settings = GateSettings { windows, headroom: 0.0, ..GateSettings::default() };
     let chance = Arc::new(Chance::seeded(42));
     Gate::open(settings, Arc::clone(clock), chance, Arc::new(NoMemory))
         .await
@@ -144,10 +135,8 @@ async fn through_the_gate(
     limits: &[(u32, u64)],
     seconds: u64,
 ) -> Run {
-    let windows: Vec<Window> = limits
-        .iter()
-        .map(|(limit, window_ms)| Window::catching_up(*limit, *window_ms))
-        .collect();
+    let windows: Vec<Window> =
+        limits.iter().map(|(limit, window_ms)| Window::catching_up(*limit, *window_ms)).collect();
     let length = Duration::from_secs(seconds);
     let began = clock.monotonic();
     let gate = Arc::new(gate_with(windows.clone(), clock).await);
@@ -163,13 +152,7 @@ async fn through_the_gate(
             }
         }
     };
-    Run {
-        name,
-        windows,
-        began,
-        length,
-        calls: backlog(clock, length, call).await,
-    }
+    Run { name, windows, began, length, calls: backlog(clock, length, call).await }
 }
 
 /// The limiter as its documentation sets it up; the burst is the whole limit.
@@ -193,11 +176,7 @@ async fn through_plain_governor(clock: &Arc<dyn Clock>) -> Run {
     };
     Run {
         name: "plain governor",
-        windows: vec![Window {
-            limit: limit.get(),
-            window_ms: 1000,
-            burst: limit.get(),
-        }],
+        windows: vec![Window { limit: limit.get(), window_ms: 1000, burst: limit.get() }],
         began,
         length,
         calls: backlog(clock, length, call).await,
@@ -220,22 +199,14 @@ async fn main() -> ExitCode {
 
     let chance = Arc::new(Chance::seeded(42));
     let unlimited = Gate::unlimited(BreakerSettings::default(), Arc::clone(&clock), chance);
-    println!(
-        "admit + done without windows: {:.0} ns",
-        cost_ns(&unlimited, &clock).await
-    );
+    println!("admit + done without windows: {:.0} ns", cost_ns(&unlimited, &clock).await);
 
     // Side by side: between calls all of them sleep.
     let (hundred, thousand, minute, two, plain) = tokio::join!(
         through_the_gate(&clock, "100 a second", &[(100, 1000)], 10),
         through_the_gate(&clock, "1,000 a second", &[(1000, 1000)], 10),
         through_the_gate(&clock, "600 a minute, as 60 in 6", &[(60, 6000)], 20),
-        through_the_gate(
-            &clock,
-            "two windows at once",
-            &[(50, 1000), (400, 10_000)],
-            22
-        ),
+        through_the_gate(&clock, "two windows at once", &[(50, 1000), (400, 10_000)], 22),
         through_plain_governor(&clock),
     );
     let ours = [hundred, thousand, minute, two];

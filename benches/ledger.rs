@@ -5,10 +5,7 @@
 //! Figures are printed, not judged: they depend on the disk.
 
 #![expect(clippy::print_stdout, reason = "figures are this program's product")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "what is measured is the machine's time"
-)]
+#![expect(clippy::disallowed_methods, reason = "what is measured is the machine's time")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -136,10 +133,7 @@ fn call(at: Timestamp) -> CallRecord {
 
 async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
     let at = Timestamp::from_millis(1_769_400_000_000 + i64::try_from(round).unwrap() * 60_000);
-    let lease = Lease {
-        token: 7,
-        expires_at: at + Duration::from_mins(1),
-    };
+    let lease = Lease { token: 7, expires_at: at + Duration::from_mins(1) };
     let commit = page(round, at);
     let since = Instant::now();
     ledger.commit_pull(&commit).await.unwrap();
@@ -181,10 +175,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
             lease_token: Some(7),
             attempt: entry.attempt,
             settlement: Settlement::Accepted {
-                receipt: Receipt {
-                    code: "0".into(),
-                    message: "thanh cong".into(),
-                },
+                receipt: Receipt { code: "0".into(), message: "thanh cong".into() },
             },
             call: Some(n / 50),
             outcome: "accepted",
@@ -246,17 +237,7 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     ledger.dossier("H55.242-260126-000100").await.unwrap();
     timed("one dossier", since);
     let since = Instant::now();
-    ledger
-        .claim_entries(
-            at,
-            Lease {
-                token: 1,
-                expires_at: at,
-            },
-            BATCH,
-        )
-        .await
-        .unwrap();
+    ledger.claim_entries(at, Lease { token: 1, expires_at: at }, BATCH).await.unwrap();
     timed("claim of nothing", since);
     let policy = UpkeepPolicy {
         body_retention_ms: 90 * 24 * 3_600_000,
@@ -267,10 +248,7 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();
     timed("upkeep, nothing to do", since);
-    let policy = UpkeepPolicy {
-        body_retention_ms: 0,
-        ..policy
-    };
+    let policy = UpkeepPolicy { body_retention_ms: 0, ..policy };
     let since = Instant::now();
     let dropped = ledger.upkeep(at, &policy).await.unwrap().bodies_dropped;
     timed("upkeep, one pass", since);
@@ -303,10 +281,6 @@ async fn main() {
     );
     let since = Instant::now();
     let ledger = SqliteLedger::open(&path, &settings).await.unwrap();
-    println!(
-        "{:<22} {:>8.1} ms",
-        "open (with its check)",
-        since.elapsed().as_secs_f64() * 1e3
-    );
+    println!("{:<22} {:>8.1} ms", "open (with its check)", since.elapsed().as_secs_f64() * 1e3);
     ledger.close().await;
 }

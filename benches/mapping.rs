@@ -14,9 +14,7 @@ use quick_xml::reader::Reader;
 /// The normal case of the feed with three documents instead of one: 5 KB.
 fn dossier() -> String {
     let normal = include_str!("../mappings/feed/cases/normal/input.xml");
-    let (before, rest) = normal
-        .split_once("<TaiLieuNop>")
-        .expect("the case has a document");
+    let (before, rest) = normal.split_once("<TaiLieuNop>").expect("the case has a document");
     let (document, after) = rest.split_once("</TaiLieuNop>").expect("the document ends");
     let mut documents = String::new();
     for number in ["2", "3", "4"] {
@@ -43,9 +41,7 @@ fn bare_pass(xml: &str) -> usize {
             }
             Event::Text(text) => {
                 let content = text.xml10_content();
-                seen += quick_xml::escape::unescape(&content)
-                    .expect("no unknown entities")
-                    .len();
+                seen += quick_xml::escape::unescape(&content).expect("no unknown entities").len();
             }
             Event::Eof => return seen,
             _ => {}
@@ -78,21 +74,12 @@ fn per_second(mut pass: impl FnMut()) -> f64 {
     f64::from(PASSES) / best.as_secs_f64()
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the ratio is what this benchmark is for"
-)]
+#[expect(clippy::print_stderr, reason = "the ratio is what this benchmark is for")]
 fn main() {
-    let settings = Settings {
-        province_codes: vec!["H55".into()],
-        ..Settings::default()
-    };
+    let settings = Settings { province_codes: vec!["H55".into()], ..Settings::default() };
     let mapping = Mapping::builtin(&settings).expect("the builtin mapping has no mistakes");
     let xml = dossier();
-    assert!(
-        mapping.map(&xml).dossier.is_some(),
-        "the sample must be mapped"
-    );
+    assert!(mapping.map(&xml).dossier.is_some(), "the sample must be mapped");
 
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("one_dossier");

@@ -2,7 +2,8 @@
 //! time per thousand dossiers, and peak memory.
 //!
 //! The laboratories run as processes of their own (the real `hoso lab`), so that time and memory are
-//! the gateway's alone. The quota is set so high that it never holds anything back.
+//! the gateway's alone; pages are not packed, as between two machines of one room. The quota is set
+//! so high that it never holds anything back.
 //!
 //! `cargo bench --bench pipeline -- [DOSSIERS]` (default 20,000).
 
@@ -82,10 +83,8 @@ struct Figures {
 }
 
 fn main() {
-    let dossiers: u32 = std::env::args()
-        .skip(1)
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(20_000);
+    let dossiers: u32 =
+        std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(20_000);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     println!(
         "{dossiers} dossiers, ledger with synchronous=FULL, both laboratories on this machine\n"
@@ -109,7 +108,7 @@ fn main() {
 async fn run(dossiers: u32, per_call: u32) -> Figures {
     let folder = tempfile::tempdir().expect("a folder");
     let count = dossiers.to_string();
-    let province = Lab::start(&["province", "--dossiers", &count]);
+    let province = Lab::start(&["province", "--no-gzip", "--dossiers", &count]);
     let portal = Lab::start(&["portal", "--no-journal"]);
     let text = format!(
         "[ledger]\npath = \"{}\"\n[[sources]]\nname = \"bench\"\nbase_url = \"{}\"\npoll_ms = 200\n\
@@ -124,31 +123,19 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
     let config = Config::from_toml(&text, "bench.toml", &Password).expect("the configuration");
     let http = ReqwestHttp::new(Duration::from_secs(5), 4).expect("a client");
     let source = province.state(&http).await;
-    let (expected, expected_steps) = (
-        source["expected"].as_u64().expect("n"),
-        source["expected_steps"].as_u64().expect("n"),
-    );
+    let (expected, expected_steps) =
+        (source["expected"].as_u64().expect("n"), source["expected_steps"].as_u64().expect("n"));
 
-    let context = build::context(&config, true)
-        .await
-        .map_err(|f| f.to_string())
-        .expect("context");
-    let sources = build::sources(&config)
-        .map_err(|f| f.to_string())
-        .expect("sources");
+    let context = build::context(&config, true).await.map_err(|f| f.to_string()).expect("context");
+    let sources = build::sources(&config).map_err(|f| f.to_string()).expect("sources");
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)
             .map_err(|f| f.to_string())
             .expect("portal"),
         context: context.clone(),
         sources,
-        mapping: build::mapping(&config)
-            .map_err(|f| f.to_string())
-            .expect("mapping"),
-        schedule: Schedule {
-            reconcile: None,
-            ..build::schedule(&config)
-        },
+        mapping: build::mapping(&config).map_err(|f| f.to_string()).expect("mapping"),
+        schedule: Schedule { reconcile: None, ..build::schedule(&config) },
         holder: "bench".to_owned(),
     };
     let stop = Stop::new();
@@ -168,17 +155,11 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
             break state;
         }
         assert!(!serving.is_finished(), "the daemon ended");
-        assert!(
-            began.elapsed() < Duration::from_mins(10),
-            "not done: {state}"
-        );
+        assert!(began.elapsed() < Duration::from_mins(10), "not done: {state}");
     };
     let seconds = began.elapsed().as_secs_f64();
     stop.cancel();
-    serving
-        .await
-        .expect("the daemon ends")
-        .expect("without an error");
+    serving.await.expect("the daemon ends").expect("without an error");
     let cpu = cpu_seconds() - cpu_before;
     context.ledger.close().await;
     Figures {
@@ -192,12 +173,7 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .expect("fields")
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
     (ticks(11) + ticks(12)) / 100.0
 }

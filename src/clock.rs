@@ -33,14 +33,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one door to the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the machine's clock")]
     pub fn new() -> Self {
-        Self {
-            origin: std::time::Instant::now(),
-        }
+        Self { origin: std::time::Instant::now() }
     }
 }
 
@@ -51,10 +46,7 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one door to the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the machine's clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -66,10 +58,7 @@ impl Clock for SystemClock {
         self.origin.elapsed()
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one door to the machine's timers"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the machine's timers")]
     fn sleep(&self, duration: Duration) -> Sleep {
         Box::pin(tokio::time::sleep(duration))
     }
@@ -91,10 +80,7 @@ struct ManualState {
 impl ManualClock {
     pub fn at(wall: Timestamp) -> Self {
         Self {
-            state: Arc::new(Mutex::new(ManualState {
-                wall,
-                monotonic: Duration::ZERO,
-            })),
+            state: Arc::new(Mutex::new(ManualState { wall, monotonic: Duration::ZERO })),
             moved: Arc::new(tokio::sync::Notify::new()),
         }
     }
@@ -111,26 +97,17 @@ impl ManualClock {
 
     /// Moves the wall clock only, as an administrator or a time server does.
     pub fn step_wall(&self, to: Timestamp) {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wall = to;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wall = to;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wall
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wall
     }
 
     fn monotonic(&self) -> Duration {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .monotonic
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).monotonic
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {

@@ -53,10 +53,7 @@ pub struct HttpAnswer {
 impl HttpAnswer {
     /// The first header of this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -95,10 +92,7 @@ pub struct ReqwestHttp {
 impl ReqwestHttp {
     /// `connections_max` bounds the idle connections kept for one host.
     pub fn new(connect_timeout: Duration, connections_max: usize) -> Result<Self, HttpFailure> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one door to the network"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one door to the network")]
         let client = reqwest::Client::builder()
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
@@ -126,41 +120,25 @@ impl Http for ReqwestHttp {
         let builder = request
             .headers
             .iter()
-            .fold(builder.timeout(timeout), |builder, (name, value)| {
-                builder.header(name, value)
-            });
-        let mut response = builder
-            .send()
-            .await
-            .map_err(|error| failure(error, timeout))?;
+            .fold(builder.timeout(timeout), |builder, (name, value)| builder.header(name, value));
+        let mut response = builder.send().await.map_err(|error| failure(error, timeout))?;
         let status = response.status().as_u16();
         let headers = response
             .headers()
             .iter()
             .map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect();
         // Counted while streaming: behind gzip the announced length says nothing.
         let mut body = bytes::BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| failure(error, timeout))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure(error, timeout))? {
             if body.len() + chunk.len() > limit {
                 return Err(HttpFailure::TooLarge(limit));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(HttpAnswer {
-            status,
-            headers,
-            body: body.freeze(),
-        })
+        Ok(HttpAnswer { status, headers, body: body.freeze() })
     }
 }
 

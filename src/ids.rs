@@ -13,20 +13,13 @@ pub struct Chance {
 impl Chance {
     /// The same seed draws the same numbers.
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
-        }
+        Self { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
     }
 
     /// Seeded by the operating system.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one door to the system's entropy"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the system's entropy")]
     pub fn from_system() -> Self {
-        Self {
-            rng: Mutex::new(fastrand::Rng::new()),
-        }
+        Self { rng: Mutex::new(fastrand::Rng::new()) }
     }
 
     /// A number that identifies a lease or a process; never zero.

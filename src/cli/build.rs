@@ -30,10 +30,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Everything that all commands share: time, chance, ledger, numbers.
 pub async fn context(config: &Config, migrate: bool) -> Result<Context, Failure> {
-    Ok(with_ledger(
-        config,
-        open_ledger(config, migrate, true).await?,
-    ))
+    Ok(with_ledger(config, open_ledger(config, migrate, true).await?))
 }
 
 fn with_ledger(config: &Config, ledger: Arc<dyn Ledger>) -> Context {
@@ -53,9 +50,7 @@ async fn open_ledger(
     check_pages: bool,
 ) -> Result<Arc<dyn Ledger>, Failure> {
     let path = &config.ledger.path;
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         && !folder.is_dir()
     {
         return Err(Failure::new(
@@ -152,10 +147,7 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
         timeout_ms: source.timeout_ms,
         page_bytes_max: source.page_bytes_max,
         item_bytes_max: source.item_bytes_max,
-        limits: xml::Limits {
-            depth_max: source.depth_max,
-            ..xml::Limits::default()
-        },
+        limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),
     }
 }
@@ -188,11 +180,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .iter()
             .map(|window| match window.burst {
                 0 => Window::catching_up(window.limit, window.window_ms),
-                burst => Window {
-                    limit: window.limit,
-                    window_ms: window.window_ms,
-                    burst,
-                },
+                burst => Window { limit: window.limit, window_ms: window.window_ms, burst },
             })
             .collect(),
         headroom: config.gate.headroom,
@@ -221,22 +209,14 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             );
             let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
             let portal = Portal::new(portal_settings, http, clock, Arc::clone(&gate), answers);
-            Ok(PortalLine {
-                portal: Arc::new(portal),
-                gate,
-                ownership,
-            })
+            Ok(PortalLine { portal: Arc::new(portal), gate, ownership })
         })
     }))
 }
 
 pub fn schedule(config: &Config) -> Schedule {
     Schedule {
-        poll: config
-            .sources
-            .iter()
-            .map(|source| Duration::from_millis(source.poll_ms))
-            .collect(),
+        poll: config.sources.iter().map(|source| Duration::from_millis(source.poll_ms)).collect(),
         read_back: Duration::from_millis(config.reconcile.unconfirmed_every_ms),
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
         upkeep: Duration::from_millis(config.upkeep.every_ms),

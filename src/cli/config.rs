@@ -76,10 +76,7 @@ fn check(invocation: &Invocation) -> Result<(), Failure> {
         .and_then(|config| config.ready_to_run().map(|()| config));
     match found {
         Ok(config) => {
-            let checked = Checked {
-                ready: true,
-                problems: Vec::new(),
-            };
+            let checked = Checked { ready: true, problems: Vec::new() };
             invocation.output.result(&checked, |_| {
                 format!(
                     "the configuration is sound and complete: {} source(s), ledger {}",
@@ -90,14 +87,8 @@ fn check(invocation: &Invocation) -> Result<(), Failure> {
             Ok(())
         }
         Err(errors) if invocation.output.wants_json() => {
-            invocation.output.json(&Checked {
-                ready: false,
-                problems: wrong(errors),
-            });
-            Err(Failure {
-                told: true,
-                ..Failure::new(Exit::Files, "")
-            })
+            invocation.output.json(&Checked { ready: false, problems: wrong(errors) });
+            Err(Failure { told: true, ..Failure::new(Exit::Files, "") })
         }
         Err(errors) => Err(errors.into()),
     }

@@ -228,11 +228,8 @@ async fn start(
     let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
     let failed =
         |error: std::io::Error| Failure::new(Exit::Failed, format!("a laboratory: {error}"));
-    let changes = if arguments.once {
-        u64::from(arguments.dossiers / 10).max(20)
-    } else {
-        u64::MAX
-    };
+    let changes =
+        if arguments.once { u64::from(arguments.dossiers / 10).max(20) } else { u64::MAX };
     let province = crate::lab::province::start(
         ProvinceOptions {
             population: PopulationOptions {
@@ -241,11 +238,7 @@ async fn start(
                 ..PopulationOptions::default()
             },
             changes_total: changes,
-            changes_per_second: if arguments.once {
-                (changes as f64 / 4.0).max(10.0)
-            } else {
-                3.0
-            },
+            changes_per_second: if arguments.once { (changes as f64 / 4.0).max(10.0) } else { 3.0 },
             ..ProvinceOptions::default()
         },
         Arc::clone(&clock),
@@ -266,20 +259,14 @@ async fn start(
         ..PortalOptions::default()
     };
     let (username, password) = (options.username.clone(), options.password.clone());
-    let portal = crate::lab::portal::start(options, Arc::clone(&clock))
-        .await
-        .map_err(failed)?;
+    let portal = crate::lab::portal::start(options, Arc::clone(&clock)).await.map_err(failed)?;
 
     let text = configuration(arguments, &province.url(), &portal.url(), &username);
     let file = folder.join("hoso.toml");
     let written = std::fs::write(&file, &text)
         .and_then(|()| std::fs::write(folder.join("portal-password"), &password));
     written.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", file.display())))?;
-    let config = Config::from_toml(
-        &text,
-        &file.display().to_string(),
-        &DemoSecrets { password },
-    )?;
+    let config = Config::from_toml(&text, &file.display().to_string(), &DemoSecrets { password })?;
 
     let mut context = build::context(&config, true).await?;
     context.clock = Arc::clone(&clock);
@@ -303,10 +290,7 @@ async fn start(
                 Ok(opened.get_or_init(|| line).clone())
             })
         }),
-        schedule: Schedule {
-            reconcile: None,
-            ..build::schedule(&config)
-        },
+        schedule: Schedule { reconcile: None, ..build::schedule(&config) },
         holder: build::holder("demo"),
     };
     let began = clock.monotonic();
@@ -406,11 +390,7 @@ async fn watch(
                 && let Some(line) = world.line.get()
             {
                 let books = reconcile_once(&world.context, &world.source, Some(line), stop).await?;
-                let standing = world
-                    .context
-                    .ledger
-                    .standing(world.context.clock.now())
-                    .await?;
+                let standing = world.context.ledger.standing(world.context.clock.now()).await?;
                 // What the books found is being repaired, or somebody could not be asked.
                 let agreed = books.closed && books.open + books.missing + books.unverifiable == 0;
                 if agreed && is_quiet(&standing) {
@@ -451,10 +431,7 @@ fn is_quiet(standing: &Standing) -> bool {
 }
 
 fn owed_steps(standing: &Standing) -> u64 {
-    ["pending", "leased"]
-        .iter()
-        .filter_map(|state| standing.steps.get(*state))
-        .sum()
+    ["pending", "leased"].iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
 async fn conclude(
@@ -465,19 +442,12 @@ async fn conclude(
 ) -> Result<(), Failure> {
     let now = world.context.clock.now();
     let standing = world.context.ledger.standing(now).await?;
-    let calls = world
-        .context
-        .ledger
-        .call_totals(Timestamp::default())
-        .await?;
+    let calls = world.context.ledger.call_totals(Timestamp::default()).await?;
     let lab = world.portal.state();
     let comparison = compare(&world.province.expected(), &world.portal.records());
     let seconds = (world.context.clock.monotonic().saturating_sub(world.began)).as_secs_f64();
     let of = |states: &[EntryState]| -> u64 {
-        states
-            .iter()
-            .filter_map(|state| standing.dossiers.get(state))
-            .sum()
+        states.iter().filter_map(|state| standing.dossiers.get(state)).sum()
     };
     let steps = |state: &str| standing.steps.get(state).copied().unwrap_or(0);
     // Held, or behind a packet that the portal refused for good: a person decides.
@@ -534,9 +504,7 @@ async fn conclude(
     };
     let faults = disagreements(&verdict, &comparison);
     if arguments.once {
-        invocation
-            .output
-            .result(&verdict, |verdict| text(verdict, &books));
+        invocation.output.result(&verdict, |verdict| text(verdict, &books));
     }
     if faults.is_empty() {
         Ok(())
@@ -569,10 +537,7 @@ fn disagreements(verdict: &Verdict, comparison: &Comparison) -> Vec<String> {
     for (what, codes) in [
         ("differ at the portal", &comparison.different),
         ("are missing at the portal", &comparison.missing),
-        (
-            "are at the portal and should not be",
-            &comparison.unexpected,
-        ),
+        ("are at the portal and should not be", &comparison.unexpected),
     ] {
         if let Some(first) = codes.first() {
             found.push(format!("{} dossier(s) {what}, e.g. {first}", codes.len()));
@@ -580,16 +545,10 @@ fn disagreements(verdict: &Verdict, comparison: &Comparison) -> Vec<String> {
     }
     // A held step waits for a person; nobody knows whether the portal has it.
     if comparison.steps_missing as u64 > verdict.steps.held {
-        found.push(format!(
-            "{} step(s) are missing at the portal",
-            comparison.steps_missing
-        ));
+        found.push(format!("{} step(s) are missing at the portal", comparison.steps_missing));
     }
     if comparison.steps_unexpected > 0 {
-        found.push(format!(
-            "{} step(s) were never at the source",
-            comparison.steps_unexpected
-        ));
+        found.push(format!("{} step(s) were never at the source", comparison.steps_unexpected));
     }
     found
 }
@@ -666,12 +625,8 @@ impl LiveView {
         });
         self.accepted_before = Some((elapsed, accepted));
         let acked = standing.steps.get("acked").copied().unwrap_or(0);
-        let open: u64 = standing
-            .dossiers
-            .iter()
-            .filter(|(s, _)| s.is_open())
-            .map(|(_, count)| count)
-            .sum();
+        let open: u64 =
+            standing.dossiers.iter().filter(|(s, _)| s.is_open()).map(|(_, count)| count).sum();
         if !self.in_place {
             self.output.talk(&format!(
                 "{:>5.1} s  {accepted} accepted, {open} open, {} quarantined, {acked} steps, {rate:.0} dossiers/s",
@@ -682,25 +637,14 @@ impl LiveView {
         }
         let lab = world.portal.state();
         let gate = world.line.get().map(|line| line.gate.status());
-        let quota = gate
-            .as_ref()
-            .and_then(|gate| gate.windows.first())
-            .map_or_else(
-                || "waiting for the gate".to_owned(),
-                |window| {
-                    format!(
-                        "{} of {} calls in the last second",
-                        window.used, window.limit
-                    )
-                },
-            );
+        let quota = gate.as_ref().and_then(|gate| gate.windows.first()).map_or_else(
+            || "waiting for the gate".to_owned(),
+            |window| format!("{} of {} calls in the last second", window.used, window.limit),
+        );
         let problems = world
             .context
             .ledger
-            .problems(&ProblemFilter {
-                limit: 5,
-                ..ProblemFilter::default()
-            })
+            .problems(&ProblemFilter { limit: 5, ..ProblemFilter::default() })
             .await?;
         let mut lines = vec![
             format!("  time         {:>8.1} s", elapsed.as_secs_f64()),
@@ -718,10 +662,7 @@ impl LiveView {
             format!("  dead         {:>8}", of(EntryState::Dead)),
             format!("  not ours     {:>8}", of(EntryState::NotOurs)),
             format!("  superseded   {:>8}      revisions", standing.superseded),
-            format!(
-                "  gate         {:>8}      {quota}",
-                gate.map_or("-", |gate| gate.state)
-            ),
+            format!("  gate         {:>8}      {quota}", gate.map_or("-", |gate| gate.state)),
             format!(
                 "  portal       {:>8}      calls, {} refused by its quota",
                 lab.calls, lab.refused_by_quota
@@ -730,10 +671,7 @@ impl LiveView {
             "  waiting for a person:".to_owned(),
         ];
         lines.extend(problems.iter().map(|problem| {
-            format!(
-                "    {:?} {} {}",
-                problem.kind, problem.ma_ho_so, problem.code
-            )
+            format!("    {:?} {} {}", problem.kind, problem.ma_ho_so, problem.code)
         }));
         let up = if self.drawn_lines > 0 {
             format!("\x1b[{}A", self.drawn_lines)

@@ -73,29 +73,23 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     let done = match which {
         Which::Show(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            invocation
-                .output
-                .result(&views, |views| each(views, |view| show(view, now)));
+            invocation.output.result(&views, |views| each(views, |view| show(view, now)));
             Ok(())
         }
         Which::Explain(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
             let owner = ledger.standing(now).await?.gate_owner;
-            let situations: Vec<Situation> = views
-                .iter()
-                .map(|view| situation(view, owner.as_deref(), now))
-                .collect();
-            invocation.output.result(&situations, |situations| {
-                each(situations, Situation::to_string)
-            });
+            let situations: Vec<Situation> =
+                views.iter().map(|view| situation(view, owner.as_deref(), now)).collect();
+            invocation
+                .output
+                .result(&situations, |situations| each(situations, Situation::to_string));
             Ok(())
         }
         Which::History(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
             let events = history(&views);
-            invocation
-                .output
-                .result(&events, |events| history_text(events));
+            invocation.output.result(&events, |events| history_text(events));
             Ok(())
         }
     };
@@ -131,47 +125,26 @@ fn show(view: &DossierView, now: Timestamp) -> String {
     };
     line("first seen", &words::when(view.first_seen_at, now));
     if let Some(revision) = view.revisions.last() {
-        let version = revision.version.map_or_else(
-            || "without version".to_owned(),
-            |version| format!("version {version}"),
-        );
-        let changed = revision
-            .changed_at
-            .map_or_else(String::new, |at| format!(", changed {at}"));
+        let version = revision
+            .version
+            .map_or_else(|| "without version".to_owned(), |version| format!("version {version}"));
+        let changed = revision.changed_at.map_or_else(String::new, |at| format!(", changed {at}"));
         line(
             "revision",
             &format!(
                 "{} known, the newest: {version}{changed}, received {}{}{}{}",
                 view.revisions.len(),
                 words::when(revision.received_at, now),
-                if revision.deleted {
-                    ", deleted at the source"
-                } else {
-                    ""
-                },
-                if revision.ministry {
-                    ", owned by a ministry's system"
-                } else {
-                    ""
-                },
-                if revision.body_kept {
-                    ""
-                } else {
-                    ", document past retention"
-                },
+                if revision.deleted { ", deleted at the source" } else { "" },
+                if revision.ministry { ", owned by a ministry's system" } else { "" },
+                if revision.body_kept { "" } else { ", document past retention" },
             ),
         );
     }
     if let Some(entry) = view.newest_entry() {
-        line(
-            "state",
-            &format!("{}: {}", entry.state, words::state(entry.state)),
-        );
+        line("state", &format!("{}: {}", entry.state, words::state(entry.state)));
         line("since", &words::when(entry.changed_at, now));
-        line(
-            "attempts",
-            &format!("{}, retries spent {}", entry.attempt, entry.retries),
-        );
+        line("attempts", &format!("{}, retries spent {}", entry.attempt, entry.retries));
         if entry.state.is_open() {
             line("due", &words::when(entry.due_at, now));
             line("priority", &format!("{:?}", entry.priority).to_lowercase());
@@ -196,9 +169,7 @@ fn show(view: &DossierView, now: Timestamp) -> String {
     );
     line(
         "acknowledged",
-        &view
-            .acked_at
-            .map_or_else(|| "never".to_owned(), |at| words::when(at, now)),
+        &view.acked_at.map_or_else(|| "never".to_owned(), |at| words::when(at, now)),
     );
     if view.steps.is_empty() {
         line("steps", "none");
@@ -210,24 +181,17 @@ fn show(view: &DossierView, now: Timestamp) -> String {
                 format!("status {}", step.trang_thai),
                 step.state.replace('_', " "),
                 words::when(step.changed_at, now),
-                step.failure
-                    .as_ref()
-                    .map_or_else(String::new, ToString::to_string),
+                step.failure.as_ref().map_or_else(String::new, ToString::to_string),
             ]
         });
-        text.push_str(&words::table(
-            &["    TIME", "STEP", "STATE", "SINCE", ""],
-            rows,
-        ));
+        text.push_str(&words::table(&["    TIME", "STEP", "STATE", "SINCE", ""], rows));
     }
     for found in &view.discrepancies {
         let end = match (&found.resolved_at, &found.resolution) {
             (Some(at), resolution) => format!(
                 "settled {}{}",
                 words::when(*at, now),
-                resolution
-                    .as_deref()
-                    .map_or_else(String::new, |how| format!(": {how}"))
+                resolution.as_deref().map_or_else(String::new, |how| format!(": {how}"))
             ),
             (None, _) => "OPEN".to_owned(),
         };
@@ -247,17 +211,11 @@ fn history(views: &[DossierView]) -> Vec<Event> {
     let mut events = Vec::new();
     for view in views {
         let mut add = |at, what, text| {
-            events.push(Event {
-                at,
-                source: view.source.clone(),
-                what,
-                text,
-            });
+            events.push(Event { at, source: view.source.clone(), what, text });
         };
         for revision in &view.revisions {
-            let version = revision
-                .version
-                .map_or_else(String::new, |version| format!(" version {version}"));
+            let version =
+                revision.version.map_or_else(String::new, |version| format!(" version {version}"));
             let kind = if revision.deleted {
                 ", deleted at the source"
             } else if revision.ministry {
@@ -265,10 +223,7 @@ fn history(views: &[DossierView]) -> Vec<Event> {
             } else {
                 ""
             };
-            let print = revision
-                .fingerprint
-                .get(..12)
-                .unwrap_or(&revision.fingerprint);
+            let print = revision.fingerprint.get(..12).unwrap_or(&revision.fingerprint);
             add(
                 revision.received_at,
                 "received",
@@ -279,30 +234,17 @@ fn history(views: &[DossierView]) -> Vec<Event> {
             add(
                 audit.at,
                 "person",
-                format!(
-                    "{} by {}: {} ({})",
-                    audit.action, audit.actor, audit.reason, audit.result
-                ),
+                format!("{} by {}: {} ({})", audit.action, audit.actor, audit.reason, audit.result),
             );
         }
         for attempt in &view.attempts {
             add(attempt.at, "attempt", attempt_text(attempt));
         }
         for entry in &view.entries {
-            let forced = if entry.forced {
-                ", asked for by a person"
-            } else {
-                ""
-            };
-            add(
-                entry.created_at,
-                "owed",
-                format!("entry {} opened{forced}", entry.id),
-            );
-            let failure = entry
-                .failure
-                .as_ref()
-                .map_or_else(String::new, |failure| format!("; {failure}"));
+            let forced = if entry.forced { ", asked for by a person" } else { "" };
+            add(entry.created_at, "owed", format!("entry {} opened{forced}", entry.id));
+            let failure =
+                entry.failure.as_ref().map_or_else(String::new, |failure| format!("; {failure}"));
             let findings = match entry.diagnostics.as_slice() {
                 [] => String::new(),
                 found => format!("; {}", words::count(found.len() as u64, "finding")),
@@ -315,11 +257,7 @@ fn history(views: &[DossierView]) -> Vec<Event> {
         }
         for found in &view.discrepancies {
             let kind = found.kind.replace('_', " ");
-            add(
-                found.found_at,
-                "differs",
-                format!("{kind}: {}", found.detail),
-            );
+            add(found.found_at, "differs", format!("{kind}: {}", found.detail));
             if let Some(at) = found.resolved_at {
                 let how = found.resolution.as_deref().unwrap_or("settled");
                 add(at, "agrees", format!("{kind}: {how}"));
@@ -373,16 +311,8 @@ fn history_text(events: &[Event]) -> String {
     let several = events.iter().any(|event| event.source != events[0].source);
     let mut text = String::new();
     for event in events {
-        let source = if several {
-            format!("{}: ", event.source)
-        } else {
-            String::new()
-        };
-        let _infallible = writeln!(
-            text,
-            "{}  {:<9} {source}{}",
-            event.at, event.what, event.text
-        );
+        let source = if several { format!("{}: ", event.source) } else { String::new() };
+        let _infallible = writeln!(text, "{}  {:<9} {source}{}", event.at, event.what, event.text);
     }
     text
 }

@@ -43,21 +43,17 @@ pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), 
     match find(code) {
         Some(row) => {
             invocation.output.result(&row, |row| {
-                format!(
-                    "{}\n\n{}\n\nWhat to do: {}",
-                    row.code, row.meaning, row.what_to_do
-                )
+                format!("{}\n\n{}\n\nWhat to do: {}", row.code, row.meaning, row.what_to_do)
             });
             Ok(())
         }
-        None => Err(Failure::new(
-            Exit::NotFound,
-            format!("`{code}` is not a code of this program"),
-        )
-        .hint(match nearest(code).as_slice() {
-            [] => "`hoso explain` lists them all".to_owned(),
-            near => format!("did you mean {}? `hoso explain` lists them all", or(near)),
-        })),
+        None => {
+            Err(Failure::new(Exit::NotFound, format!("`{code}` is not a code of this program"))
+                .hint(match nearest(code).as_slice() {
+                    [] => "`hoso explain` lists them all".to_owned(),
+                    near => format!("did you mean {}? `hoso explain` lists them all", or(near)),
+                }))
+        }
     }
 }
 
@@ -81,11 +77,7 @@ fn all() -> impl Iterator<Item = CodeRow> {
     ]
     .into_iter()
     .flatten()
-    .map(|&(code, meaning, what_to_do)| CodeRow {
-        code,
-        meaning,
-        what_to_do,
-    })
+    .map(|&(code, meaning, what_to_do)| CodeRow { code, meaning, what_to_do })
 }
 
 fn first_sentence(text: &str) -> &str {

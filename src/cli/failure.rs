@@ -37,13 +37,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            code: None,
-            message: message.into(),
-            hint: None,
-            told: false,
-        }
+        Self { exit, code: None, message: message.into(), hint: None, told: false }
     }
 
     #[must_use]
@@ -60,10 +54,7 @@ impl Failure {
 
     /// The output already says what is wrong.
     pub fn findings() -> Self {
-        Self {
-            told: true,
-            ..Self::new(Exit::Findings, "")
-        }
+        Self { told: true, ..Self::new(Exit::Findings, "") }
     }
 }
 
@@ -93,9 +84,7 @@ impl From<LedgerError> for Failure {
         if let LedgerError::Unavailable { source, .. } = &error {
             message = format!("{message}: {source}");
         }
-        Self::new(Exit::Ledger, message)
-            .code(error.code())
-            .hint(error.hint())
+        Self::new(Exit::Ledger, message).code(error.code()).hint(error.hint())
     }
 }
 
@@ -103,15 +92,11 @@ impl From<VerbError> for Failure {
     fn from(error: VerbError) -> Self {
         match error {
             VerbError::Ledger(error) => error.into(),
-            VerbError::Source {
-                source_name,
-                failure,
-            } => Self::new(
-                Exit::Failed,
-                format!("source `{source_name}`: {}", failure.message),
-            )
-            .hint(format!("`hoso explain {}` says what to do", failure.code))
-            .code(failure.code),
+            VerbError::Source { source_name, failure } => {
+                Self::new(Exit::Failed, format!("source `{source_name}`: {}", failure.message))
+                    .hint(format!("`hoso explain {}` says what to do", failure.code))
+                    .code(failure.code)
+            }
             VerbError::Task(error) => Self::new(Exit::Failed, format!("a task broke off: {error}"))
                 .hint("this is a defect; please report it with the log"),
         }

@@ -48,6 +48,9 @@ pub(super) struct ProvinceArguments {
     /// Share of deliberately invalid dossiers
     #[arg(long, default_value_t = 0.02)]
     invalid_share: f64,
+    /// Never pack answers, for measuring without the packing
+    #[arg(long)]
+    no_gzip: bool,
     /// Changes of dossiers made each second
     #[arg(long, default_value_t = 0.0)]
     changes_per_second: f64,
@@ -107,18 +110,13 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                     invalid_share: arguments.invalid_share,
                     ..PopulationOptions::default()
                 },
-                changes_total: if arguments.changes_per_second > 0.0 {
-                    u64::MAX
-                } else {
-                    0
-                },
+                gzip: !arguments.no_gzip,
+                changes_total: if arguments.changes_per_second > 0.0 { u64::MAX } else { 0 },
                 changes_per_second: arguments.changes_per_second,
                 ..ProvinceOptions::default()
             };
             let province = lab::province::start(options, clock).await.map_err(failed)?;
-            invocation
-                .output
-                .data(&format!("listening on {}", province.url()));
+            invocation.output.data(&format!("listening on {}", province.url()));
             requests.recv().await;
             province.shutdown().await.map_err(failed)
         }
@@ -134,19 +132,13 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                 listen: arguments.listen,
                 seed: arguments.seed,
                 session_minutes: arguments.session_minutes,
-                read_back: if arguments.echo {
-                    ReadBack::Echo
-                } else {
-                    ReadBack::Existence
-                },
+                read_back: if arguments.echo { ReadBack::Echo } else { ReadBack::Existence },
                 faults,
                 journal_limit: if arguments.no_journal { 0 } else { 200_000 },
                 ..PortalOptions::default()
             };
             let portal = lab::portal::start(options, clock).await.map_err(failed)?;
-            invocation
-                .output
-                .data(&format!("listening on {}", portal.url()));
+            invocation.output.data(&format!("listening on {}", portal.url()));
             requests.recv().await;
             portal.shutdown().await.map_err(failed)
         }

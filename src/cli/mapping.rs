@@ -94,10 +94,7 @@ fn check(invocation: &Invocation, arguments: &CheckArguments) -> Result<(), Fail
                 Ok(mapping) => Arc::new(mapping),
                 Err(errors) if invocation.output.wants_json() => {
                     invocation.output.json(&Mistakes { errors: &errors });
-                    return Err(Failure {
-                        told: true,
-                        ..Failure::new(Exit::Files, "")
-                    });
+                    return Err(Failure { told: true, ..Failure::new(Exit::Files, "") });
                 }
                 Err(errors) => return Err(Failure::new(Exit::Files, errors.to_string())),
             }
@@ -128,11 +125,7 @@ fn test(invocation: &Invocation, arguments: &TestArguments) -> Result<(), Failur
     let mapping = mapping(invocation, arguments.dir.as_deref())?;
     let dir = match &arguments.dir {
         Some(dir) => dir.clone(),
-        None => invocation
-            .config()?
-            .mapping
-            .dir
-            .unwrap_or_else(|| PathBuf::from("mappings/feed")),
+        None => invocation.config()?.mapping.dir.unwrap_or_else(|| PathBuf::from("mappings/feed")),
     };
     let cases = dir.join("cases");
     if !cases.is_dir() {
@@ -152,11 +145,7 @@ fn test(invocation: &Invocation, arguments: &TestArguments) -> Result<(), Failur
         CasesError::NoCases { .. } => Failure::new(Exit::Files, error.to_string()),
     })?;
     invocation.output.result(&report, ToString::to_string);
-    if report.passed() {
-        Ok(())
-    } else {
-        Err(Failure::findings())
-    }
+    if report.passed() { Ok(()) } else { Err(Failure::findings()) }
 }
 
 async fn explain(invocation: &Invocation, arguments: &ExplainArguments) -> Result<(), Failure> {
@@ -168,15 +157,12 @@ async fn explain(invocation: &Invocation, arguments: &ExplainArguments) -> Resul
         of_ledger(invocation, &arguments.what).await?
     };
     let explanation = mapping.explain(&text, arguments.field.as_deref());
-    invocation
-        .output
-        .result(&explanation, Explanation::to_string);
+    invocation.output.result(&explanation, Explanation::to_string);
     match (&arguments.field, explanation.fields.is_empty()) {
-        (Some(field), true) => Err(Failure::new(
-            Exit::NotFound,
-            format!("this dossier has no field `{field}`"),
-        )
-        .hint("names are the portal's; without a field, all of them are explained")),
+        (Some(field), true) => {
+            Err(Failure::new(Exit::NotFound, format!("this dossier has no field `{field}`"))
+                .hint("names are the portal's; without a field, all of them are explained"))
+        }
         _ => Ok(()),
     }
 }
@@ -195,9 +181,7 @@ fn of_file(file: &Path, wanted: Option<&str>) -> Result<String, Failure> {
     let items = items(&text).map_err(broken)?;
     let found = match wanted {
         None => items.first(),
-        Some(code) => items
-            .iter()
-            .find(|item| dossier_code(item).as_deref() == Some(code)),
+        Some(code) => items.iter().find(|item| dossier_code(item).as_deref() == Some(code)),
     };
     found.map(|item| (*item).to_owned()).ok_or_else(|| {
         Failure::new(
@@ -221,11 +205,8 @@ async fn of_ledger(invocation: &Invocation, code: &str) -> Result<String, Failur
     let document = ledger.newest_document(view.dossier_id).await?;
     ledger.close().await;
     document.ok_or_else(|| {
-        Failure::new(
-            Exit::NotFound,
-            format!("the document of {code} is past retention"),
-        )
-        .hint("`ledger.body_retention_days` says how long documents are kept")
+        Failure::new(Exit::NotFound, format!("the document of {code} is past retention"))
+            .hint("`ledger.body_retention_days` says how long documents are kept")
     })
 }
 
@@ -241,10 +222,7 @@ fn mapping(invocation: &Invocation, dir: Option<&Path>) -> Result<Arc<Mapping>, 
 
 fn document(file: &Path) -> Result<String, Failure> {
     let unreadable = |why: String| {
-        Failure::new(
-            Exit::Files,
-            format!("{} cannot be read: {why}", file.display()),
-        )
+        Failure::new(Exit::Files, format!("{} cannot be read: {why}", file.display()))
     };
     let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     let text = xml::decode(&bytes, None).map_err(|fault| unreadable(fault.to_string()))?;

@@ -51,22 +51,16 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         from: steps.map(|(from, _)| from),
         to: steps.map(|(_, to)| to),
     };
-    invocation.output.result(&migration, |migration| {
-        match (migration.from, migration.to) {
-            (Some(from), Some(to)) if migration.applied => {
-                format!("migrated from schema {from} to {to}")
-            }
-            (Some(from), Some(to)) => {
-                format!("schema {from}, this program needs {to}: run `hoso migrate`")
-            }
-            _ => "nothing to do: the ledger has this program's schema".to_owned(),
+    invocation.output.result(&migration, |migration| match (migration.from, migration.to) {
+        (Some(from), Some(to)) if migration.applied => {
+            format!("migrated from schema {from} to {to}")
         }
+        (Some(from), Some(to)) => {
+            format!("schema {from}, this program needs {to}: run `hoso migrate`")
+        }
+        _ => "nothing to do: the ledger has this program's schema".to_owned(),
     });
-    if migration.pending {
-        Err(Failure::findings())
-    } else {
-        Ok(())
-    }
+    if migration.pending { Err(Failure::findings()) } else { Ok(()) }
 }
 
 async fn open(config: &Config, migrate: bool) -> Result<(), LedgerError> {
@@ -76,9 +70,6 @@ async fn open(config: &Config, migrate: bool) -> Result<(), LedgerError> {
         migrate,
         check_pages: true,
     };
-    SqliteLedger::open(&config.ledger.path, &settings)
-        .await?
-        .close()
-        .await;
+    SqliteLedger::open(&config.ledger.path, &settings).await?.close().await;
     Ok(())
 }

@@ -108,16 +108,12 @@ impl Invocation {
 /// Parses, runs, and tells failures; the process's `main`.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let invocation = Invocation {
-        config_path: arguments.config,
-        output: Output::new(arguments.json),
-    };
+    let invocation =
+        Invocation { config_path: arguments.config, output: Output::new(arguments.json) };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            invocation
-                .output
-                .talk(&format!("error: no runtime: {error}"));
+            invocation.output.talk(&format!("error: no runtime: {error}"));
             return ExitCode::from(Exit::Failed as u8);
         }
     };
@@ -156,9 +152,7 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
         Failure::new(Exit::Files, format!("log.level: {error}"))
             .hint("use error, warn, info, debug or trace")
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -38,9 +38,9 @@ impl Output {
     pub fn json<T: Serialize>(self, value: &T) {
         match serde_json::to_string(value) {
             Ok(line) => self.data(&line),
-            Err(error) => self.talk(&format!(
-                "error: the result cannot be written as JSON: {error}"
-            )),
+            Err(error) => {
+                self.talk(&format!("error: the result cannot be written as JSON: {error}"))
+            }
         }
     }
 
@@ -59,13 +59,7 @@ impl Output {
 fn write_or_leave(stream: &mut impl Write, text: &str) {
     let written = stream
         .write_all(text.as_bytes())
-        .and_then(|()| {
-            if text.ends_with('\n') {
-                Ok(())
-            } else {
-                stream.write_all(b"\n")
-            }
-        })
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { stream.write_all(b"\n") })
         .and_then(|()| stream.flush());
     if written.is_err() {
         std::process::exit(0);

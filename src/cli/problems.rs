@@ -185,13 +185,8 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         Some(_) => (None, Some(arguments.code.clone())),
         None => (Some(arguments.code.clone()), None),
     };
-    let problems = ledger
-        .problems(&ProblemFilter {
-            ma_ho_so,
-            code,
-            limit: arguments.limit,
-        })
-        .await?;
+    let problems =
+        ledger.problems(&ProblemFilter { ma_ho_so, code, limit: arguments.limit }).await?;
     let mut dossiers = Vec::new();
     if meaning.is_none() {
         let owner = ledger.standing(now).await?.gate_owner;
@@ -199,18 +194,10 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         if views.is_empty() && problems.is_empty() {
             return Err(dossier::unknown(&arguments.code));
         }
-        dossiers.extend(
-            views
-                .iter()
-                .map(|view| situation(view, owner.as_deref(), now)),
-        );
+        dossiers.extend(views.iter().map(|view| situation(view, owner.as_deref(), now)));
     }
     ledger.close().await;
-    let shown = Shown {
-        problems,
-        code: meaning,
-        dossiers,
-    };
+    let shown = Shown { problems, code: meaning, dossiers };
     invocation.output.result(&shown, |shown| {
         let mut text = String::new();
         if let Some(meaning) = &shown.code {
@@ -246,11 +233,9 @@ async fn retry(invocation: &Invocation, arguments: RetryArguments) -> Result<(),
     let named = !arguments.codes.is_empty() || arguments.code.is_some();
     let kind = arguments.kind.unwrap_or(Kind::All);
     if !named && kind == Kind::All && !arguments.all {
-        return Err(
-            Failure::new(Exit::Usage, "nothing was named to retry").hint(
-                "name dossiers, --code RULE or --kind KIND; --all takes every problem there is",
-            ),
-        );
+        return Err(Failure::new(Exit::Usage, "nothing was named to retry").hint(
+            "name dossiers, --code RULE or --kind KIND; --all takes every problem there is",
+        ));
     }
     let config = invocation.config()?;
     let context = build::existing_context(&config).await?;
@@ -269,27 +254,17 @@ async fn retry(invocation: &Invocation, arguments: RetryArguments) -> Result<(),
     }
     // One by one, so that each dossier's own history says who asked, and why.
     for code in &arguments.codes {
-        let scope = RetryScope {
-            ma_ho_so: vec![code.clone()],
-            ..scope.clone()
-        };
+        let scope = RetryScope { ma_ho_so: vec![code.clone()], ..scope.clone() };
         back_on_their_way +=
             retry_problems(&context, &scope, &actor, &arguments.person.reason).await?;
     }
-    let gate_owner = context
-        .ledger
-        .standing(context.clock.now())
-        .await?
-        .gate_owner;
+    let gate_owner = context.ledger.standing(context.clock.now()).await?.gate_owner;
     context.ledger.close().await;
     if back_on_their_way == 0 {
         return Err(Failure::new(Exit::NotFound, "no problem matches, nothing was put back")
             .hint("`hoso problems list` shows what there is; unreadable documents are read again with the next poll"));
     }
-    let retried = Retried {
-        back_on_their_way,
-        gate_owner,
-    };
+    let retried = Retried { back_on_their_way, gate_owner };
     invocation.output.result(&retried, |retried| {
         format!(
             "{} put back; {}",

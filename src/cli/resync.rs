@@ -48,22 +48,16 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         &arguments.person.reason,
     )
     .await?;
-    let gate_owner = context
-        .ledger
-        .standing(context.clock.now())
-        .await?
-        .gate_owner;
+    let gate_owner = context.ledger.standing(context.clock.now()).await?.gate_owner;
     context.ledger.close().await;
     let told = Told { report, gate_owner };
     invocation.output.result(&told, text);
     let outcomes = || told.report.dossiers.iter().map(|dossier| &dossier.outcome);
     if outcomes().all(|outcome| *outcome == ResyncOutcome::UnknownDossier) {
-        Err(
-            Failure::new(Exit::NotFound, "the ledger has none of these dossiers").hint(
-                "compare the codes letter by letter; what was not pulled yet is unknown too: \
+        Err(Failure::new(Exit::NotFound, "the ledger has none of these dossiers").hint(
+            "compare the codes letter by letter; what was not pulled yet is unknown too: \
              `hoso run pull`",
-            ),
-        )
+        ))
     } else if outcomes().all(will_be_sent) {
         Ok(())
     } else {
@@ -72,10 +66,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
 }
 
 const fn will_be_sent(outcome: &ResyncOutcome) -> bool {
-    matches!(
-        outcome,
-        ResyncOutcome::Opened { .. } | ResyncOutcome::AlreadyOpen { .. }
-    )
+    matches!(outcome, ResyncOutcome::Opened { .. } | ResyncOutcome::AlreadyOpen { .. })
 }
 
 fn text(told: &Told) -> String {

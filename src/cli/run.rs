@@ -89,11 +89,7 @@ async fn pull(
                     report.outdated,
                     report.refused,
                     report.pages,
-                    if report.caught_up {
-                        ""
-                    } else {
-                        "; not at the end yet"
-                    }
+                    if report.caught_up { "" } else { "; not at the end yet" }
                 )
             })
             .collect::<Vec<_>>()
@@ -138,10 +134,7 @@ async fn map(
 #[serde(untagged)]
 enum Pushed {
     Sent(PushReport),
-    HandedOver {
-        handed_over_to: String,
-        due_now: u64,
-    },
+    HandedOver { handed_over_to: String, due_now: u64 },
 }
 
 async fn push(
@@ -155,10 +148,7 @@ async fn push(
         Ok(report) => Pushed::Sent(report?),
         Err(owner) => {
             let due_now = context.ledger.standing(context.clock.now()).await?.due_now;
-            Pushed::HandedOver {
-                handed_over_to: owner,
-                due_now,
-            }
+            Pushed::HandedOver { handed_over_to: owner, due_now }
         }
     };
     invocation.output.result(&pushed, |pushed| match pushed {
@@ -212,11 +202,7 @@ async fn reconcile(
     let reconciled = match with_gate(config, context, stop, "run reconcile", verb).await? {
         Ok(done) => {
             let (read_back, books) = done?;
-            Reconciled {
-                read_back: Some(read_back),
-                gate_owner: None,
-                books,
-            }
+            Reconciled { read_back: Some(read_back), gate_owner: None, books }
         }
         Err(owner) => {
             // Books can be closed against the ledger alone; only the look-ups need the gate.
@@ -224,11 +210,7 @@ async fn reconcile(
             for source in &sources {
                 books.push(reconcile_once(context, source, None, stop).await?);
             }
-            Reconciled {
-                read_back: None,
-                gate_owner: Some(owner),
-                books,
-            }
+            Reconciled { read_back: None, gate_owner: Some(owner), books }
         }
     };
     invocation.output.result(&reconciled, |reconciled| {

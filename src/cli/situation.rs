@@ -55,11 +55,7 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
         }
     }
     told.steps(view, gate_owner);
-    for found in view
-        .discrepancies
-        .iter()
-        .filter(|found| found.resolved_at.is_none())
-    {
+    for found in view.discrepancies.iter().filter(|found| found.resolved_at.is_none()) {
         told.facts.push(format!(
             "open discrepancy since {}: {}: {}",
             words::when(found.found_at, now),
@@ -72,10 +68,9 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
                     why its feed is behind its index"
                     .to_owned()
             }
-            "missing" | "different" => format!(
-                "`hoso resync --code {} --reason TEXT` sends it again",
-                view.ma_ho_so
-            ),
+            "missing" | "different" => {
+                format!("`hoso resync --code {} --reason TEXT` sends it again", view.ma_ho_so)
+            }
             _ => "clear it with the agency: the portal cannot take anything back".to_owned(),
         });
     }
@@ -205,10 +200,8 @@ impl Situation {
             matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs)
         });
         if leased > 0 {
-            self.waits_for.push(format!(
-                "the portal's answer about {}",
-                words::count(leased, "step")
-            ));
+            self.waits_for
+                .push(format!("the portal's answer about {}", words::count(leased, "step")));
         }
         if pending > 0 && !refused {
             let due = view.steps_due_at.filter(|at| *at > self.now);
@@ -220,12 +213,8 @@ impl Situation {
             } else {
                 ", which follow when the dossier itself is acknowledged".to_owned()
             };
-            self.waits_for
-                .push(format!("{} to be sent{why}", words::count(pending, "step")));
-            if view
-                .newest_entry()
-                .is_none_or(|entry| !entry.state.is_open())
-            {
+            self.waits_for.push(format!("{} to be sent{why}", words::count(pending, "step")));
+            if view.newest_entry().is_none_or(|entry| !entry.state.is_open()) {
                 self.until = self.until.max(due);
                 self.sender(gate_owner);
             }

@@ -48,19 +48,11 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
 }
 
 fn of(standing: &Standing, matching: fn(EntryState) -> bool) -> u64 {
-    standing
-        .dossiers
-        .iter()
-        .filter(|(state, _)| matching(**state))
-        .map(|(_, count)| *count)
-        .sum()
+    standing.dossiers.iter().filter(|(state, _)| matching(**state)).map(|(_, count)| *count).sum()
 }
 
 fn steps(standing: &Standing, states: &[&str]) -> u64 {
-    states
-        .iter()
-        .filter_map(|state| standing.steps.get(*state))
-        .sum()
+    states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
 fn problems(standing: &Standing) -> u64 {
@@ -79,11 +71,7 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     }
     for source in &standing.sources {
         if let Some(since) = source.failing_since {
-            parts.push(format!(
-                "source {} fails since {}",
-                source.name,
-                words::when(since, now)
-            ));
+            parts.push(format!("source {} fails since {}", source.name, words::when(since, now)));
         }
     }
     let differences: u64 = standing.open_discrepancies.values().sum();
@@ -95,20 +83,12 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     let open = of(standing, EntryState::is_open);
     let owed = steps(standing, &["pending", "leased"]);
     if open > 0 {
-        let since = standing.oldest_open_at.map_or_else(String::new, |at| {
-            format!(", oldest since {}", words::when(at, now))
-        });
-        parts.push(format!(
-            "{} on {} way{since}",
-            words::count(open, "dossier"),
-            its(open)
-        ));
+        let since = standing
+            .oldest_open_at
+            .map_or_else(String::new, |at| format!(", oldest since {}", words::when(at, now)));
+        parts.push(format!("{} on {} way{since}", words::count(open, "dossier"), its(open)));
     } else if owed > 0 {
-        parts.push(format!(
-            "{} on {} way",
-            words::count(owed, "step"),
-            its(owed)
-        ));
+        parts.push(format!("{} on {} way", words::count(owed, "step"), its(owed)));
     }
     if !parts.is_empty() {
         parts.join("; ")
@@ -135,40 +115,20 @@ fn text(status: &Status) -> String {
         );
     };
     line("dossiers", standing.dossiers.values().sum(), "");
-    line(
-        "  synchronised",
-        standing.synchronised,
-        "packet and every step acknowledged",
-    );
+    line("  synchronised", standing.synchronised, "packet and every step acknowledged");
     for (state, count) in &standing.dossiers {
-        line(
-            &format!("  {}", state.as_str().replace('_', " ")),
-            *count,
-            words::state(*state),
-        );
+        line(&format!("  {}", state.as_str().replace('_', " ")), *count, words::state(*state));
     }
     line("steps", standing.steps.values().sum(), "");
     for (state, count) in &standing.steps {
-        line(
-            &format!("  {}", state.replace('_', " ")),
-            *count,
-            step_words(state),
-        );
+        line(&format!("  {}", state.replace('_', " ")), *count, step_words(state));
     }
     line("due now", standing.due_now, "may be sent at this moment");
     line("problems", status.problems, "wait for a person");
     if standing.refused_documents > 0 {
-        line(
-            "  unreadable",
-            standing.refused_documents,
-            "documents or items kept as evidence",
-        );
+        line("  unreadable", standing.refused_documents, "documents or items kept as evidence");
     }
-    line(
-        "discrepancies",
-        standing.open_discrepancies.values().sum(),
-        "open",
-    );
+    line("discrepancies", standing.open_discrepancies.values().sum(), "open");
     for (kind, count) in &standing.open_discrepancies {
         line(&format!("  {}", kind.replace('_', " ")), *count, "");
     }
@@ -189,10 +149,8 @@ fn text(status: &Status) -> String {
             told(source.caught_up_at)
         );
         if let Some(since) = source.failing_since {
-            let why = source
-                .failure
-                .as_ref()
-                .map_or_else(String::new, |failure| format!(", {failure}"));
+            let why =
+                source.failure.as_ref().map_or_else(String::new, |failure| format!(", {failure}"));
             let _infallible = writeln!(text, "  failing since {}{why}", words::when(since, now));
         }
     }
@@ -225,10 +183,7 @@ mod tests {
     use crate::ledger::view::SourceStanding;
 
     fn standing(dossiers: &[(EntryState, u64)]) -> Standing {
-        Standing {
-            dossiers: dossiers.iter().copied().collect(),
-            ..Standing::default()
-        }
+        Standing { dossiers: dossiers.iter().copied().collect(), ..Standing::default() }
     }
 
     #[test]
@@ -237,10 +192,7 @@ mod tests {
         let said = |standing: &Standing| verdict(standing, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
-            said(&standing(&[
-                (EntryState::Accepted, 3),
-                (EntryState::NotOurs, 1)
-            ])),
+            said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),
             "everything is synchronised"
         );
         assert_eq!(

@@ -84,11 +84,7 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     for line in table.to_string().lines() {
         // The preset pads both sides of a cell.
         // Writing to a String cannot fail.
-        let _infallible = writeln!(
-            text,
-            "{}",
-            line.strip_prefix(' ').unwrap_or(line).trim_end()
-        );
+        let _infallible = writeln!(text, "{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
     }
     text
 }

@@ -33,27 +33,9 @@ pub struct Window {
 impl Gate {
     pub(super) fn check(&self, problems: &mut Problems<'_>) {
         within("gate.headroom", self.headroom, 0.0, 0.9, problems);
-        within(
-            "gate.breaker_failures",
-            self.breaker_failures,
-            1,
-            1000,
-            problems,
-        );
-        within(
-            "gate.breaker_cool_down_ms",
-            self.breaker_cool_down_ms,
-            100,
-            3_600_000,
-            problems,
-        );
-        within(
-            "gate.environment_retry_ms",
-            self.environment_retry_ms,
-            1_000,
-            86_400_000,
-            problems,
-        );
+        within("gate.breaker_failures", self.breaker_failures, 1, 1000, problems);
+        within("gate.breaker_cool_down_ms", self.breaker_cool_down_ms, 100, 3_600_000, problems);
+        within("gate.environment_retry_ms", self.environment_retry_ms, 1_000, 86_400_000, problems);
         if self.breaker_cool_down_max_ms < self.breaker_cool_down_ms {
             problems.at(
                 "gate.breaker_cool_down_max_ms",
@@ -72,13 +54,7 @@ impl Gate {
         for (at, window) in self.windows.iter().enumerate() {
             let option = |name: &str| format!("gate.windows[{at}].{name}");
             within(&option("limit"), window.limit, 1, 1_000_000, problems);
-            within(
-                &option("window_ms"),
-                window.window_ms,
-                1,
-                86_400_000 * 31,
-                problems,
-            );
+            within(&option("window_ms"), window.window_ms, 1, 86_400_000 * 31, problems);
             if window.burst > window.limit {
                 problems.at(
                     &option("burst"),

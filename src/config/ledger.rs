@@ -31,19 +31,7 @@ impl Ledger {
         if self.path.as_os_str().is_empty() {
             problems.at("ledger.path", "the ledger needs a file", "");
         }
-        within(
-            "ledger.body_retention_days",
-            self.body_retention_days,
-            1,
-            36_500,
-            problems,
-        );
-        within(
-            "ledger.busy_timeout_ms",
-            self.busy_timeout_ms,
-            100,
-            600_000,
-            problems,
-        );
+        within("ledger.body_retention_days", self.body_retention_days, 1, 36_500, problems);
+        within("ledger.busy_timeout_ms", self.busy_timeout_ms, 100, 600_000, problems);
     }
 }

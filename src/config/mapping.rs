@@ -23,10 +23,7 @@ impl Mapping {
     pub(super) fn check(&self, problems: &mut Problems<'_>) {
         for (key, code) in [
             ("mapping.tax_identity_type", &self.tax_identity_type),
-            (
-                "mapping.passport_identity_type",
-                &self.passport_identity_type,
-            ),
+            ("mapping.passport_identity_type", &self.passport_identity_type),
         ] {
             match code.as_deref() {
                 Some("1" | "2") => problems.at(
@@ -35,11 +32,7 @@ impl Mapping {
                     "leave it \"\" until the portal's operator names the code",
                 ),
                 Some(code) if code.len() > 2 || !code.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    problems.at(
-                        key,
-                        format!("{code:?} is no LoaiDinhDanh"),
-                        "one or two digits",
-                    );
+                    problems.at(key, format!("{code:?} is no LoaiDinhDanh"), "one or two digits");
                 }
                 _ => {}
             }

@@ -57,11 +57,7 @@ impl Portal {
             if path.trim_matches('/').is_empty() {
                 problems.at(key, "the path is empty", "");
             } else if path.contains("://") || !path.chars().all(|c| c.is_ascii_graphic()) {
-                problems.at(
-                    key,
-                    "this is no path below portal.base_url",
-                    "e.g. \"mapi/login\"",
-                );
+                problems.at(key, "this is no path below portal.base_url", "e.g. \"mapi/login\"");
             }
         }
         if self.dstcode.is_empty() || !self.dstcode.chars().all(|c| c.is_ascii_graphic()) {
@@ -72,27 +68,9 @@ impl Portal {
             );
         }
         within("portal.timeout_ms", self.timeout_ms, 100, 600_000, problems);
-        within(
-            "portal.session_max_age_ms",
-            self.session_max_age_ms,
-            1_000,
-            86_400_000,
-            problems,
-        );
-        within(
-            "portal.answer_bytes_max",
-            self.answer_bytes_max,
-            1024,
-            1 << 30,
-            problems,
-        );
-        within(
-            "portal.connections_max",
-            self.connections_max,
-            1,
-            1024,
-            problems,
-        );
+        within("portal.session_max_age_ms", self.session_max_age_ms, 1_000, 86_400_000, problems);
+        within("portal.answer_bytes_max", self.answer_bytes_max, 1024, 1 << 30, problems);
+        within("portal.connections_max", self.connections_max, 1, 1024, problems);
     }
 
     pub(super) fn find_secrets(&mut self, env: &dyn Environment) {

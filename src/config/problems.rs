@@ -58,12 +58,7 @@ pub(super) struct Problems<'t> {
 
 impl<'t> Problems<'t> {
     pub(super) fn new(file_name: &str, text: &'t str) -> Self {
-        Self {
-            file_name: file_name.to_owned(),
-            text,
-            places: BTreeMap::new(),
-            found: Vec::new(),
-        }
+        Self { file_name: file_name.to_owned(), text, places: BTreeMap::new(), found: Vec::new() }
     }
 
     /// Remembers where an option's value stands.
@@ -180,11 +175,7 @@ fn distance(one: &str, other: &str) -> usize {
                 let add = costs[i * width + j - 1] + 1;
                 let swapped =
                     i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
-                let swap = if swapped {
-                    costs[(i - 2) * width + j - 2] + 1
-                } else {
-                    usize::MAX
-                };
+                let swap = if swapped { costs[(i - 2) * width + j - 2] + 1 } else { usize::MAX };
                 replace.min(drop).min(add).min(swap)
             };
         }
@@ -209,13 +200,6 @@ mod tests {
         for (word, expected) in table {
             assert_eq!(nearest(word, known.into_iter()), expected, "{word}");
         }
-        assert_eq!(
-            (
-                distance("", "abc"),
-                distance("ab", "ba"),
-                distance("a", "a")
-            ),
-            (3, 1, 0)
-        );
+        assert_eq!((distance("", "abc"), distance("ab", "ba"), distance("a", "a")), (3, 1, 0));
     }
 }

@@ -44,10 +44,7 @@ impl Province {
             {
                 problems.at(
                     "province.madonvi",
-                    format!(
-                        "its province {} is not in province.codes",
-                        agency.level_one()
-                    ),
+                    format!("its province {} is not in province.codes", agency.level_one()),
                     "",
                 );
             }

@@ -32,21 +32,9 @@ impl Push {
     pub(super) fn check(&self, portal: &Portal, problems: &mut Problems<'_>) {
         within("push.concurrency", self.concurrency, 1, 1024, problems);
         within("push.claim_limit", self.claim_limit, 1, 100_000, problems);
-        within(
-            "push.dossiers_per_call",
-            self.dossiers_per_call,
-            1,
-            1000,
-            problems,
-        );
+        within("push.dossiers_per_call", self.dossiers_per_call, 1, 1000, problems);
         within("push.steps_per_call", self.steps_per_call, 1, 100, problems);
-        within(
-            "push.dossiers_per_steps_call",
-            self.dossiers_per_steps_call,
-            1,
-            1000,
-            problems,
-        );
+        within("push.dossiers_per_steps_call", self.dossiers_per_steps_call, 1, 1000, problems);
         within("push.lease_ms", self.lease_ms, 1_000, 3_600_000, problems);
         if self.dossiers_per_call > self.claim_limit {
             problems.at(

@@ -12,10 +12,8 @@ use super::problems::{Problems, nearest};
 const TEMPLATES: [&str; 1] = ["sources"];
 
 /// Keys that every block of a list must write itself.
-const REQUIRED: [(&str, &[&str]); 2] = [
-    ("sources", &["name", "base_url"]),
-    ("gate.windows", &["limit", "window_ms"]),
-];
+const REQUIRED: [(&str, &[&str]); 2] =
+    [("sources", &["name", "base_url"]), ("gate.windows", &["limit", "window_ms"])];
 
 /// The user's options over the defaults, not yet typed.
 #[derive(Debug)]
@@ -56,10 +54,7 @@ impl Document {
                 return None;
             }
         };
-        let mut walk = Walk {
-            default: &default,
-            problems,
-        };
+        let mut walk = Walk { default: &default, problems };
         let mut merged = walk.table("", spanned.get_ref(), &values, &default);
         for name in TEMPLATES {
             if !values.contains_key(name) {
@@ -109,13 +104,11 @@ fn typed<T: DeserializeOwned>(
             Err(error) => error,
         };
         let segments: Vec<Segment> = error.path().iter().cloned().collect();
-        let key = segments
-            .iter()
-            .fold(name.to_owned(), |key, segment| match segment {
-                Segment::Seq { index } => format!("{key}[{index}]"),
-                Segment::Map { key: field } => format!("{key}.{field}"),
-                Segment::Enum { .. } | Segment::Unknown => key,
-            });
+        let key = segments.iter().fold(name.to_owned(), |key, segment| match segment {
+            Segment::Seq { index } => format!("{key}[{index}]"),
+            Segment::Map { key: field } => format!("{key}.{field}"),
+            Segment::Enum { .. } | Segment::Unknown => key,
+        });
         problems.at(&key, error.into_inner().message().trim_end(), "");
         // With its default back in place the next error is another one. The defaults themselves
         // always fit: a test reads them.
@@ -192,8 +185,7 @@ impl Walk<'_, '_, '_> {
             }
             (Value::Integer(_), Value::Integer(number), _) if *number < 0 => {
                 let offset = spanned.span().start;
-                self.problems
-                    .in_text(offset, key, "the number is below 0", "");
+                self.problems.in_text(offset, key, "the number is below 0", "");
                 None
             }
             (Value::Float(_), Value::Integer(number), _) => Some(Value::Float(*number as f64)),
@@ -252,13 +244,11 @@ impl Walk<'_, '_, '_> {
                 let first = section.get(0).unwrap_or(section);
                 first.get(&**name).is_some()
             })
-            .map(|(home, section)| {
-                if section.is_array() {
-                    format!("[[{home}]]")
-                } else {
-                    format!("[{home}]")
-                }
-            });
+            .map(
+                |(home, section)| {
+                    if section.is_array() { format!("[[{home}]]") } else { format!("[{home}]") }
+                },
+            );
         let hint = match (nearest(name, schema.keys().map(String::as_str)), home) {
             (Some(near), _) => format!("did you mean {near}?"),
             (None, Some(home)) => format!("it belongs to {home}"),
@@ -291,11 +281,7 @@ impl Walk<'_, '_, '_> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn kind(value: &Value) -> &'static str {

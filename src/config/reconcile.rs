@@ -23,20 +23,8 @@ pub struct Reconcile {
 
 impl Reconcile {
     pub(super) fn check(&self, problems: &mut Problems<'_>) {
-        within(
-            "reconcile.every_ms",
-            self.every_ms,
-            60_000,
-            86_400_000 * 31,
-            problems,
-        );
-        within(
-            "reconcile.settle_ms",
-            self.settle_ms,
-            0,
-            86_400_000,
-            problems,
-        );
+        within("reconcile.every_ms", self.every_ms, 60_000, 86_400_000 * 31, problems);
+        within("reconcile.settle_ms", self.settle_ms, 0, 86_400_000, problems);
         within(
             "reconcile.unconfirmed_every_ms",
             self.unconfirmed_every_ms,

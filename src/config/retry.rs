@@ -23,11 +23,7 @@ impl Retry {
         within("retry.attempts_max", self.attempts_max, 1, 1000, problems);
         within("retry.jitter", self.jitter, 0.0, 0.9, problems);
         if self.max_ms < self.initial_ms {
-            problems.at(
-                "retry.max_ms",
-                "the longest wait is shorter than the first",
-                "",
-            );
+            problems.at("retry.max_ms", "the longest wait is shorter than the first", "");
         }
     }
 }

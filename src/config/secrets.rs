@@ -20,10 +20,7 @@ pub trait Environment {
 pub struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one door to the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the environment")]
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.is_empty())
     }
@@ -86,9 +83,7 @@ impl Secret {
         let origin = format!("the file {}", path.display());
         match env.read(path) {
             Ok(text) => Self::from_text(&text, origin),
-            Err(error) => Self::Unreadable {
-                why: format!("{origin} cannot be read: {error}"),
-            },
+            Err(error) => Self::Unreadable { why: format!("{origin} cannot be read: {error}") },
         }
     }
 
@@ -100,14 +95,9 @@ impl Secret {
         } else if value.chars().any(char::is_control) {
             "holds more than one line, or control characters"
         } else {
-            return Self::Known {
-                value: SecretString::from(value),
-                origin,
-            };
+            return Self::Known { value: SecretString::from(value), origin };
         };
-        Self::Unreadable {
-            why: format!("{origin} {wrong}"),
-        }
+        Self::Unreadable { why: format!("{origin} {wrong}") }
     }
 }
 

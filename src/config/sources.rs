@@ -85,18 +85,8 @@ impl SourceConfig {
         let wants = |wanted: SourceAuth| self.auth == wanted;
         for (name, is_set, used_by, auth) in [
             ("user", self.user.is_some(), SourceAuth::Basic, "basic"),
-            (
-                "password_file",
-                self.password_file.is_some(),
-                SourceAuth::Basic,
-                "basic",
-            ),
-            (
-                "token_file",
-                self.token_file.is_some(),
-                SourceAuth::Bearer,
-                "bearer",
-            ),
+            ("password_file", self.password_file.is_some(), SourceAuth::Basic, "basic"),
+            ("token_file", self.token_file.is_some(), SourceAuth::Bearer, "bearer"),
         ] {
             if is_set && !wants(used_by) {
                 let hint = format!("set auth = \"{auth}\", or remove it");
@@ -108,41 +98,11 @@ impl SourceConfig {
         }
         within(&option("poll_ms"), self.poll_ms, 100, 86_400_000, problems);
         within(&option("page_limit"), self.page_limit, 1, 100_000, problems);
-        within(
-            &option("overlap_ms"),
-            self.overlap_ms,
-            0,
-            604_800_000,
-            problems,
-        );
-        within(
-            &option("settle_lag_ms"),
-            self.settle_lag_ms,
-            0,
-            86_400_000,
-            problems,
-        );
-        within(
-            &option("timeout_ms"),
-            self.timeout_ms,
-            100,
-            600_000,
-            problems,
-        );
-        within(
-            &option("page_bytes_max"),
-            self.page_bytes_max,
-            1024,
-            1 << 30,
-            problems,
-        );
-        within(
-            &option("item_bytes_max"),
-            self.item_bytes_max,
-            1024,
-            1 << 30,
-            problems,
-        );
+        within(&option("overlap_ms"), self.overlap_ms, 0, 604_800_000, problems);
+        within(&option("settle_lag_ms"), self.settle_lag_ms, 0, 86_400_000, problems);
+        within(&option("timeout_ms"), self.timeout_ms, 100, 600_000, problems);
+        within(&option("page_bytes_max"), self.page_bytes_max, 1024, 1 << 30, problems);
+        within(&option("item_bytes_max"), self.item_bytes_max, 1024, 1 << 30, problems);
         within(&option("depth_max"), self.depth_max, 8, 1024, problems);
         if self.item_bytes_max > self.page_bytes_max {
             problems.at(
@@ -152,11 +112,7 @@ impl SourceConfig {
             );
         }
         if let Some(at) = self.volatile_query_keys.iter().position(String::is_empty) {
-            problems.at(
-                &option(&format!("volatile_query_keys[{at}]")),
-                "the key is empty",
-                "",
-            );
+            problems.at(&option(&format!("volatile_query_keys[{at}]")), "the key is empty", "");
         }
     }
 

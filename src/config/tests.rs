@@ -46,9 +46,7 @@ fn read(text: &str) -> Config {
 }
 
 fn wrong(text: &str) -> String {
-    Config::from_toml(text, "hoso.toml", &Machine::default())
-        .expect_err("a refusal")
-        .to_string()
+    Config::from_toml(text, "hoso.toml", &Machine::default()).expect_err("a refusal").to_string()
 }
 
 #[test]
@@ -63,27 +61,15 @@ fn nothing_written_is_the_defaults() {
     assert_eq!(
         config.gate.windows,
         [
-            Window {
-                limit: 20,
-                window_ms: 1_000,
-                burst: 0
-            },
-            Window {
-                limit: 600,
-                window_ms: 60_000,
-                burst: 0
-            },
+            Window { limit: 20, window_ms: 1_000, burst: 0 },
+            Window { limit: 600, window_ms: 60_000, burst: 0 },
         ]
     );
     assert_eq!(config.push.steps_on_unknown_status_5, UnknownStep::Hold);
     assert_eq!(config.retry.attempts_max, 12);
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(
-        load(None, &Machine::default())
-            .unwrap()
-            .effective_toml()
-            .lines()
-            .next(),
+        load(None, &Machine::default()).unwrap().effective_toml().lines().next(),
         Some("# In force, from built-in defaults and the defaults.")
     );
 }
@@ -96,14 +82,8 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
         (source.name.as_str(), source.kind, source.auth),
         ("mot-cua", SourceKind::Feed, SourceAuth::None)
     );
-    assert_eq!(
-        (source.poll_ms, source.page_limit, source.overlap_ms),
-        (5_000, 500, 600_000)
-    );
-    assert_eq!(
-        (source.page_bytes_max, source.item_bytes_max),
-        (64 << 20, 4 << 20)
-    );
+    assert_eq!((source.poll_ms, source.page_limit, source.overlap_ms), (5_000, 500, 600_000));
+    assert_eq!((source.page_bytes_max, source.item_bytes_max), (64 << 20, 4 << 20));
     assert_eq!(source.volatile_query_keys, ["t", "token", "expires"]);
     assert_eq!(config.province.codes, ["H55"]);
     assert_eq!(config.push, read("").push);
@@ -113,14 +93,7 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
 fn the_complete_sample_sets_every_option_to_something_else() {
     let config = read(COMPLETE);
     assert_eq!(config.sources[1].poll_ms, 5_000);
-    assert_eq!(
-        config.gate.windows[1],
-        Window {
-            limit: 100_000,
-            window_ms: 86_400_000,
-            burst: 0
-        }
-    );
+    assert_eq!(config.gate.windows[1], Window { limit: 100_000, window_ms: 86_400_000, burst: 0 });
     assert_eq!(config.mapping.tax_identity_type.as_deref(), Some("5"));
 
     let keys = |text: &str| {
@@ -132,13 +105,7 @@ fn the_complete_sample_sets_every_option_to_something_else() {
                 section => vec![section.clone()],
             };
             for block in blocks {
-                keys.extend(
-                    block
-                        .as_table()
-                        .unwrap()
-                        .keys()
-                        .map(|key| format!("{section}.{key}")),
-                );
+                keys.extend(block.as_table().unwrap().keys().map(|key| format!("{section}.{key}")));
             }
         }
         keys.sort();
@@ -173,23 +140,12 @@ fn every_default_is_explained() {
 
 #[test]
 fn relative_paths_begin_at_the_folder_of_the_file() {
-    let machine = machine(
-        &[],
-        &[
-            ("/etc/hoso/portal.password", "p\n"),
-            ("/etc/hoso/mot-cua.token", "t"),
-        ],
-    );
+    let machine =
+        machine(&[], &[("/etc/hoso/portal.password", "p\n"), ("/etc/hoso/mot-cua.token", "t")]);
     let config = Config::from_toml(COMPLETE, "/etc/hoso/hoso.toml", &machine).unwrap();
     assert_eq!(config.ledger.path, Path::new("/etc/hoso/hoso/ledger.db"));
-    assert_eq!(
-        config.mapping.dir.as_deref(),
-        Some(Path::new("/etc/hoso/mappings/feed"))
-    );
-    assert_eq!(
-        config.portal.answers_file.as_deref(),
-        Some(Path::new("/etc/hoso/answers.toml"))
-    );
+    assert_eq!(config.mapping.dir.as_deref(), Some(Path::new("/etc/hoso/mappings/feed")));
+    assert_eq!(config.portal.answers_file.as_deref(), Some(Path::new("/etc/hoso/answers.toml")));
     assert_eq!(
         config.sources[1].password_file.as_deref(),
         Some(Path::new("/etc/hoso/cu_H03.password"))
@@ -213,33 +169,20 @@ fn a_secret_comes_from_the_environment_then_the_file_then_systemd() {
     ];
     let portal = |text: &str, variables, files| {
         let config = Config::from_toml(text, "hoso.toml", &machine(variables, files)).unwrap();
-        config
-            .portal
-            .password
-            .get()
-            .map(|value| value.expose_secret().to_owned())
+        config.portal.password.get().map(|value| value.expose_secret().to_owned())
     };
     let value = |text: &str| Some(text.to_owned());
     let unnamed = MINIMAL.replace("password_file", "# password_file");
     assert_eq!(portal(MINIMAL, &everything, &files), value("by variable"));
     assert_eq!(portal(MINIMAL, &everything[3..], &files), value("by file"));
-    assert_eq!(
-        portal(&unnamed, &everything[3..], &files),
-        value("by systemd")
-    );
+    assert_eq!(portal(&unnamed, &everything[3..], &files), value("by systemd"));
     assert_eq!(portal(&unnamed, &everything[3..], &[]), None);
     // A file that was named and cannot be read is not replaced by another secret.
     assert_eq!(portal(MINIMAL, &everything[3..], &files[1..]), None);
 
     let config = Config::from_toml(COMPLETE, "hoso.toml", &machine(&everything, &files)).unwrap();
-    assert_eq!(
-        config.sources[0].token.get().unwrap().expose_secret(),
-        "token by variable"
-    );
-    assert_eq!(
-        config.sources[1].password.get().unwrap().expose_secret(),
-        "mật khẩu"
-    );
+    assert_eq!(config.sources[0].token.get().unwrap().expose_secret(), "token by variable");
+    assert_eq!(config.sources[1].password.get().unwrap().expose_secret(), "mật khẩu");
     config.ready_to_run().unwrap();
     for shown in [format!("{config:?}"), config.effective_toml()] {
         for secret in ["by variable", "by file", "by systemd", "mật khẩu"] {

@@ -15,12 +15,6 @@ pub struct Upkeep {
 impl Upkeep {
     pub(super) fn check(&self, problems: &mut Problems<'_>) {
         within("upkeep.every_ms", self.every_ms, 100, 3_600_000, problems);
-        within(
-            "upkeep.watchdog_ms",
-            self.watchdog_ms,
-            1_000,
-            86_400_000,
-            problems,
-        );
+        within("upkeep.watchdog_ms", self.watchdog_ms, 1_000, 86_400_000, problems);
     }
 }

@@ -75,16 +75,10 @@ pub(super) fn within<N: PartialOrd + Display + Copy>(
 
 /// An address that paths can be added to. It is not quoted: people put passwords into addresses.
 pub(super) fn base_url(key: &str, url: &str, problems: &mut Problems<'_>) {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let Some(rest) = rest else {
         let hint = "write it as https://host/path or http://host:port/path";
-        problems.at(
-            key,
-            "the address begins with neither https:// nor http://",
-            hint,
-        );
+        problems.at(key, "the address begins with neither https:// nor http://", hint);
         return;
     };
     let host = rest.split('/').next().unwrap_or_default();
@@ -97,16 +91,8 @@ pub(super) fn base_url(key: &str, url: &str, problems: &mut Problems<'_>) {
     } else if host.is_empty() || host.starts_with(':') {
         problems.at(key, "the address has no host", "");
     } else if rest.contains(['?', '#']) {
-        problems.at(
-            key,
-            "the address has a query or a fragment",
-            "end it with the path",
-        );
+        problems.at(key, "the address has a query or a fragment", "end it with the path");
     } else if !rest.chars().all(|c| c.is_ascii_graphic()) {
-        problems.at(
-            key,
-            "the address holds white space or characters that need escaping",
-            "",
-        );
+        problems.at(key, "the address holds white space or characters that need escaping", "");
     }
 }

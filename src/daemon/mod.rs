@@ -72,12 +72,7 @@ impl Daemon {
     pub async fn run(self, stop: &Stop) -> anyhow::Result<()> {
         let wakers = Wakers::default();
         let mut loops: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        for (line, every) in self
-            .sources
-            .iter()
-            .cloned()
-            .zip(self.schedule.poll.iter().copied())
-        {
+        for (line, every) in self.sources.iter().cloned().zip(self.schedule.poll.iter().copied()) {
             let (context, wakers, stop) = (self.context.clone(), wakers.clone(), stop.clone());
             loops.spawn(async move { pull_loop(&context, &line, every, &wakers, &stop).await });
         }
@@ -135,19 +130,13 @@ async fn pull_loop(
                 }
                 every
             }
-            Err(VerbError::Source {
-                source_name,
-                failure,
-            }) => {
+            Err(VerbError::Source { source_name, failure }) => {
                 failures = failures.saturating_add(1);
                 // Said once when it begins; `hoso status` shows that it lasts.
                 if failures == 1 {
                     tracing::warn!(source = source_name, code = failure.code, "{failure}");
                 }
-                let retry = context
-                    .settings
-                    .retry
-                    .delay(failures, context.chance.fraction());
+                let retry = context.settings.retry.delay(failures, context.chance.fraction());
                 let asked = Duration::from_millis(failure.retry_after_ms.unwrap_or(0));
                 if failure.disposition == Disposition::Throttled && !asked.is_zero() {
                     asked
@@ -240,14 +229,7 @@ async fn portal_loops(
                 }
                 Ok(())
             }),
-            reconcile_loop(
-                &context,
-                &sources,
-                &line,
-                schedule.reconcile,
-                &wakers,
-                &stop,
-            ),
+            reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
         )
         .await;
         settled.cancel();
@@ -270,10 +252,7 @@ async fn take_gate(
             Ok(Ok(ownership)) => return Ok(Some(ownership)),
             Ok(Err(other)) => {
                 if !told {
-                    tracing::info!(
-                        owner = other.holder,
-                        "another process owns the gate; waiting"
-                    );
+                    tracing::info!(owner = other.holder, "another process owns the gate; waiting");
                     told = true;
                 }
                 pause(context, OWNER_RETRY, None, stop).await;
@@ -349,10 +328,7 @@ async fn reconcile_loop(
                     );
                     wakers.map.notify_one();
                 }
-                Err(VerbError::Source {
-                    source_name,
-                    failure,
-                }) => {
+                Err(VerbError::Source { source_name, failure }) => {
                     tracing::warn!(
                         source = source_name,
                         code = failure.code,
@@ -394,11 +370,7 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
         VerbError::Ledger(
             ledger @ (L::Unavailable { .. } | L::Full | L::Conflict(_) | L::ReadOnly { .. }),
         ) => {
-            tracing::error!(
-                code = ledger.code(),
-                hint = ledger.hint(),
-                "{ledger}; trying again"
-            );
+            tracing::error!(code = ledger.code(), hint = ledger.hint(), "{ledger}; trying again");
             Ok(LEDGER_RETRY)
         }
         VerbError::Source { .. } => Ok(LEDGER_RETRY),
@@ -434,10 +406,7 @@ pub async fn with_two_stage_shutdown<T>(
         done = &mut work => return Some(done),
         _ = requests.recv() => {}
     }
-    tracing::info!(
-        drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
-        "stopping"
-    );
+    tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
     stop.cancel();
     tokio::select! {
         done = &mut work => Some(done),

@@ -20,10 +20,7 @@ impl<'a> AgencyCode<'a> {
             return groups[1..]
                 .iter()
                 .all(|group| (1..=3).contains(&group.len()) && digits(group))
-                .then_some(Self {
-                    text,
-                    level_one: groups[0],
-                });
+                .then_some(Self { text, level_one: groups[0] });
         }
         match groups.as_slice() {
             [a, b, c, last]
@@ -33,10 +30,7 @@ impl<'a> AgencyCode<'a> {
                     && [a, b, c].iter().all(|group| digits(group))
                     && is_level_one(last) =>
             {
-                Some(Self {
-                    text,
-                    level_one: last,
-                })
+                Some(Self { text, level_one: last })
             }
             _ => None,
         }
@@ -90,12 +84,7 @@ impl<'a> DossierCode<'a> {
             6 => CodeEra::Small,
             _ => return None,
         };
-        is_calendar_date(date).then_some(Self {
-            agency,
-            date,
-            serial,
-            era,
-        })
+        is_calendar_date(date).then_some(Self { agency, date, serial, era })
     }
 }
 
@@ -121,28 +110,20 @@ impl<'a> ProcedureCode<'a> {
         let national = &text[..8];
         let rest = &text[8..];
         if rest.is_empty() {
-            return Some(Self {
-                national,
-                province: None,
-            });
+            return Some(Self { national, province: None });
         }
         let suffix = rest.strip_prefix('.')?;
         let agency = AgencyCode::parse(suffix)?;
         // Only the bare province or the old four-group form; a longer new form is no registration.
         let bare = suffix == agency.level_one();
         let old = suffix.len() > agency.level_one().len() && suffix.ends_with(agency.level_one());
-        (bare || old).then_some(Self {
-            national,
-            province: Some(agency.level_one()),
-        })
+        (bare || old).then_some(Self { national, province: Some(agency.level_one()) })
     }
 }
 
 /// A result code, `KQ.<agency>.NNNNNN`.
 pub fn is_result_code(text: &str) -> bool {
-    let Some((agency, number)) = text
-        .strip_prefix("KQ.")
-        .and_then(|rest| rest.rsplit_once('.'))
+    let Some((agency, number)) = text.strip_prefix("KQ.").and_then(|rest| rest.rsplit_once('.'))
     else {
         return false;
     };
@@ -173,11 +154,9 @@ fn is_calendar_date(text: &str) -> bool {
         return false;
     }
     let year = number(&text[..split]).map(|year| if split == 2 { 2000 + year } else { year });
-    let (Some(year), Some(month), Some(day)) = (
-        year,
-        number(&text[split..split + 2]),
-        number(&text[split + 2..]),
-    ) else {
+    let (Some(year), Some(month), Some(day)) =
+        (year, number(&text[split..split + 2]), number(&text[split + 2..]))
+    else {
         return false;
     };
     let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else {
@@ -203,11 +182,7 @@ mod tests {
         ];
         for (text, era, province) in table {
             let code = DossierCode::parse(text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!(
-                (code.era, code.agency.level_one()),
-                (era, province),
-                "{text}"
-            );
+            assert_eq!((code.era, code.agency.level_one()), (era, province), "{text}");
             assert_eq!(code.to_string(), text);
         }
     }
@@ -242,10 +217,7 @@ mod tests {
             ("3.000527.H61", "3.000527", Some("H61")),
         ];
         for (text, national, province) in table {
-            assert_eq!(
-                ProcedureCode::parse(text),
-                Some(ProcedureCode { national, province })
-            );
+            assert_eq!(ProcedureCode::parse(text), Some(ProcedureCode { national, province }));
         }
         for text in [
             "0.000815",
@@ -265,13 +237,9 @@ mod tests {
         for text in ["KQ.G15.000031", "KQ.H55.242.000122"] {
             assert!(is_result_code(text), "{text}");
         }
-        for text in [
-            "KQ.G15.00031",
-            "G15.000031",
-            "KQ.000031",
-            "kq.G15.000031",
-            "KQ.000.00.28.H55.000031",
-        ] {
+        for text in
+            ["KQ.G15.00031", "G15.000031", "KQ.000031", "kq.G15.000031", "KQ.000.00.28.H55.000031"]
+        {
             assert!(!is_result_code(text), "{text}");
         }
     }

@@ -149,19 +149,13 @@ mod tests {
     fn fields_are_reached_by_position_and_kinds_are_kept_apart() {
         let mut dossier = Dossier::default();
         let code = position(Dossier::FIELDS, "MaHoSo").unwrap();
-        dossier
-            .set(code, Value::Text("H55-260126-0001".into()))
-            .unwrap();
+        dossier.set(code, Value::Text("H55-260126-0001".into())).unwrap();
         assert_eq!(dossier.get(code), ValueRef::Text("H55-260126-0001"));
         assert!(dossier.set(code, Value::Integer(1)).is_err());
         assert!(dossier.append(code).is_err());
 
         let fees = position(Dossier::FIELDS, "DanhSachLePhi").unwrap();
-        dossier
-            .append(fees)
-            .unwrap()
-            .set(0, Value::Text("Phí".into()))
-            .unwrap();
+        dossier.append(fees).unwrap().set(0, Value::Text("Phí".into())).unwrap();
         assert_eq!(dossier.get(fees), ValueRef::List(1));
         assert_eq!(dossier.item(fees, 0).unwrap().get(0), ValueRef::Text("Phí"));
     }

@@ -91,24 +91,19 @@ impl EntryState {
             }
             S::Quarantined | S::Dead => matches!(next, S::Received | S::Superseded),
             S::Ready => matches!(next, S::Leased | S::Superseded),
-            S::Leased => matches!(
-                next,
-                S::Accepted | S::Ready | S::Unconfirmed | S::Dead | S::Superseded
-            ),
-            S::Unconfirmed => matches!(
-                next,
-                S::Unconfirmed | S::Accepted | S::Ready | S::Dead | S::Superseded
-            ),
+            S::Leased => {
+                matches!(next, S::Accepted | S::Ready | S::Unconfirmed | S::Dead | S::Superseded)
+            }
+            S::Unconfirmed => {
+                matches!(next, S::Unconfirmed | S::Accepted | S::Ready | S::Dead | S::Superseded)
+            }
             S::NotOurs | S::Unchanged | S::Accepted | S::Superseded => false,
         }
     }
 
     /// Something of ours is still to happen without a person.
     pub const fn is_open(self) -> bool {
-        matches!(
-            self,
-            Self::Received | Self::Ready | Self::Leased | Self::Unconfirmed
-        )
+        matches!(self, Self::Received | Self::Ready | Self::Leased | Self::Unconfirmed)
     }
 
     pub const fn needs_a_person(self) -> bool {
@@ -141,9 +136,7 @@ impl PortalKnown {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Unknown, Self::No, Self::Yes]
-            .into_iter()
-            .find(|known| known.as_str() == text)
+        [Self::Unknown, Self::No, Self::Yes].into_iter().find(|known| known.as_str() == text)
     }
 
     /// The flag to send with. What is not known is tried as a create: it changes nothing at the
@@ -278,9 +271,7 @@ pub fn settle(
                         failure: Some(failure),
                     }
                 } else {
-                    Settlement::Dead {
-                        failure: out_of_attempts(&failure, policy),
-                    }
+                    Settlement::Dead { failure: out_of_attempts(&failure, policy) }
                 }
             }
             // Looked at even when the budget is spent: the portal may have taken it.
@@ -313,19 +304,14 @@ pub fn settle_read_back(
                 failure: Some(failure.clone()),
             }
         } else {
-            Settlement::Dead {
-                failure: out_of_attempts(failure, policy),
-            }
+            Settlement::Dead { failure: out_of_attempts(failure, policy) }
         }
     };
     match read_back {
         ReadBack::Proven(receipt) => Settlement::Accepted { receipt },
         ReadBack::Found => again(PortalKnown::Yes),
         ReadBack::Missing => again(PortalKnown::No),
-        ReadBack::Failed {
-            failure: look_failure,
-            until,
-        } => Settlement::Unconfirmed {
+        ReadBack::Failed { failure: look_failure, until } => Settlement::Unconfirmed {
             due_at: until.unwrap_or_else(|| now + policy.delay(retries.max(1), chance)),
             retries,
             batch_max: None,
@@ -352,9 +338,7 @@ fn flip(
             failure: Some(failure),
         }
     } else {
-        Settlement::Dead {
-            failure: out_of_attempts(&failure, policy),
-        }
+        Settlement::Dead { failure: out_of_attempts(&failure, policy) }
     }
 }
 
@@ -370,12 +354,7 @@ fn refused(sent: Sent, failure: Failure, now: Timestamp) -> Settlement {
             failure: Some(failure),
         }
     } else {
-        Settlement::Dead {
-            failure: Failure {
-                disposition: Disposition::Data,
-                ..failure
-            },
-        }
+        Settlement::Dead { failure: Failure { disposition: Disposition::Data, ..failure } }
     }
 }
 
@@ -405,30 +384,17 @@ mod tests {
     }
 
     fn single(retries: u32, is_updating: bool) -> Sent {
-        Sent {
-            retries,
-            batch_size: 1,
-            is_updating,
-        }
+        Sent { retries, batch_size: 1, is_updating }
     }
 
     #[test]
     fn a_create_of_a_known_dossier_is_sent_again_as_an_update() {
         let exists = Outcome::Exists(Failure::new("portal.exists", Disposition::Data, "exists"));
         let next = settle(single(0, false), exists, NOW, &policy(), 0.5);
-        let Settlement::Ready {
-            due_at,
-            retries,
-            portal_known,
-            ..
-        } = next
-        else {
+        let Settlement::Ready { due_at, retries, portal_known, .. } = next else {
             panic!("{next:?}")
         };
-        assert_eq!(
-            (due_at, retries, portal_known),
-            (NOW, 1, Some(PortalKnown::Yes))
-        );
+        assert_eq!((due_at, retries, portal_known), (NOW, 1, Some(PortalKnown::Yes)));
     }
 
     #[test]
@@ -442,11 +408,7 @@ mod tests {
                 Outcome::Exists(failure)
             };
             match settle(sent, outcome, NOW, &policy(), 0.5) {
-                Settlement::Ready {
-                    retries,
-                    portal_known: Some(known),
-                    ..
-                } => {
+                Settlement::Ready { retries, portal_known: Some(known), .. } => {
                     sent = single(retries, known.is_updating());
                 }
                 Settlement::Dead { .. } => {
@@ -464,18 +426,10 @@ mod tests {
         let mut size = 50;
         let mut calls = 0;
         loop {
-            let sent = Sent {
-                retries: 0,
-                batch_size: size,
-                is_updating: false,
-            };
+            let sent = Sent { retries: 0, batch_size: size, is_updating: false };
             calls += 1;
             match settle(sent, failed(Disposition::Data), NOW, &policy(), 0.5) {
-                Settlement::Ready {
-                    batch_max: Some(half),
-                    retries: 0,
-                    ..
-                } => size = half,
+                Settlement::Ready { batch_max: Some(half), retries: 0, .. } => size = half,
                 Settlement::Dead { .. } => break,
                 other => panic!("{other:?}"),
             }
@@ -485,13 +439,7 @@ mod tests {
 
     #[test]
     fn a_lost_answer_is_looked_at_even_when_the_budget_is_spent() {
-        let next = settle(
-            single(3, false),
-            failed(Disposition::Ambiguous),
-            NOW,
-            &policy(),
-            0.5,
-        );
+        let next = settle(single(3, false), failed(Disposition::Ambiguous), NOW, &policy(), 0.5);
         assert_eq!(next.state(), EntryState::Unconfirmed);
         let failure = Failure::new("portal.timeout", Disposition::Ambiguous, "no answer");
         let next = settle_read_back(4, ReadBack::Missing, &failure, NOW, &policy(), 0.5);
@@ -502,26 +450,17 @@ mod tests {
     fn waiting_for_quota_or_environment_spends_no_attempts() {
         for disposition in [Disposition::Throttled, Disposition::Environment] {
             let next = settle(single(3, true), failed(disposition), NOW, &policy(), 0.5);
-            assert!(
-                matches!(next, Settlement::Ready { retries: 3, .. }),
-                "{next:?}"
-            );
+            assert!(matches!(next, Settlement::Ready { retries: 3, .. }), "{next:?}");
         }
     }
 
     fn any_outcome() -> impl Strategy<Value = Outcome> {
         let failure = || Failure::new("test.failure", Disposition::Data, "a failure");
         prop_oneof![
-            Just(Outcome::Accepted(Receipt {
-                code: "0".into(),
-                message: String::new()
-            })),
+            Just(Outcome::Accepted(Receipt { code: "0".into(), message: String::new() })),
             Just(Outcome::Exists(failure())),
             Just(Outcome::UnknownDossier(failure())),
-            Just(Outcome::NotSent {
-                failure: failure(),
-                until: NOW
-            }),
+            Just(Outcome::NotSent { failure: failure(), until: NOW }),
             Just(failed(Disposition::Retryable)),
             Just(failed(Disposition::Throttled)),
             Just(failed(Disposition::Environment)),

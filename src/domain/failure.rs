@@ -63,10 +63,6 @@ impl Failure {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code, self.message)?;
-        if self.details.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.details)
-        }
+        if self.details.is_empty() { Ok(()) } else { write!(f, " ({})", self.details) }
     }
 }

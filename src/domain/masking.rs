@@ -28,10 +28,7 @@ pub fn name(text: &str) -> String {
 pub fn email(text: &str) -> String {
     match text.split_once('@') {
         Some((local, host)) => {
-            format!(
-                "{}***@{host}",
-                local.chars().next().map(String::from).unwrap_or_default()
-            )
+            format!("{}***@{host}", local.chars().next().map(String::from).unwrap_or_default())
         }
         None => "*".repeat(text.chars().count().min(8)),
     }
@@ -66,10 +63,7 @@ fn push_without_digit_runs(out: &mut String, word: &str) {
     let chars: Vec<char> = word.chars().collect();
     let mut at = 0;
     while at < chars.len() {
-        let run = chars[at..]
-            .iter()
-            .take_while(|c| c.is_ascii_digit())
-            .count();
+        let run = chars[at..].iter().take_while(|c| c.is_ascii_digit()).count();
         if run >= 7 {
             out.extend(std::iter::repeat_n('*', run));
             at += run;
@@ -88,13 +82,7 @@ fn keep_ends(text: &str, first: usize, last: usize) -> String {
     }
     text.chars()
         .enumerate()
-        .map(|(at, c)| {
-            if at < first || at >= count - last {
-                c
-            } else {
-                '*'
-            }
-        })
+        .map(|(at, c)| if at < first || at >= count - last { c } else { '*' })
         .collect()
 }
 
@@ -135,10 +123,7 @@ mod tests {
     #[test]
     fn foreign_text_keeps_dossier_codes_and_hides_numbers() {
         assert_eq!(
-            foreign_text(
-                "Hồ sơ H55.242-260126-0001 đã tồn tại, CCCD 999000000123.",
-                200
-            ),
+            foreign_text("Hồ sơ H55.242-260126-0001 đã tồn tại, CCCD 999000000123.", 200),
             "Hồ sơ H55.242-260126-0001 đã tồn tại, CCCD ************."
         );
         assert_eq!(foreign_text("gửi a@example.invalid", 200), "gửi ***");

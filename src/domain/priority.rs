@@ -24,13 +24,8 @@ pub enum Priority {
 }
 
 impl Priority {
-    pub const ALL: [Self; 5] = [
-        Self::Urgent,
-        Self::Live,
-        Self::DeadlineNear,
-        Self::Backfill,
-        Self::Audit,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Urgent, Self::Live, Self::DeadlineNear, Self::Backfill, Self::Audit];
 
     /// 0 is the most pressing; the number the ledger sorts by.
     pub const fn rank(self) -> i64 {
@@ -44,9 +39,7 @@ impl Priority {
     }
 
     pub fn from_rank(rank: i64) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|priority| priority.rank() == rank)
+        Self::ALL.into_iter().find(|priority| priority.rank() == rank)
     }
 }
 

@@ -45,9 +45,7 @@ impl RetryPolicy {
             delay = sequence.next_backoff().unwrap_or(delay);
         }
         let factor = 1.0 + self.jitter.clamp(0.0, 1.0) * (2.0 * chance - 1.0);
-        delay
-            .mul_f64(factor.max(0.0))
-            .min(Duration::from_millis(self.max_ms))
+        delay.mul_f64(factor.max(0.0)).min(Duration::from_millis(self.max_ms))
     }
 
     /// The failure of what was tried as often as the budget allows.
@@ -79,9 +77,8 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap() {
-        let seconds: Vec<u64> = (1..=11)
-            .map(|retry| policy().delay(retry, 0.5).as_secs())
-            .collect();
+        let seconds: Vec<u64> =
+            (1..=11).map(|retry| policy().delay(retry, 0.5).as_secs()).collect();
         assert_eq!(seconds, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
         assert!(policy().allows(12));
         assert!(!policy().allows(13));

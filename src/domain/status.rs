@@ -77,10 +77,7 @@ impl Status {
 
     /// No further status is expected.
     pub const fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Refused | Self::Withdrawn | Self::Stopped | Self::Returned
-        )
+        matches!(self, Self::Refused | Self::Withdrawn | Self::Stopped | Self::Returned)
     }
 
     /// Whether going from `self` to `next` is usual. No law enforces transitions, so an unusual one
@@ -100,16 +97,10 @@ impl Status {
                         | S::Finished
                 ),
                 S::SupplementRequested => {
-                    matches!(
-                        next,
-                        S::Received | S::Processing | S::Withdrawn | S::Stopped
-                    )
+                    matches!(next, S::Received | S::Processing | S::Withdrawn | S::Stopped)
                 }
                 S::PaymentRequested => {
-                    matches!(
-                        next,
-                        S::Processing | S::Withdrawn | S::Stopped | S::Finished
-                    )
+                    matches!(next, S::Processing | S::Withdrawn | S::Stopped | S::Finished)
                 }
                 S::Finished => next == S::Returned,
                 S::Refused | S::Withdrawn | S::Stopped | S::Returned => false,
@@ -139,15 +130,8 @@ mod tests {
 
     #[test]
     fn nothing_usually_follows_a_terminal_status_and_a_pause_is_not_one() {
-        for status in Status::ALL
-            .into_iter()
-            .filter(|status| status.is_terminal())
-        {
-            assert!(
-                Status::ALL
-                    .into_iter()
-                    .all(|n| n == status || !status.usually_becomes(n))
-            );
+        for status in Status::ALL.into_iter().filter(|status| status.is_terminal()) {
+            assert!(Status::ALL.into_iter().all(|n| n == status || !status.usually_becomes(n)));
         }
         assert!(!Status::SupplementRequested.is_terminal());
         assert!(!Status::PaymentRequested.is_terminal());

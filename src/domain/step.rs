@@ -33,11 +33,7 @@ pub struct StepIdentity {
 impl Display for StepIdentity {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.thoi_diem_xu_ly, self.trang_thai)?;
-        if self.ordinal > 0 {
-            write!(f, "#{}", self.ordinal + 1)
-        } else {
-            Ok(())
-        }
+        if self.ordinal > 0 { write!(f, "#{}", self.ordinal + 1) } else { Ok(()) }
     }
 }
 
@@ -94,16 +90,9 @@ impl StepState {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Pending,
-            Self::Leased,
-            Self::Acked,
-            Self::Held,
-            Self::PresumedSent,
-            Self::Withdrawn,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == text)
+        [Self::Pending, Self::Leased, Self::Acked, Self::Held, Self::PresumedSent, Self::Withdrawn]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }
 
@@ -112,11 +101,7 @@ mod tests {
     use super::*;
 
     fn step(time: &str, status: &str) -> Step {
-        Step {
-            thoi_diem_xu_ly: time.into(),
-            trang_thai: status.into(),
-            ..Step::default()
-        }
+        Step { thoi_diem_xu_ly: time.into(), trang_thai: status.into(), ..Step::default() }
     }
 
     #[test]
@@ -127,18 +112,11 @@ mod tests {
             step("20260126100000", "4"),
             step("20260126100000", "5"),
         ];
-        let names: Vec<String> = identify(steps)
-            .into_iter()
-            .map(|(identity, _)| identity.to_string())
-            .collect();
+        let names: Vec<String> =
+            identify(steps).into_iter().map(|(identity, _)| identity.to_string()).collect();
         assert_eq!(
             names,
-            [
-                "20260126083000/2",
-                "20260126100000/4",
-                "20260126100000/4#2",
-                "20260126100000/5"
-            ]
+            ["20260126083000/2", "20260126100000/4", "20260126100000/4#2", "20260126100000/5"]
         );
     }
 }

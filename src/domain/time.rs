@@ -55,9 +55,7 @@ impl Timestamp {
             return None;
         }
         let number = |from: usize, to: usize| {
-            bytes[from..to]
-                .iter()
-                .fold(0i16, |sum, digit| sum * 10 + i16::from(digit - b'0'))
+            bytes[from..to].iter().fold(0i16, |sum, digit| sum * 10 + i16::from(digit - b'0'))
         };
         let small = |from: usize| i8::try_from(number(from, from + 2)).ok();
         let time = civil::DateTime::new(
@@ -102,30 +100,21 @@ impl Timestamp {
     }
 
     fn from_vietnam(time: civil::DateTime) -> Option<Self> {
-        VIETNAM
-            .to_timestamp(time)
-            .ok()
-            .map(|instant| Self(instant.as_millisecond()))
+        VIETNAM.to_timestamp(time).ok().map(|instant| Self(instant.as_millisecond()))
     }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -146,10 +135,7 @@ mod tests {
     #[test]
     fn fourteen_digits_are_vietnam_time() {
         let time = Timestamp::from_portal("20260126083000").unwrap();
-        assert_eq!(
-            time,
-            Timestamp::from_iso("2026-01-26T08:30:00+07:00").unwrap()
-        );
+        assert_eq!(time, Timestamp::from_iso("2026-01-26T08:30:00+07:00").unwrap());
         assert_eq!(time, Timestamp::from_iso("2026-01-26T01:30:00Z").unwrap());
         assert_eq!(time, Timestamp::from_iso("2026-01-26T08:30:00").unwrap());
         assert_eq!(time.to_portal(), "20260126083000");
@@ -159,15 +145,9 @@ mod tests {
 
     #[test]
     fn impossible_or_incomplete_times_are_refused() {
-        for text in [
-            "20260230083000",
-            "20260126",
-            "2026-01-26",
-            "2026012608300",
-            "",
-            "x",
-            "20261326083000",
-        ] {
+        for text in
+            ["20260230083000", "20260126", "2026-01-26", "2026012608300", "", "x", "20261326083000"]
+        {
             assert_eq!(Timestamp::from_source(text), None, "{text}");
         }
     }

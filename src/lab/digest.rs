@@ -105,20 +105,14 @@ pub struct Comparison {
 impl Comparison {
     /// Nothing is missing, different, unexpected or twice.
     pub fn is_clean(&self) -> bool {
-        *self
-            == Self {
-                matched: self.matched,
-                ..Self::default()
-            }
+        *self == Self { matched: self.matched, ..Self::default() }
     }
 }
 
 /// Compares by code and digest; the order of the two lists does not matter.
 pub fn compare(expected: &[ExpectedDossier], records: &[PortalRecord]) -> Comparison {
-    let mut open: BTreeMap<&str, &PortalRecord> = records
-        .iter()
-        .map(|record| (record.code.as_str(), record))
-        .collect();
+    let mut open: BTreeMap<&str, &PortalRecord> =
+        records.iter().map(|record| (record.code.as_str(), record)).collect();
     let mut result = Comparison::default();
     for dossier in expected {
         let Some(record) = open.remove(dossier.code.as_str()) else {
@@ -192,14 +186,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_difference_has_its_own_number() {
-        let wanted = [
-            expected("changed", 1, &[1, 2, 3]),
-            expected("absent", 2, &[4]),
-        ];
-        let found = [
-            record("changed", 9, &[1, 1, 1, 7]),
-            record("extra", 3, &[8]),
-        ];
+        let wanted = [expected("changed", 1, &[1, 2, 3]), expected("absent", 2, &[4])];
+        let found = [record("changed", 9, &[1, 1, 1, 7]), record("extra", 3, &[8])];
         assert_eq!(
             compare(&wanted, &found),
             Comparison {

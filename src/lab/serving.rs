@@ -82,15 +82,9 @@ impl Serving {
             // Answers are small: waiting to fill a packet would only add latency. Where it cannot
             // be switched off, answers are slower and still right.
             let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap_or_default());
-            axum::serve(listener, routes)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
+            axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
         });
-        Ok(Self {
-            address,
-            lifetime,
-            server: Some(server),
-        })
+        Ok(Self { address, lifetime, server: Some(server) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {

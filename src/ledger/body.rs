@@ -35,11 +35,7 @@ pub(super) fn decompress(
     row: i64,
     body: &[u8],
 ) -> Result<String, LedgerError> {
-    let corrupt = || LedgerError::Corrupt {
-        table,
-        column: "body",
-        row,
-    };
+    let corrupt = || LedgerError::Corrupt { table, column: "body", row };
     let size = zstd::zstd_safe::get_frame_content_size(body)
         .ok()
         .flatten()
@@ -57,10 +53,7 @@ pub(super) fn decompress(
 }
 
 fn unavailable(error: std::io::Error) -> LedgerError {
-    LedgerError::Unavailable {
-        doing: "compress a body",
-        source: error.into(),
-    }
+    LedgerError::Unavailable { doing: "compress a body", source: error.into() }
 }
 
 #[cfg(test)]

@@ -29,10 +29,7 @@ use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 pub enum LedgerError {
     /// The file or the disk does not answer as it should; the same verb may work later.
     #[error("the ledger cannot {doing}")]
-    Unavailable {
-        doing: &'static str,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Unavailable { doing: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// No space is left; nothing was written.
     #[error("the ledger's disk is full")]
     Full,
@@ -40,11 +37,7 @@ pub enum LedgerError {
     ReadOnly { path: String },
     /// A stored value cannot be read back.
     #[error("the ledger holds an unreadable value in {table}.{column}, row {row}")]
-    Corrupt {
-        table: &'static str,
-        column: &'static str,
-        row: i64,
-    },
+    Corrupt { table: &'static str, column: &'static str, row: i64 },
     /// The file is not a ledger, or its pages are damaged.
     #[error("{path} is not an intact ledger: {finding}")]
     Damaged { path: String, finding: String },
@@ -131,11 +124,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A newer hoso-gateway has migrated this ledger; an older one would misread it.",
         "Run the newer program, or restore the backup made before the upgrade.",
     ),
-    (
-        "ledger.older",
-        "Migrations are pending and were not wanted.",
-        "Run `hoso migrate`.",
-    ),
+    ("ledger.older", "Migrations are pending and were not wanted.", "Run `hoso migrate`."),
     (
         "ledger.conflict",
         "Another process changed the same row first; nothing was written.",

@@ -30,15 +30,9 @@ pub struct CaseResult {
 #[derive(Debug, thiserror::Error)]
 pub enum CasesError {
     #[error("{path} cannot be read")]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path} is not JSON")]
-    NotJson {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    NotJson { path: PathBuf, source: serde_json::Error },
     #[error(
         "{path} holds no case: a folder with input.xml and expected.json or expected.diagnostics.txt"
     )]
@@ -53,10 +47,7 @@ impl CasesReport {
 
 /// Runs every case of a folder, in the order of their names.
 pub fn run_cases(mapping: &Mapping, cases_dir: &Path) -> Result<CasesReport, CasesError> {
-    let unreadable = |source| CasesError::Unreadable {
-        path: cases_dir.to_owned(),
-        source,
-    };
+    let unreadable = |source| CasesError::Unreadable { path: cases_dir.to_owned(), source };
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(cases_dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -66,33 +57,21 @@ pub fn run_cases(mapping: &Mapping, cases_dir: &Path) -> Result<CasesReport, Cas
     }
     folders.sort();
     if folders.is_empty() {
-        return Err(CasesError::NoCases {
-            path: cases_dir.to_owned(),
-        });
+        return Err(CasesError::NoCases { path: cases_dir.to_owned() });
     }
-    let cases = folders
-        .iter()
-        .map(|folder| run_case(mapping, folder))
-        .collect::<Result<_, _>>()?;
-    Ok(CasesReport {
-        mapping_version: mapping.version().to_owned(),
-        cases,
-    })
+    let cases = folders.iter().map(|folder| run_case(mapping, folder)).collect::<Result<_, _>>()?;
+    Ok(CasesReport { mapping_version: mapping.version().to_owned(), cases })
 }
 
 fn run_case(mapping: &Mapping, folder: &Path) -> Result<CaseResult, CasesError> {
     let input = folder.join("input.xml");
-    let bytes = std::fs::read(&input).map_err(|source| CasesError::Unreadable {
-        path: input,
-        source,
-    })?;
+    let bytes =
+        std::fs::read(&input).map_err(|source| CasesError::Unreadable { path: input, source })?;
     let mut differences = Vec::new();
     let expected_json = optional(&folder.join("expected.json"))?;
     let expected_lines = optional(&folder.join("expected.diagnostics.txt"))?;
     if expected_json.is_none() && expected_lines.is_none() {
-        return Err(CasesError::NoCases {
-            path: folder.to_owned(),
-        });
+        return Err(CasesError::NoCases { path: folder.to_owned() });
     }
     match crate::xml::decode(&bytes, None) {
         Err(fault) => differences.push(format!("input.xml cannot be decoded: {fault}")),
@@ -103,20 +82,14 @@ fn run_case(mapping: &Mapping, folder: &Path) -> Result<CaseResult, CasesError> 
                 None => Value::Null,
             };
             let expected = match &expected_json {
-                Some((path, text)) => {
-                    serde_json::from_str(text).map_err(|source| CasesError::NotJson {
-                        path: path.clone(),
-                        source,
-                    })?
-                }
+                Some((path, text)) => serde_json::from_str(text)
+                    .map_err(|source| CasesError::NotJson { path: path.clone(), source })?,
                 None => Value::Null,
             };
             compare("", &expected, &found, &mut differences);
             let expected = expected_lines.map(|(_, text)| text).unwrap_or_default();
-            let mut expected: Vec<&str> = expected
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .collect();
+            let mut expected: Vec<&str> =
+                expected.lines().filter(|line| !line.trim().is_empty()).collect();
             for diagnostic in mapped.diagnostics {
                 let line = diagnostic.to_string();
                 match expected.iter().position(|known| *known == line) {
@@ -127,11 +100,7 @@ fn run_case(mapping: &Mapping, folder: &Path) -> Result<CaseResult, CasesError> 
             differences.extend(expected.iter().map(|line| format!("did not come: {line}")));
         }
     }
-    let name = folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(CaseResult { name, differences })
 }
 
@@ -139,31 +108,19 @@ fn optional(path: &Path) -> Result<Option<(PathBuf, String)>, CasesError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some((path.to_owned(), text))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(CasesError::Unreadable {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(CasesError::Unreadable { path: path.to_owned(), source }),
     }
 }
 
 /// Cases are synthetic, so differences show the values.
 fn compare(path: &str, expected: &Value, found: &Value, differences: &mut Vec<String>) {
     let at = |key: &str| {
-        if path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{path}.{key}")
-        }
+        if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
     };
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => {
             for (key, value) in expected {
-                compare(
-                    &at(key),
-                    value,
-                    found.get(key).unwrap_or(&Value::Null),
-                    differences,
-                );
+                compare(&at(key), value, found.get(key).unwrap_or(&Value::Null), differences);
             }
             for key in found.keys().filter(|key| !expected.contains_key(*key)) {
                 differences.push(format!("{}: not expected at all", at(key)));
@@ -171,12 +128,7 @@ fn compare(path: &str, expected: &Value, found: &Value, differences: &mut Vec<St
         }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
             for (number, (expected, found)) in expected.iter().zip(found).enumerate() {
-                compare(
-                    &format!("{path}[{}]", number + 1),
-                    expected,
-                    found,
-                    differences,
-                );
+                compare(&format!("{path}[{}]", number + 1), expected, found, differences);
             }
         }
         (Value::Array(expected), Value::Array(found)) => {
@@ -211,11 +163,7 @@ impl Display for CasesReport {
                 writeln!(f, "          {difference}")?;
             }
         }
-        let failed = self
-            .cases
-            .iter()
-            .filter(|case| !case.differences.is_empty())
-            .count();
+        let failed = self.cases.iter().filter(|case| !case.differences.is_empty()).count();
         writeln!(f, "{} cases, {failed} failed", self.cases.len())
     }
 }

@@ -16,11 +16,7 @@ use super::read::Reading;
 
 /// Runs the checks that the mapping asks for.
 pub(super) fn run(plan: &Plan, settings: &Settings, reading: &mut Reading) {
-    let mut checks = Checks {
-        plan,
-        settings,
-        findings: Vec::new(),
-    };
+    let mut checks = Checks { plan, settings, findings: Vec::new() };
     let (dossier, steps) = (&mut reading.dossier, &reading.steps);
     for check in &plan.checks {
         match check {
@@ -77,12 +73,7 @@ impl Checks<'_> {
             return;
         };
         let province = code.agency.level_one();
-        if !self
-            .settings
-            .province_codes
-            .iter()
-            .any(|known| known == province)
-        {
+        if !self.settings.province_codes.iter().any(|known| known == province) {
             let path = self.plan.dossier_path("MaHoSo");
             let expected = format!("a code of {}", self.settings.province_codes.join(" or "));
             self.say(
@@ -103,10 +94,7 @@ impl Checks<'_> {
             ("NgayKetThucXuLy", &dossier.ngay_ket_thuc_xu_ly),
             ("NgayTra", &dossier.ngay_tra),
         ];
-        let given: Vec<_> = times
-            .into_iter()
-            .filter(|(_, time)| !time.is_empty())
-            .collect();
+        let given: Vec<_> = times.into_iter().filter(|(_, time)| !time.is_empty()).collect();
         for pair in given.windows(2) {
             self.ordered(pair[0], pair[1], Severity::Error, self.plan.root(), DOSSIER);
         }
@@ -171,14 +159,7 @@ impl Checks<'_> {
         if time.is_empty() {
             let path = self.plan.dossier_path(target);
             let expected = format!("a time, as the status is {}", dossier.trang_thai_ho_so);
-            self.say(
-                Severity::Error,
-                "mapping.status_time",
-                path,
-                target,
-                expected,
-                "empty",
-            );
+            self.say(Severity::Error, "mapping.status_time", path, target, expected, "empty");
         }
     }
 
@@ -192,9 +173,7 @@ impl Checks<'_> {
                 self.plan.item_path(self.plan.root(), record, number)
             });
             let path = |target| {
-                record.map_or_else(String::new, |record| {
-                    self.plan.path_in(&item, record, target)
-                })
+                record.map_or_else(String::new, |record| self.plan.path_in(&item, record, target))
             };
             match judge(identity, self.settings) {
                 Judgement::Fits => true,
@@ -215,10 +194,8 @@ impl Checks<'_> {
                     true
                 }
                 Judgement::LeftOut(rule, expected) => {
-                    let found = format!(
-                        "{}; the identity is left out",
-                        describe(&identity.so_dinh_danh)
-                    );
+                    let found =
+                        format!("{}; the identity is left out", describe(&identity.so_dinh_danh));
                     self.say(
                         Severity::Warning,
                         rule,
@@ -240,10 +217,8 @@ impl Checks<'_> {
         for (at, result) in dossier.danh_sach_giay_to_ket_qua.iter().enumerate() {
             let is_input = dossier.tai_lieu_nop.iter().any(|input| {
                 let same = |a: &str, b: &str| !a.is_empty() && a == b;
-                same(
-                    &input.duong_dan_tai_tep_tin,
-                    &result.duong_dan_tep_tin_ket_qua,
-                ) || same(&input.tep_dinh_kem_id, &result.giay_to_id)
+                same(&input.duong_dan_tai_tep_tin, &result.duong_dan_tep_tin_ket_qua)
+                    || same(&input.tep_dinh_kem_id, &result.giay_to_id)
             });
             if is_input {
                 let item = self.plan.item_path(self.plan.root(), record, at + 1);
@@ -306,12 +281,8 @@ impl Checks<'_> {
 
     /// The portal takes the end of processing from the steps; without one the dossier counts as open.
     fn end_step(&mut self, dossier: &Dossier, steps: &[Step]) {
-        let ended = |code: &str| {
-            matches!(
-                Status::parse(code),
-                Some(Status::Finished | Status::Returned)
-            )
-        };
+        let ended =
+            |code: &str| matches!(Status::parse(code), Some(Status::Finished | Status::Returned));
         if ended(&dossier.trang_thai_ho_so) && !steps.iter().any(|step| ended(&step.trang_thai)) {
             let path = self.plan.dossier_path("TrangThaiHoSo");
             let expected = "a step with status 9 or 10 in the history of a finished dossier";
@@ -422,9 +393,7 @@ fn form(number: &str) -> Form {
 fn is_placeholder(number: &str) -> bool {
     let bytes = number.as_bytes();
     bytes.len() > 1
-        && bytes[..bytes.len() - 1]
-            .iter()
-            .all(|byte| *byte == bytes[0])
+        && bytes[..bytes.len() - 1].iter().all(|byte| *byte == bytes[0])
         && bytes[0].is_ascii_digit()
         && (bytes[0] == b'0' || bytes[bytes.len() - 1] == bytes[0])
 }
@@ -434,10 +403,7 @@ mod tests {
     use super::*;
 
     fn judged(kind: &str, number: &str, settings: &Settings) -> String {
-        let identity = DinhDanhCHS {
-            loai_dinh_danh: kind.into(),
-            so_dinh_danh: number.into(),
-        };
+        let identity = DinhDanhCHS { loai_dinh_danh: kind.into(), so_dinh_danh: number.into() };
         match judge(&identity, settings) {
             Judgement::Fits => "fits".into(),
             Judgement::TypeFollows(kind) => format!("type {kind}"),
@@ -470,24 +436,10 @@ mod tests {
             ("7", "999000000123", "identity_type", "identity_type"),
             ("", "somebody", "identity_type", "identity_type"),
             ("2", "", "identity_unknown", "identity_unknown"),
-            (
-                "2",
-                "000000001",
-                "identity_placeholder",
-                "identity_placeholder",
-            ),
-            (
-                "1",
-                "111111111111",
-                "identity_placeholder",
-                "identity_placeholder",
-            ),
+            ("2", "000000001", "identity_placeholder", "identity_placeholder"),
+            ("1", "111111111111", "identity_placeholder", "identity_placeholder"),
         ] {
-            assert_eq!(
-                judged(kind, number, &unset),
-                without,
-                "{kind} {number}, unset"
-            );
+            assert_eq!(judged(kind, number, &unset), without, "{kind} {number}, unset");
             assert_eq!(judged(kind, number, &set), with, "{kind} {number}, set");
         }
     }

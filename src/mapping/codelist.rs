@@ -110,30 +110,16 @@ impl CodeList {
                 Ok(record) => record,
                 Err(cause) => {
                     let line = cause.position().map_or(0, csv::Position::line);
-                    error(
-                        line,
-                        "code_list.malformed",
-                        cause.to_string(),
-                        String::new(),
-                    );
+                    error(line, "code_list.malformed", cause.to_string(), String::new());
                     continue;
                 }
             };
             let line = record.position().map_or(0, csv::Position::line);
-            let cell = |name: &str| {
-                place(name)
-                    .and_then(|at| record.get(at))
-                    .unwrap_or_default()
-            };
+            let cell = |name: &str| place(name).and_then(|at| record.get(at)).unwrap_or_default();
             let mut day = |column: &str| {
                 compact_day(cell(column)).unwrap_or_else(|| {
                     let message = format!("`{column}` is no date");
-                    error(
-                        line,
-                        "code_list.date",
-                        message,
-                        "write YYYY-MM-DD or nothing".into(),
-                    );
+                    error(line, "code_list.date", message, "write YYYY-MM-DD or nothing".into());
                     String::new()
                 })
             };
@@ -141,11 +127,7 @@ impl CodeList {
             let code = cell("code").to_owned();
             let source = cell("source");
             let row = Row {
-                key: if source.is_empty() {
-                    code.clone()
-                } else {
-                    source.to_owned()
-                },
+                key: if source.is_empty() { code.clone() } else { source.to_owned() },
                 code,
                 label: cell("label").to_owned(),
                 valid_from,
@@ -153,20 +135,14 @@ impl CodeList {
                 line: u32::try_from(line).unwrap_or(u32::MAX),
             };
             if row.code.is_empty() {
-                error(
-                    line,
-                    "code_list.empty_code",
-                    "a row without a code".into(),
-                    String::new(),
-                );
+                error(line, "code_list.empty_code", "a row without a code".into(), String::new());
             }
             if !row.valid_to.is_empty() && row.valid_to < row.valid_from {
                 let message = "the row ends before it begins".into();
                 error(line, "code_list.date", message, String::new());
             }
-            let overlapping = rows
-                .iter()
-                .find(|other| other.key == row.key && overlap(other, &row));
+            let overlapping =
+                rows.iter().find(|other| other.key == row.key && overlap(other, &row));
             if let Some(other) = overlapping {
                 let message = format!("`{}` is already defined on line {}", row.key, other.line);
                 let hint = "end the earlier row with valid_to, or remove one".into();
@@ -188,10 +164,7 @@ impl CodeList {
             return Err(errors);
         }
         rows.sort_by(|a, b| (&a.key, &a.valid_from).cmp(&(&b.key, &b.valid_from)));
-        Ok(Self {
-            name: name.to_owned(),
-            rows,
-        })
+        Ok(Self { name: name.to_owned(), rows })
     }
 }
 

@@ -199,11 +199,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The document holds a document type declaration; none is ever processed.",
         "Ask the maker of the feed to leave <!DOCTYPE …> out.",
     ),
-    (
-        "xml.empty",
-        "The document holds no element at all.",
-        "Ask the maker of the feed why.",
-    ),
+    ("xml.empty", "The document holds no element at all.", "Ask the maker of the feed why."),
     (
         "xml.encoding",
         "The document's bytes are not text in the encoding that it declares.",
@@ -245,11 +241,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Two rows want the same element in ways that exclude each other.",
         "Map the element once, in the list or record that it belongs to.",
     ),
-    (
-        "mapping_file.duplicate",
-        "One portal field is mapped twice.",
-        "Remove one of the two rows.",
-    ),
+    ("mapping_file.duplicate", "One portal field is mapped twice.", "Remove one of the two rows."),
     (
         "mapping_file.kind",
         "A row's converter, pattern or place does not fit the kind of its portal field.",
@@ -280,11 +272,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A code list gives a dossier a status that the portal does not have.",
         "Use the portal's statuses, 1 to 10.",
     ),
-    (
-        "mapping_file.syntax",
-        "The file is not TOML.",
-        "Correct the line that is named.",
-    ),
+    ("mapping_file.syntax", "The file is not TOML.", "Correct the line that is named."),
     (
         "mapping_file.too_many",
         "One record has more required fields or fields than the mapping can count.",
@@ -315,11 +303,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The portal has no field of this name.",
         "Follow the suggestion; names are those of the portal's contract.",
     ),
-    (
-        "mapping_file.unreadable",
-        "The file cannot be read.",
-        "Check the path and its permissions.",
-    ),
+    ("mapping_file.unreadable", "The file cannot be read.", "Check the path and its permissions."),
     // Of a code list.
     (
         "code_list.date",

@@ -51,11 +51,7 @@ pub(super) fn describe(text: &str) -> String {
 
 /// Codes of up to three characters carry nothing personal and are shown.
 pub(super) fn describe_code(text: &str) -> String {
-    if text.chars().count() <= 3 && !text.is_empty() {
-        format!("`{text}`")
-    } else {
-        describe(text)
-    }
+    if text.chars().count() <= 3 && !text.is_empty() { format!("`{text}`") } else { describe(text) }
 }
 
 fn thousands(number: usize) -> String {
@@ -79,11 +75,7 @@ pub(super) fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
             trimmed => Cow::Owned(trimmed.to_owned()),
         },
     };
-    if is_composed(&text) {
-        text
-    } else {
-        Cow::Owned(text.nfc().collect())
-    }
+    if is_composed(&text) { text } else { Cow::Owned(text.nfc().collect()) }
 }
 
 fn is_composed(text: &str) -> bool {
@@ -115,11 +107,7 @@ pub(super) fn one_line(text: Cow<'_, str>) -> Cow<'_, str> {
         0xE1 => pair[1] != 0x9A,
         _ => true,
     });
-    if is_plain {
-        text
-    } else {
-        Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
-    }
+    if is_plain { text } else { Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" ")) }
 }
 
 /// Converts a cleaned text that is not empty.
@@ -151,11 +139,7 @@ pub(super) fn convert<'a>(
     if let Value::Text(text) = &value {
         within_length(field, text)?;
     }
-    Ok(Converted {
-        value,
-        warning: None,
-        dated: None,
-    })
+    Ok(Converted { value, warning: None, dated: None })
 }
 
 fn free_text<'a>(field: &Field, text: Cow<'a, str>) -> Result<Converted<'a>, Problem> {
@@ -163,23 +147,12 @@ fn free_text<'a>(field: &Field, text: Cow<'a, str>) -> Result<Converted<'a>, Pro
         follows(pattern, &text)?;
     }
     match within_length(field, &text) {
-        Ok(()) => Ok(Converted {
-            value: Value::Text(text),
-            warning: None,
-            dated: None,
-        }),
+        Ok(()) => Ok(Converted { value: Value::Text(text), warning: None, dated: None }),
         Err(problem) if field.shorten => {
             let length_max = field.length_max.unwrap_or(usize::MAX);
-            let warning = Problem {
-                rule: "mapping.shortened",
-                ..problem
-            };
+            let warning = Problem { rule: "mapping.shortened", ..problem };
             let shortened = Cow::Owned(shorten(&text, length_max));
-            Ok(Converted {
-                value: Value::Text(shortened),
-                warning: Some(warning),
-                dated: None,
-            })
+            Ok(Converted { value: Value::Text(shortened), warning: Some(warning), dated: None })
         }
         Err(problem) => Err(problem),
     }
@@ -225,22 +198,16 @@ fn follows(pattern: Pattern, text: &str) -> Result<(), Problem> {
             "mapping.procedure_code",
             "a procedure code (2.000815 or 2.000815.000.00.00.H55)",
         ),
-        Pattern::Result => (
-            is_result_code(text),
-            "mapping.result_code",
-            "a result code (KQ.G15.000031)",
-        ),
+        Pattern::Result => {
+            (is_result_code(text), "mapping.result_code", "a result code (KQ.G15.000031)")
+        }
         Pattern::Agency => (
             AgencyCode::parse(text).is_some(),
             "mapping.agency_code",
             "an agency code (H55.242 or 000.00.28.H55)",
         ),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(refused(rule, expected, text))
-    }
+    if fits { Ok(()) } else { Err(refused(rule, expected, text)) }
 }
 
 fn time(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
@@ -275,11 +242,7 @@ fn amount(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
     if digits && !leading_zero && text.len() <= AMOUNT_DIGITS_MAX {
         Ok(text)
     } else {
-        Err(refused(
-            "mapping.amount",
-            "whole VND in digits alone (4000)",
-            &text,
-        ))
+        Err(refused("mapping.amount", "whole VND in digits alone (4000)", &text))
     }
 }
 
@@ -300,8 +263,7 @@ fn yes(text: &str) -> Result<bool, Problem> {
 fn link(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
     let refuse = |expected| Err(refused("mapping.link", expected, &text));
     let scheme = ["https://", "http://"].into_iter().find(|scheme| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
     let Some(scheme) = scheme else {
         return refuse("an absolute http or https link");
@@ -311,14 +273,8 @@ fn link(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
     if authority.contains('@') {
         return refuse("a link without user name and password in it");
     }
-    let host_ends = authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host);
-    if host_ends.is_empty()
-        || text
-            .chars()
-            .any(|c| c.is_whitespace() || "<>\"\\".contains(c))
-    {
+    let host_ends = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if host_ends.is_empty() || text.chars().any(|c| c.is_whitespace() || "<>\"\\".contains(c)) {
         return refuse("an absolute http or https link");
     }
     // Some systems write several links into one value, with `##` between them.
@@ -333,9 +289,7 @@ fn link(text: Cow<'_, str>) -> Result<Cow<'_, str>, Problem> {
 fn is_phone(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     (8..=30).contains(&digits)
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || " +-.()/,;".contains(c))
+        && text.chars().all(|c| c.is_ascii_digit() || " +-.()/,;".contains(c))
 }
 
 fn is_email(text: &str) -> bool {
@@ -358,11 +312,7 @@ fn doubtful<'a>(
 ) -> Result<Converted<'a>, Problem> {
     within_length(field, &text)?;
     let warning = (!looks_right(&text)).then(|| refused(rule, expected, &text));
-    Ok(Converted {
-        value: Value::Text(text),
-        warning,
-        dated: None,
-    })
+    Ok(Converted { value: Value::Text(text), warning, dated: None })
 }
 
 fn code<'a>(plan: &'a Plan, field: &Field, text: &str) -> Result<Converted<'a>, Problem> {
@@ -372,30 +322,16 @@ fn code<'a>(plan: &'a Plan, field: &Field, text: &str) -> Result<Converted<'a>, 
     let Some(first) = rows.first() else {
         return Err(Problem {
             rule: "mapping.code_list",
-            expected: list
-                .map(super::codelist::CodeList::expectation)
-                .unwrap_or_default()
-                .into(),
+            expected: list.map(super::codelist::CodeList::expectation).unwrap_or_default().into(),
             found: describe_code(text),
         });
     };
-    let dated = rows
-        .iter()
-        .any(|row| !row.is_always_valid())
-        .then_some(rows);
-    Ok(Converted {
-        value: Value::Text(Cow::Borrowed(&first.code)),
-        warning: None,
-        dated,
-    })
+    let dated = rows.iter().any(|row| !row.is_always_valid()).then_some(rows);
+    Ok(Converted { value: Value::Text(Cow::Borrowed(&first.code)), warning: None, dated })
 }
 
 fn refused(rule: &'static str, expected: &'static str, text: &str) -> Problem {
-    Problem {
-        rule,
-        expected: expected.into(),
-        found: describe(text),
-    }
+    Problem { rule, expected: expected.into(), found: describe(text) }
 }
 
 #[cfg(test)]
@@ -411,10 +347,7 @@ mod tests {
         assert_eq!(cleaned("  a \n\t b\u{A0}c  "), "a b c");
         assert_eq!(cleaned("Nguye\u{302}\u{303}n"), "Nguyễn");
         assert_eq!(cleaned("a\u{1680}b \u{2003}c\u{85}d"), "a b c d");
-        assert!(matches!(
-            clean(Cow::Borrowed(" Nguyễn ")),
-            Cow::Borrowed("Nguyễn")
-        ));
+        assert!(matches!(clean(Cow::Borrowed(" Nguyễn ")), Cow::Borrowed("Nguyễn")));
     }
 
     #[test]
@@ -438,11 +371,7 @@ mod tests {
             "20260230083000",
             "20260126246000",
         ] {
-            assert_eq!(
-                time(Cow::Borrowed(text)).unwrap_err().rule,
-                "mapping.time",
-                "{text}"
-            );
+            assert_eq!(time(Cow::Borrowed(text)).unwrap_err().rule, "mapping.time", "{text}");
         }
     }
 
@@ -451,15 +380,7 @@ mod tests {
         for text in ["0", "4000", "999999999999999"] {
             assert!(amount(Cow::Borrowed(text)).is_ok(), "{text}");
         }
-        for text in [
-            "4.000",
-            "4000.00",
-            "-1",
-            "04000",
-            "1e3",
-            "1000000000000000",
-            "4000đ",
-        ] {
+        for text in ["4.000", "4000.00", "-1", "04000", "1e3", "1000000000000000", "4000đ"] {
             assert!(amount(Cow::Borrowed(text)).is_err(), "{text}");
         }
         assert_eq!(whole_number("07"), Ok(7));
@@ -498,21 +419,13 @@ mod tests {
             "https://a.example.invalid/x,https://a.example.invalid/y",
             "https://example.invalid/a b",
         ] {
-            assert_eq!(
-                link(Cow::Borrowed(text)).unwrap_err().rule,
-                "mapping.link",
-                "{text}"
-            );
+            assert_eq!(link(Cow::Borrowed(text)).unwrap_err().rule, "mapping.link", "{text}");
         }
     }
 
     #[test]
     fn phones_and_addresses_are_only_doubted() {
-        for text in [
-            "0900000123",
-            "+84 (0)280.3123456",
-            "0900000123 / 0900000124",
-        ] {
+        for text in ["0900000123", "+84 (0)280.3123456", "0900000123 / 0900000124"] {
             assert!(is_phone(text), "{text}");
         }
         assert!(!is_phone("không có") && !is_phone("123"));

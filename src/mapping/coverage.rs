@@ -84,9 +84,7 @@ fn unused_in(
     let mut open: Vec<NodeId> = Vec::new();
     while let Some(event) = scanner.next()? {
         match event {
-            Event::Open {
-                name, attributes, ..
-            } => {
+            Event::Open { name, attributes, .. } => {
                 let node = match open.last() {
                     None if name == plan.root() => ROOT,
                     None => {
@@ -106,14 +104,9 @@ fn unused_in(
                 };
                 open.push(node);
                 for (attribute, _) in attributes.iter() {
-                    if !plan.nodes[node]
-                        .attributes
-                        .iter()
-                        .any(|(known, _)| known == attribute)
-                    {
-                        *unused
-                            .entry(path(plan, &open, &format!("@{attribute}")))
-                            .or_default() += 1;
+                    if !plan.nodes[node].attributes.iter().any(|(known, _)| known == attribute) {
+                        *unused.entry(path(plan, &open, &format!("@{attribute}"))).or_default() +=
+                            1;
                     }
                 }
             }
@@ -125,10 +118,7 @@ fn unused_in(
 }
 
 fn path(plan: &Plan, open: &[NodeId], last: &str) -> String {
-    let names = open
-        .iter()
-        .skip(1)
-        .map(|node| plan.nodes[*node].name.as_str());
+    let names = open.iter().skip(1).map(|node| plan.nodes[*node].name.as_str());
     names.chain([last]).collect::<Vec<_>>().join("/")
 }
 
@@ -150,11 +140,7 @@ impl Display for CheckReport {
             )?;
         }
         for element in &self.unused {
-            writeln!(
-                f,
-                "  unused: {} (seen {} times)",
-                element.path, element.seen
-            )?;
+            writeln!(f, "  unused: {} (seen {} times)", element.path, element.seen)?;
         }
         Ok(())
     }

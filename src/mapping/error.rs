@@ -47,11 +47,7 @@ pub struct FileErrors(pub Vec<FileError>);
 impl Display for FileErrors {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(
-            f,
-            "the mapping cannot be used: {} error{plural}",
-            self.0.len()
-        )?;
+        write!(f, "the mapping cannot be used: {} error{plural}", self.0.len())?;
         for error in &self.0 {
             write!(f, "\n  {error}")?;
         }

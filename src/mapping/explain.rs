@@ -87,10 +87,7 @@ impl Tour<'_> {
         let plan = &self.mapping.plan;
         for field in &plan.fields[plan.records[id].fields.clone()] {
             let target = format!("{prefix}{}", field.target);
-            if self
-                .wanted
-                .is_none_or(|wanted| wanted == field.target || wanted == target)
-            {
+            if self.wanted.is_none_or(|wanted| wanted == field.target || wanted == target) {
                 self.field(
                     field,
                     record.get(field.position),
@@ -103,22 +100,14 @@ impl Tour<'_> {
             let target = plan.records[*list].target;
             let items: Vec<&dyn record::Record> = match plan.records[*list].slot {
                 Slot::Dossier => Vec::new(),
-                Slot::Steps => reading
-                    .steps
-                    .iter()
-                    .map(|step: &Step| step as &dyn record::Record)
-                    .collect(),
+                Slot::Steps => {
+                    reading.steps.iter().map(|step: &Step| step as &dyn record::Record).collect()
+                }
                 Slot::List(position) => (0..).map_while(|at| record.item(position, at)).collect(),
             };
             for (at, item) in items.into_iter().enumerate() {
                 let path = plan.item_path(path, *list, at + 1);
-                self.record(
-                    *list,
-                    item,
-                    &path,
-                    &format!("{prefix}{target}[{}].", at + 1),
-                    reading,
-                );
+                self.record(*list, item, &path, &format!("{prefix}{target}[{}].", at + 1), reading);
             }
         }
     }
@@ -140,10 +129,7 @@ impl Tour<'_> {
         let code_list_row = field.codes.and_then(|id| {
             let list = &plan.code_lists[id];
             let row = list.by_code(value.as_deref()?)?;
-            Some(format!(
-                "{} line {}: {} = {}",
-                list.name, row.line, row.key, row.label
-            ))
+            Some(format!("{} line {}: {} = {}", list.name, row.line, row.key, row.label))
         });
         self.fields.push(FieldExplanation {
             target,
@@ -186,17 +172,9 @@ impl Display for FieldExplanation {
         }
         match self.position {
             Some(position) => writeln!(f, "    from {} at {position}", self.source_path)?,
-            None => writeln!(
-                f,
-                "    from {}, which the document does not have",
-                self.source_path
-            )?,
+            None => writeln!(f, "    from {}, which the document does not have", self.source_path)?,
         }
-        write!(
-            f,
-            "    as {}, mapping.toml line {}",
-            self.converter, self.mapping_line
-        )?;
+        write!(f, "    as {}, mapping.toml line {}", self.converter, self.mapping_line)?;
         if let Some(row) = &self.code_list_row {
             write!(f, ", {row}")?;
         }

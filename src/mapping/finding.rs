@@ -32,14 +32,7 @@ pub(super) fn diagnostics(plan: &Plan, xml: &str, findings: Vec<Finding>) -> Vec
     };
     let mut placed: Vec<(usize, Finding)> = findings
         .into_iter()
-        .map(|finding| {
-            (
-                finding
-                    .offset
-                    .unwrap_or_else(|| places.nearest(&finding.path)),
-                finding,
-            )
-        })
+        .map(|finding| (finding.offset.unwrap_or_else(|| places.nearest(&finding.path)), finding))
         .collect();
     placed.sort_by_key(|(offset, _)| *offset);
     placed
@@ -69,11 +62,7 @@ impl Places {
         let mut open: Vec<(String, Option<usize>, BTreeMap<usize, usize>)> = Vec::new();
         while let Ok(Some(event)) = scanner.next() {
             match event {
-                Event::Open {
-                    name,
-                    attributes,
-                    offset,
-                } => {
+                Event::Open { name, attributes, offset } => {
                     let (path, node) = match open.last_mut() {
                         None => (name.to_owned(), Some(ROOT)),
                         Some((parent, node, counts)) => {
@@ -89,16 +78,11 @@ impl Places {
                                     *count += 1;
                                     format!("[{count}]")
                                 });
-                            (
-                                format!("{parent}/{name}{}", number.unwrap_or_default()),
-                                node,
-                            )
+                            (format!("{parent}/{name}{}", number.unwrap_or_default()), node)
                         }
                     };
                     for (attribute, _) in attributes.iter() {
-                        places
-                            .entry(format!("{path}/@{attribute}"))
-                            .or_insert(offset);
+                        places.entry(format!("{path}/@{attribute}")).or_insert(offset);
                     }
                     places.entry(path.clone()).or_insert(offset);
                     open.push((path, node, BTreeMap::new()));

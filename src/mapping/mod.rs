@@ -103,10 +103,7 @@ impl Mapping {
         let mut lists = |name: &str| {
             let found = BUILTIN_CODE_LISTS.iter().find(|(known, _)| *known == name);
             Ok(found.map(|(name, text)| {
-                (
-                    format!("mappings/{CODE_LISTS}/{name}.csv"),
-                    (*text).to_owned(),
-                )
+                (format!("mappings/{CODE_LISTS}/{name}.csv"), (*text).to_owned())
             }))
         };
         Self::parse("mappings/feed/mapping.toml", BUILTIN, &mut lists, settings)
@@ -144,9 +141,7 @@ impl Mapping {
         let mut kept = |name: &str| {
             let found = code_list(name)?;
             if let Some((_, text)) = &found {
-                lists
-                    .borrow_mut()
-                    .insert(name.to_owned(), blake3::hash(text.as_bytes()));
+                lists.borrow_mut().insert(name.to_owned(), blake3::hash(text.as_bytes()));
             }
             Ok(found)
         };
@@ -173,18 +168,11 @@ impl Mapping {
         for code in &settings.province_codes {
             part(code.as_bytes());
         }
-        for code in [
-            &settings.tax_identity_type,
-            &settings.passport_identity_type,
-        ] {
+        for code in [&settings.tax_identity_type, &settings.passport_identity_type] {
             part(code.as_deref().unwrap_or_default().as_bytes());
         }
         let version = hasher.finalize().to_hex()[..12].to_owned();
-        Ok(Self {
-            plan,
-            settings: settings.clone(),
-            version,
-        })
+        Ok(Self { plan, settings: settings.clone(), version })
     }
 
     /// Twelve hexadecimal digits over the mapping file, its code lists and the settings: equal
@@ -199,17 +187,10 @@ impl Mapping {
         if !reading.is_broken {
             checks::run(&self.plan, &self.settings, &mut reading);
         }
-        let Reading {
-            dossier,
-            steps,
-            findings,
-            ..
-        } = reading;
+        let Reading { dossier, steps, findings, .. } = reading;
         let diagnostics = finding::diagnostics(&self.plan, xml, findings);
         let ma_ho_so = (!dossier.ma_ho_so.is_empty()).then(|| dossier.ma_ho_so.clone());
-        let refused = diagnostics
-            .iter()
-            .any(|found| found.severity == Severity::Error);
+        let refused = diagnostics.iter().any(|found| found.severity == Severity::Error);
         Mapped {
             dossier: (!refused).then_some(dossier),
             steps: if refused { Vec::new() } else { steps },
@@ -240,32 +221,20 @@ impl Settings {
         }
         for code in &self.province_codes {
             if AgencyCode::parse(code).is_none_or(|agency| agency.level_one() != code) {
-                error(
-                    format!("`{code}` is no province code"),
-                    "a letter and two digits, e.g. H55",
-                );
+                error(format!("`{code}` is no province code"), "a letter and two digits, e.g. H55");
             }
         }
-        let types = [
-            ("tax", &self.tax_identity_type),
-            ("passport", &self.passport_identity_type),
-        ];
+        let types = [("tax", &self.tax_identity_type), ("passport", &self.passport_identity_type)];
         for (what, code) in types {
             let Some(code) = code else { continue };
             if code.is_empty() || code.len() > 2 || matches!(code.as_str(), "1" | "2") {
                 let message = format!("`{code}` cannot be the identity type of a {what} number");
-                error(
-                    message,
-                    "one or two characters, and not 1 or 2, which have their meaning",
-                );
+                error(message, "one or two characters, and not 1 or 2, which have their meaning");
             }
         }
         if self.tax_identity_type.is_some() && self.tax_identity_type == self.passport_identity_type
         {
-            error(
-                "tax numbers and passports have the same identity type".into(),
-                "",
-            );
+            error("tax numbers and passports have the same identity type".into(), "");
         }
         errors
     }

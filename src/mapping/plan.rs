@@ -204,16 +204,12 @@ impl Plan {
 
     /// The row of a record that fills a target.
     pub(super) fn field(&self, record: RecordId, target: &str) -> Option<&Field> {
-        self.fields[self.records[record].fields.clone()]
-            .iter()
-            .find(|field| field.target == target)
+        self.fields[self.records[record].fields.clone()].iter().find(|field| field.target == target)
     }
 
     /// The record that fills a list of the dossier, or the steps.
     pub(super) fn record(&self, target: &str) -> Option<RecordId> {
-        self.records
-            .iter()
-            .position(|record| record.target == target && (record.parent == DOSSIER))
+        self.records.iter().position(|record| record.target == target && (record.parent == DOSSIER))
     }
 
     /// The source path of a dossier field; the root's when it has no row.
@@ -238,10 +234,6 @@ impl Plan {
 impl Record {
     /// The contract's name of the list; steps are no field of the dossier.
     pub(super) fn target_name(&self) -> &'static str {
-        if self.slot == Slot::Steps {
-            ""
-        } else {
-            self.target
-        }
+        if self.slot == Slot::Steps { "" } else { self.target }
     }
 }

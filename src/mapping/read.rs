@@ -41,11 +41,7 @@ pub(super) fn read(plan: &Plan, xml: &str) -> Reading {
         walk.reading.findings = vec![Finding {
             rule: fault.rule,
             severity: Severity::Error,
-            path: if path.is_empty() {
-                plan.root().to_owned()
-            } else {
-                path
-            },
+            path: if path.is_empty() { plan.root().to_owned() } else { path },
             offset: Some(fault.offset),
             target: "",
             expected: fault.expected.into(),
@@ -102,12 +98,7 @@ struct Walk<'p> {
 impl<'p> Walk<'p> {
     fn document<'x: 'p>(&mut self, scanner: &mut Scanner<'x>) -> Result<(), XmlFault> {
         // A scanner's first event is always the root element.
-        if let Some(Event::Open {
-            name,
-            attributes,
-            offset,
-        }) = scanner.next()?
-        {
+        if let Some(Event::Open { name, attributes, offset }) = scanner.next()? {
             if name != self.plan.root() {
                 self.finding(
                     "mapping.root",
@@ -126,11 +117,7 @@ impl<'p> Walk<'p> {
         }
         while let Some(event) = scanner.next()? {
             match event {
-                Event::Open {
-                    name,
-                    attributes,
-                    offset,
-                } => match self.child(name) {
+                Event::Open { name, attributes, offset } => match self.child(name) {
                     Some(node) => self.element(node, attributes, offset, scanner)?,
                     None => skip(scanner)?,
                 },
@@ -153,9 +140,8 @@ impl<'p> Walk<'p> {
         let frame = self.frames.last_mut()?;
         let children = &plan.nodes[frame.node].children;
         let named = |at: &usize| plan.nodes[children[*at]].name == name;
-        let found = (frame.hint..children.len())
-            .find(named)
-            .or_else(|| (0..frame.hint).find(named));
+        let found =
+            (frame.hint..children.len()).find(named).or_else(|| (0..frame.hint).find(named));
         let Some(at) = found else {
             frame.strangers = true;
             return None;
@@ -163,11 +149,7 @@ impl<'p> Walk<'p> {
         let node = children[at];
         // Items repeat; anything else is followed by its neighbour.
         let repeats = plan.nodes[node].item_of.is_some();
-        frame.hint = if repeats {
-            at
-        } else {
-            (at + 1) % children.len()
-        };
+        frame.hint = if repeats { at } else { (at + 1) % children.len() };
         Some(node)
     }
 
@@ -189,13 +171,7 @@ impl<'p> Walk<'p> {
             for field in &node.fields[..last] {
                 self.apply(&plan.fields[*field], text.clone(), offset, Some(id), None);
             }
-            self.apply(
-                &plan.fields[node.fields[last]],
-                text,
-                offset,
-                Some(id),
-                None,
-            );
+            self.apply(&plan.fields[node.fields[last]], text, offset, Some(id), None);
             return Ok(());
         }
         for record in &node.wraps {
@@ -240,10 +216,7 @@ impl<'p> Walk<'p> {
             return false;
         };
         let lists = &self.plan.records[open.id].lists;
-        let bit = lists
-            .iter()
-            .position(|list| *list == record)
-            .map_or(0, |at| 1 << at);
+        let bit = lists.iter().position(|list| *list == record).map_or(0, |at| 1 << at);
         let before = open.lists_seen & bit != 0;
         open.lists_seen |= bit;
         before
@@ -349,12 +322,7 @@ impl<'p> Walk<'p> {
                 }
                 if let Some(rows) = converted.dated {
                     let path = self.path(leaf, attribute);
-                    self.dated.push(Dated {
-                        field,
-                        rows,
-                        path,
-                        offset,
-                    });
+                    self.dated.push(Dated { field, rows, path, offset });
                 }
                 self.set(field, converted.value);
             }
@@ -364,9 +332,8 @@ impl<'p> Walk<'p> {
 
     fn set(&mut self, field: &Field, value: Value<'_>) {
         let target = field.target;
-        let done = self
-            .record_mut()
-            .is_some_and(|record| record.set(field.position, value).is_ok());
+        let done =
+            self.record_mut().is_some_and(|record| record.set(field.position, value).is_ok());
         // The file reader compares kinds, so this is a defect of ours; refusing is still right.
         if !done {
             let path = self.path(None, None);
@@ -409,20 +376,8 @@ impl<'p> Walk<'p> {
         for list in &self.plan.records[id].lists {
             self.counters[*list] = 0;
         }
-        self.frames.push(Frame {
-            node,
-            hint: 0,
-            number,
-            offset,
-            items: 0,
-            strangers: false,
-        });
-        self.open.push(OpenRecord {
-            id,
-            offset,
-            fields_seen: 0,
-            lists_seen: 0,
-        });
+        self.frames.push(Frame { node, hint: 0, number, offset, items: 0, strangers: false });
+        self.open.push(OpenRecord { id, offset, fields_seen: 0, lists_seen: 0 });
     }
 
     fn leave(&mut self) {
@@ -430,18 +385,10 @@ impl<'p> Walk<'p> {
             return;
         };
         let (node, offset) = (&self.plan.nodes[frame.node], frame.offset);
-        if let Some(record) = node
-            .wraps
-            .first()
-            .filter(|_| frame.strangers && frame.items == 0)
-        {
+        if let Some(record) = node.wraps.first().filter(|_| frame.strangers && frame.items == 0) {
             // Otherwise misnamed items would silently become an empty list.
             let path = self.path(None, None);
-            let item = self.plan.records[*record]
-                .source
-                .rsplit('/')
-                .next()
-                .unwrap_or_default();
+            let item = self.plan.records[*record].source.rsplit('/').next().unwrap_or_default();
             let target = self.plan.records[*record].target;
             self.finding(
                 "mapping.list_items",
@@ -515,11 +462,7 @@ impl<'p> Walk<'p> {
     fn codes_held_on_their_day(&mut self) {
         let dossier = &self.reading.dossier;
         let received = [&dossier.ngay_tiep_nhan, &dossier.ngay_nop_ho_so];
-        let Some(day) = received
-            .iter()
-            .find_map(|time| time.get(..8))
-            .map(str::to_owned)
-        else {
+        let Some(day) = received.iter().find_map(|time| time.get(..8)).map(str::to_owned) else {
             return;
         };
         for dated in std::mem::take(&mut self.dated) {

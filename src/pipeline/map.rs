@@ -35,29 +35,19 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     let mapping = Arc::clone(mapping);
     // Pure computation of some milliseconds: not on a thread that drives sockets.
     let mapped = tokio::task::spawn_blocking(move || {
-        waiting
-            .iter()
-            .map(|revision| map_revision(&mapping, revision, near))
-            .collect::<Vec<_>>()
+        waiting.iter().map(|revision| map_revision(&mapping, revision, near)).collect::<Vec<_>>()
     })
     .await?;
     let counts = context.ledger.record_mapped(now, &mapped).await?;
-    Ok(MapReport {
-        mapped: count,
-        counts,
-    })
+    Ok(MapReport { mapped: count, counts })
 }
 
 /// What mapping says of one stored revision.
 pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MappedEntry {
     let outcome = if revision.deleted {
-        MapOutcome::NotOurs {
-            rule: "source.deleted",
-        }
+        MapOutcome::NotOurs { rule: "source.deleted" }
     } else if revision.ministry {
-        MapOutcome::NotOurs {
-            rule: "source.ministry",
-        }
+        MapOutcome::NotOurs { rule: "source.ministry" }
     } else {
         map_document(mapping, revision, near)
     };
@@ -72,9 +62,7 @@ pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> Map
 fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutcome {
     let mapped = mapping.map(&revision.document);
     let Some(dossier) = mapped.dossier else {
-        return MapOutcome::Quarantined {
-            diagnostics: mapped.diagnostics,
-        };
+        return MapOutcome::Quarantined { diagnostics: mapped.diagnostics };
     };
     if dossier.ma_ho_so != revision.ma_ho_so {
         let mut diagnostics = mapped.diagnostics;
@@ -95,10 +83,7 @@ fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutc
         packet,
         filed_at_portal: dossier.noi_nop_ho_so == "1",
         priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
-        steps: identify(mapped.steps)
-            .into_iter()
-            .map(mapped_step)
-            .collect(),
+        steps: identify(mapped.steps).into_iter().map(mapped_step).collect(),
         warnings: mapped.diagnostics,
     })
 }
@@ -111,11 +96,7 @@ fn canonical(record: &impl Serialize) -> String {
 
 fn mapped_step((identity, step): (crate::domain::step::StepIdentity, Step)) -> MappedStep {
     let body = canonical(&step);
-    MappedStep {
-        identity,
-        hash: *blake3::hash(body.as_bytes()).as_bytes(),
-        body,
-    }
+    MappedStep { identity, hash: *blake3::hash(body.as_bytes()).as_bytes(), body }
 }
 
 /// Still being worked on, and its appointed time is close or past.

@@ -86,10 +86,7 @@ pub enum VerbError {
     Ledger(#[from] LedgerError),
     /// The source's answer, already recorded in the ledger.
     #[error("source `{source_name}`: {failure}")]
-    Source {
-        source_name: String,
-        failure: Failure,
-    },
+    Source { source_name: String, failure: Failure },
     /// A part of the program stopped in a way that is a defect.
     #[error("a task ended unexpectedly: {0}")]
     Task(#[from] tokio::task::JoinError),

@@ -52,17 +52,10 @@ impl Ownership {
 
     async fn renew(&self, context: &Context) -> Result<Option<String>, LedgerError> {
         let now = context.clock.now();
-        let lease = Lease {
-            token: self.token,
-            expires_at: now + LEASE,
-        };
-        let other = context
-            .ledger
-            .hold_singleton(now, self.name, &self.holder, lease)
-            .await?;
+        let lease = Lease { token: self.token, expires_at: now + LEASE };
+        let other = context.ledger.hold_singleton(now, self.name, &self.holder, lease).await?;
         if other.is_none() {
-            self.expires_at
-                .store(lease.expires_at.millis(), Ordering::Release);
+            self.expires_at.store(lease.expires_at.millis(), Ordering::Release);
         }
         Ok(other)
     }
@@ -96,9 +89,6 @@ impl Ownership {
     }
 
     pub async fn release(&self, context: &Context) -> Result<(), LedgerError> {
-        context
-            .ledger
-            .release_singleton(self.name, self.token)
-            .await
+        context.ledger.release_singleton(self.name, self.token).await
     }
 }

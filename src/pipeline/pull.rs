@@ -33,49 +33,31 @@ pub async fn pull_once(
     stop: &Stop,
 ) -> Result<PullReport, VerbError> {
     let name = line.source.name().to_owned();
-    let mut report = PullReport {
-        source: name.clone(),
-        ..PullReport::default()
-    };
-    let position = context
-        .ledger
-        .source_position(&name, line.overlap_ms)
-        .await?;
-    let priority = if position.caught_up {
-        Priority::Live
-    } else {
-        Priority::Backfill
-    };
+    let mut report = PullReport { source: name.clone(), ..PullReport::default() };
+    let position = context.ledger.source_position(&name, line.overlap_ms).await?;
+    let priority = if position.caught_up { Priority::Live } else { Priority::Backfill };
     let mut after = position.start.clone();
     let mut etag = position.etag.clone();
     loop {
-        let changes = line
-            .source
-            .changes(after.as_deref(), line.page_limit, etag.take().as_deref())
-            .await;
+        let changes =
+            line.source.changes(after.as_deref(), line.page_limit, etag.take().as_deref()).await;
         let page = match changes {
             Ok(Changes::Page(page)) => page,
             Ok(Changes::NotModified) => {
                 report.caught_up = true;
-                context
-                    .ledger
-                    .record_poll_failure(&name, context.clock.now(), None, None)
-                    .await?;
+                context.ledger.record_poll_failure(&name, context.clock.now(), None, None).await?;
                 return Ok(report);
             }
             Err(failure) => {
                 return Err(
-                    fail(context, &name, failure.failure, failure.evidence.as_deref()).await,
+                    fail(context, &name, failure.failure, failure.evidence.as_deref()).await
                 );
             }
         };
         let stuck = page.more && (page.cursor.is_none() || page.cursor == after);
         let more = page.more;
         let next = page.cursor.clone();
-        let asked = Asked {
-            after: after.as_deref(),
-            first: report.pages == 0,
-        };
+        let asked = Asked { after: after.as_deref(), first: report.pages == 0 };
         let whole = commit(context, line, &name, priority, page, asked, &mut report).await?;
         if stuck {
             let failure = Failure::new(
@@ -136,10 +118,7 @@ async fn commit(
         items,
         refused: page.refused.into_iter().map(refused).collect(),
         // Without the young ones the page is not done, so its cursor must not be remembered.
-        cursor: page
-            .cursor
-            .filter(|_| whole)
-            .map(|cursor| (cursor, page.newest_changed_at)),
+        cursor: page.cursor.filter(|_| whole).map(|cursor| (cursor, page.newest_changed_at)),
         etag: page
             .etag
             .filter(|_| whole && !page.more && asked.first)
@@ -163,15 +142,8 @@ async fn fail(
     evidence: Option<&[u8]>,
 ) -> VerbError {
     let now = context.clock.now();
-    match context
-        .ledger
-        .record_poll_failure(name, now, Some(&failure), evidence)
-        .await
-    {
-        Ok(()) => VerbError::Source {
-            source_name: name.to_owned(),
-            failure,
-        },
+    match context.ledger.record_poll_failure(name, now, Some(&failure), evidence).await {
+        Ok(()) => VerbError::Source { source_name: name.to_owned(), failure },
         Err(error) => error.into(),
     }
 }

@@ -58,15 +58,8 @@ pub struct GateClosed {
 
 /// One wire call to be made.
 enum Job {
-    Packets {
-        entries: Vec<ClaimedEntry>,
-        is_updating: bool,
-        token: i64,
-    },
-    Steps {
-        lanes: Vec<ClaimedSteps>,
-        token: i64,
-    },
+    Packets { entries: Vec<ClaimedEntry>, is_updating: bool, token: i64 },
+    Steps { lanes: Vec<ClaimedSteps>, token: i64 },
 }
 
 /// A call that is over, with what it means.
@@ -84,11 +77,7 @@ pub async fn push_once(
 ) -> Result<PushReport, VerbError> {
     let (outcomes, inbox) = mpsc::channel(SETTLE_MAX);
     let progress = Arc::new(Progress::default());
-    let settler = tokio::spawn(settle_outcomes(
-        context.clone(),
-        inbox,
-        Arc::clone(&progress),
-    ));
+    let settler = tokio::spawn(settle_outcomes(context.clone(), inbox, Arc::clone(&progress)));
     let sent = send_due(context, line, stop, &outcomes, &progress).await;
     drop(outcomes);
     let (counts, lost_dossiers, calls) = settler.await??;
@@ -173,10 +162,8 @@ async fn claim(
     let now = context.clock.now();
     // Claiming only to give everything back would go round and round until the gate is renewed.
     if !line.ownership.is_live(now) {
-        report.gate_closed = Some(GateClosed {
-            until: now + GATE_LOST_PAUSE,
-            failure: gate_lost(),
-        });
+        report.gate_closed =
+            Some(GateClosed { until: now + GATE_LOST_PAUSE, failure: gate_lost() });
         return Ok(false);
     }
     let limit = match gate.readiness() {
@@ -197,23 +184,13 @@ async fn claim(
     let lanes = if limit == 1 && left == 0 {
         Vec::new()
     } else {
-        context
-            .ledger
-            .claim_steps(now, lease, limit, settings.steps_per_call)
-            .await?
+        context.ledger.claim_steps(now, lease, limit, settings.steps_per_call).await?
     };
     let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
     report.packets += entries.len() as u64;
-    report.steps += lanes
-        .iter()
-        .map(|lane| lane.steps.len() as u64)
-        .sum::<u64>();
+    report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
-    claimed.extend(batch_steps(
-        lanes,
-        settings.dossiers_per_steps_call,
-        lease.token,
-    ));
+    claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
     claimed.sort_by_key(Job::priority);
     jobs.extend(claimed);
     Ok(full && limit > 1)
@@ -233,9 +210,7 @@ fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
     let limit = in_time.map_or(u64::from(settings.claim_limit), |calls| {
         calls.saturating_mul(u64::from(settings.dossiers_per_call))
     });
-    u32::try_from(limit)
-        .unwrap_or(u32::MAX)
-        .clamp(1, settings.claim_limit.max(1))
+    u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, settings.claim_limit.max(1))
 }
 
 impl Job {
@@ -252,10 +227,7 @@ impl Job {
 fn batch_packets(entries: Vec<ClaimedEntry>, per_call: u32, token: i64) -> Vec<Job> {
     let mut groups: BTreeMap<(Priority, bool, u32), Vec<ClaimedEntry>> = BTreeMap::new();
     for entry in entries {
-        let size = entry
-            .batch_max
-            .unwrap_or(per_call)
-            .clamp(1, per_call.max(1));
+        let size = entry.batch_max.unwrap_or(per_call).clamp(1, per_call.max(1));
         groups
             .entry((entry.priority, entry.portal_known.is_updating(), size))
             .or_default()
@@ -265,11 +237,7 @@ fn batch_packets(entries: Vec<ClaimedEntry>, per_call: u32, token: i64) -> Vec<J
     for ((_, is_updating, size), mut group) in groups {
         while !group.is_empty() {
             let rest = group.split_off(group.len().min(size as usize));
-            jobs.push(Job::Packets {
-                entries: group,
-                is_updating,
-                token,
-            });
+            jobs.push(Job::Packets { entries: group, is_updating, token });
             group = rest;
         }
     }
@@ -285,34 +253,20 @@ fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> 
         let supplement = crate::domain::status::Status::SupplementRequested.code();
         let alone = per_call <= 1
             || lane.alone
-            || lane
-                .steps
-                .iter()
-                .any(|step| step.identity.trang_thai == supplement);
+            || lane.steps.iter().any(|step| step.identity.trang_thai == supplement);
         if alone {
-            jobs.push(Job::Steps {
-                lanes: vec![lane],
-                token,
-            });
+            jobs.push(Job::Steps { lanes: vec![lane], token });
             continue;
         }
-        if shared
-            .first()
-            .is_some_and(|first| first.priority != lane.priority)
+        if shared.first().is_some_and(|first| first.priority != lane.priority)
             || shared.len() >= per_call as usize
         {
-            jobs.push(Job::Steps {
-                lanes: std::mem::take(&mut shared),
-                token,
-            });
+            jobs.push(Job::Steps { lanes: std::mem::take(&mut shared), token });
         }
         shared.push(lane);
     }
     if !shared.is_empty() {
-        jobs.push(Job::Steps {
-            lanes: shared,
-            token,
-        });
+        jobs.push(Job::Steps { lanes: shared, token });
     }
     jobs
 }
@@ -323,11 +277,9 @@ async fn send(context: Context, line: PortalLine, job: Job) -> Done {
         return not_sent(&context, &job);
     }
     match job {
-        Job::Packets {
-            entries,
-            is_updating,
-            token,
-        } => send_packets(&context, &line, &entries, is_updating, token).await,
+        Job::Packets { entries, is_updating, token } => {
+            send_packets(&context, &line, &entries, is_updating, token).await
+        }
         Job::Steps { lanes, token } => send_steps(&context, &line, &lanes, token).await,
     }
 }
@@ -341,16 +293,9 @@ fn gate_lost() -> Failure {
 }
 
 fn not_sent(context: &Context, job: &Job) -> Done {
-    let outcome = Outcome::NotSent {
-        failure: gate_lost(),
-        until: context.clock.now(),
-    };
+    let outcome = Outcome::NotSent { failure: gate_lost(), until: context.clock.now() };
     let batch = match job {
-        Job::Packets {
-            entries,
-            is_updating,
-            token,
-        } => SettleBatch {
+        Job::Packets { entries, is_updating, token } => SettleBatch {
             entries: settle_packets(context, entries, *is_updating, *token, &outcome, None),
             ..SettleBatch::default()
         },
@@ -359,10 +304,7 @@ fn not_sent(context: &Context, job: &Job) -> Done {
             ..SettleBatch::default()
         },
     };
-    Done {
-        calls: Vec::new(),
-        batch,
-    }
+    Done { calls: Vec::new(), batch }
 }
 
 async fn send_packets(
@@ -373,25 +315,13 @@ async fn send_packets(
     token: i64,
 ) -> Done {
     let packets: Vec<&str> = entries.iter().map(|entry| entry.packet.as_str()).collect();
-    let class = entries
-        .first()
-        .map(|entry| entry.priority)
-        .unwrap_or_default();
-    let exchange = line
-        .portal
-        .send_dossiers(class, is_updating, &packets)
-        .await;
+    let class = entries.first().map(|entry| entry.priority).unwrap_or_default();
+    let exchange = line.portal.send_dossiers(class, is_updating, &packets).await;
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let outcome = outcome(exchange.verdict);
     let entries = settle_packets(context, entries, is_updating, token, &outcome, call);
-    Done {
-        calls,
-        batch: SettleBatch {
-            entries,
-            ..SettleBatch::default()
-        },
-    }
+    Done { calls, batch: SettleBatch { entries, ..SettleBatch::default() } }
 }
 
 fn settle_packets(
@@ -408,23 +338,13 @@ fn settle_packets(
     entries
         .iter()
         .map(|entry| {
-            let sent = Sent {
-                retries: entry.retries,
-                batch_size,
-                is_updating,
-            };
+            let sent = Sent { retries: entry.retries, batch_size, is_updating };
             SettledEntry {
                 entry_id: entry.entry_id,
                 dossier_id: entry.dossier_id,
                 lease_token: Some(token),
                 attempt: entry.attempt,
-                settlement: settle(
-                    sent,
-                    outcome.clone(),
-                    now,
-                    policy,
-                    context.chance.fraction(),
-                ),
+                settlement: settle(sent, outcome.clone(), now, policy, context.chance.fraction()),
                 call,
                 outcome: name(outcome),
             }
@@ -438,22 +358,14 @@ async fn send_steps(
     lanes: &[ClaimedSteps],
     token: i64,
 ) -> Done {
-    let packets: Vec<&str> = lanes
-        .iter()
-        .flat_map(|lane| lane.steps.iter().map(|step| step.body.as_str()))
-        .collect();
+    let packets: Vec<&str> =
+        lanes.iter().flat_map(|lane| lane.steps.iter().map(|step| step.body.as_str())).collect();
     let class = lanes.first().map(|lane| lane.priority).unwrap_or_default();
     let exchange = line.portal.send_steps(class, &packets).await;
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call);
-    Done {
-        calls,
-        batch: SettleBatch {
-            steps,
-            ..SettleBatch::default()
-        },
-    }
+    Done { calls, batch: SettleBatch { steps, ..SettleBatch::default() } }
 }
 
 fn settle_lanes(
@@ -507,11 +419,7 @@ async fn settle_outcomes(
         let now = context.clock.now();
         counts += context.ledger.settle(now, &batch).await?;
         // The ledger has made these owed again, packet and steps, in the same transaction.
-        lost_dossiers += batch
-            .steps
-            .iter()
-            .filter(|lane| lane.portal_lost_dossier)
-            .count() as u64;
+        lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);
         progress.changed.notify_one();
     }
@@ -582,33 +490,18 @@ mod tests {
 
     #[test]
     fn batches_are_alike_in_flag_and_respect_earlier_splits() {
-        let mut entries: Vec<ClaimedEntry> = (1..=7)
-            .map(|id| entry(id, PortalKnown::Unknown, None))
-            .collect();
+        let mut entries: Vec<ClaimedEntry> =
+            (1..=7).map(|id| entry(id, PortalKnown::Unknown, None)).collect();
         entries.extend((8..=9).map(|id| entry(id, PortalKnown::Yes, None)));
         entries.extend((10..=14).map(|id| entry(id, PortalKnown::Unknown, Some(2))));
         let mut sizes: Vec<(bool, usize)> = batch_packets(entries, 5, 1)
             .into_iter()
             .map(|job| match job {
-                Job::Packets {
-                    entries,
-                    is_updating,
-                    ..
-                } => (is_updating, entries.len()),
+                Job::Packets { entries, is_updating, .. } => (is_updating, entries.len()),
                 Job::Steps { .. } => panic!("no steps were given"),
             })
             .collect();
         sizes.sort_unstable();
-        assert_eq!(
-            sizes,
-            [
-                (false, 1),
-                (false, 2),
-                (false, 2),
-                (false, 2),
-                (false, 5),
-                (true, 2)
-            ]
-        );
+        assert_eq!(sizes, [(false, 1), (false, 2), (false, 2), (false, 2), (false, 5), (true, 2)]);
     }
 }

@@ -30,9 +30,6 @@ impl QuotaMemory for LedgerQuota {
     }
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {
-        self.ledger
-            .recall_quota()
-            .await
-            .map_err(|error| MemoryFailure(error.to_string()))
+        self.ledger.recall_quota().await.map_err(|error| MemoryFailure(error.to_string()))
     }
 }

@@ -41,10 +41,7 @@ pub async fn read_back_once(
     let settings = &context.settings;
     let now = context.clock.now();
     let until = now + Duration::from_millis(settings.lease_ms);
-    let claimed = context
-        .ledger
-        .claim_unconfirmed(now, until, settings.claim_limit)
-        .await?;
+    let claimed = context.ledger.claim_unconfirmed(now, until, settings.claim_limit).await?;
     let mut looks = stream::iter(claimed)
         .map(|entry| look(context, line, entry))
         .buffer_unordered(settings.concurrency)
@@ -73,10 +70,8 @@ async fn look(
     line: &PortalLine,
     entry: UnconfirmedEntry,
 ) -> (Vec<CallRecord>, SettledEntry) {
-    let exchange = line
-        .portal
-        .look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so)
-        .await;
+    let exchange =
+        line.portal.look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so).await;
     let now = context.clock.now();
     let (read_back, outcome) = match exchange.verdict {
         LookUpVerdict::Missing => (ReadBack::Missing, "missing"),
@@ -88,20 +83,10 @@ async fn look(
             "proven",
         ),
         LookUpVerdict::Found { .. } => (ReadBack::Found, "found"),
-        LookUpVerdict::Failed(failure) => (
-            ReadBack::Failed {
-                failure,
-                until: None,
-            },
-            "failed",
-        ),
-        LookUpVerdict::NotSent { failure, until } => (
-            ReadBack::Failed {
-                failure,
-                until: Some(until),
-            },
-            "not_sent",
-        ),
+        LookUpVerdict::Failed(failure) => (ReadBack::Failed { failure, until: None }, "failed"),
+        LookUpVerdict::NotSent { failure, until } => {
+            (ReadBack::Failed { failure, until: Some(until) }, "not_sent")
+        }
     };
     let settlement = settle_read_back(
         entry.retries,
@@ -120,10 +105,7 @@ async fn look(
         call: None,
         outcome,
     };
-    (
-        exchange.calls.into_iter().map(call_record).collect(),
-        settled,
-    )
+    (exchange.calls.into_iter().map(call_record).collect(), settled)
 }
 
 /// An echo proves a *create* when it shows more than the code and every shown field equals the
@@ -178,33 +160,21 @@ mod tests {
     use super::*;
 
     fn echo(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
     fn an_echo_is_compared_field_by_field_and_the_code_alone_is_only_existence() {
         let packet = r#"{"MaHoSo":"H55-1","TrangThaiHoSo":"9","MaDoiTuong":null,"TaiLieuNop":[]}"#;
+        assert_eq!(compare_echo(&echo(&[("MaHoSo", "H55-1")]), packet), Echo::ExistenceOnly);
         assert_eq!(
-            compare_echo(&echo(&[("MaHoSo", "H55-1")]), packet),
-            Echo::ExistenceOnly
-        );
-        assert_eq!(
-            compare_echo(
-                &echo(&[("MaHoSo", "H55-1"), ("TrangThaiHoSo", "9")]),
-                packet
-            ),
+            compare_echo(&echo(&[("MaHoSo", "H55-1"), ("TrangThaiHoSo", "9")]), packet),
             Echo::Equal
         );
         assert_eq!(
             compare_echo(&echo(&[("TrangThaiHoSo", "4"), ("MaDoiTuong", "")]), packet),
             Echo::Different(vec!["TrangThaiHoSo".to_owned()])
         );
-        assert_eq!(
-            compare_echo(&echo(&[("SomethingElse", "x")]), packet),
-            Echo::ExistenceOnly
-        );
+        assert_eq!(compare_echo(&echo(&[("SomethingElse", "x")]), packet), Echo::ExistenceOnly);
     }
 }

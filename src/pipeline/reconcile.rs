@@ -111,12 +111,7 @@ async fn read_index(
         }
         let page = source
             .source
-            .index(
-                &books.from_day,
-                &books.to_day,
-                after.as_deref(),
-                source.page_limit,
-            )
+            .index(&books.from_day, &books.to_day, after.as_deref(), source.page_limit)
             .await
             .map_err(|failure| VerbError::Source {
                 source_name: books.source.clone(),
@@ -132,11 +127,8 @@ async fn read_index(
             });
         }
         // A page that moves while it is paged shows a dossier twice.
-        let items: Vec<IndexItem> = page
-            .items
-            .into_iter()
-            .filter(|item| seen.insert(item.ma_ho_so.clone()))
-            .collect();
+        let items: Vec<IndexItem> =
+            page.items.into_iter().filter(|item| seen.insert(item.ma_ho_so.clone())).collect();
         books.at_source += items.len() as u64;
         let codes: Vec<String> = items.iter().map(|item| item.ma_ho_so.clone()).collect();
         let standings: BTreeMap<String, IndexStanding> = context
@@ -224,9 +216,7 @@ fn is_behind(standing: &IndexStanding, item: &IndexItem) -> bool {
 }
 
 fn version_text(version: Option<i64>) -> String {
-    version.map_or_else(String::new, |version| {
-        format!("index has version {version}")
-    })
+    version.map_or_else(String::new, |version| format!("index has version {version}"))
 }
 
 /// Reads matched dossiers back from the portal, as many as the budget allows, drawn by chance.
@@ -273,11 +263,7 @@ async fn verify(
         for part in candidates.chunks(CALLS_MAX) {
             look_up(context, portal, part, lines, books, found, &mut unanswered).await?;
         }
-        fruitless = if unanswered.len() < candidates.len() {
-            0
-        } else {
-            fruitless + 1
-        };
+        fruitless = if unanswered.len() < candidates.len() { 0 } else { fruitless + 1 };
         candidates = unanswered;
     }
     for at in candidates {
@@ -297,16 +283,10 @@ async fn look_up(
     unanswered: &mut Vec<usize>,
 ) -> Result<(), VerbError> {
     let ids: Vec<i64> = part.iter().filter_map(|at| lines[*at].dossier_id).collect();
-    let packets: BTreeMap<i64, String> = context
-        .ledger
-        .acked_packets(&ids)
-        .await?
-        .into_iter()
-        .collect();
-    let codes: Vec<(usize, String)> = part
-        .iter()
-        .map(|at| (*at, lines[*at].ma_ho_so.clone()))
-        .collect();
+    let packets: BTreeMap<i64, String> =
+        context.ledger.acked_packets(&ids).await?.into_iter().collect();
+    let codes: Vec<(usize, String)> =
+        part.iter().map(|at| (*at, lines[*at].ma_ho_so.clone())).collect();
     let exchanges: Vec<_> = stream::iter(codes)
         .map(|(at, code)| async move { (at, portal.portal.look_up(Priority::Audit, &code).await) })
         .buffer_unordered(context.settings.concurrency)
@@ -315,9 +295,7 @@ async fn look_up(
     let mut batch = SettleBatch::default();
     for (at, exchange) in exchanges {
         books.look_ups += exchange.calls.len() as u64;
-        batch
-            .calls
-            .extend(exchange.calls.into_iter().map(call_record));
+        batch.calls.extend(exchange.calls.into_iter().map(call_record));
         let packet = lines[at].dossier_id.and_then(|id| packets.get(&id));
         if !judge(&mut lines[at], exchange.verdict, packet, books, found) {
             unanswered.push(at);
@@ -383,16 +361,11 @@ async fn recheck(
             .into_iter()
             .filter(|standing| {
                 !standing.acknowledged
-                    || standing
-                        .acked_at
-                        .is_some_and(|acked_at| acked_at > settled_before)
+                    || standing.acked_at.is_some_and(|acked_at| acked_at > settled_before)
             })
             .map(|standing| standing.ma_ho_so)
             .collect();
-        for line in lines
-            .iter_mut()
-            .filter(|line| moving.contains(&line.ma_ho_so))
-        {
+        for line in lines.iter_mut().filter(|line| moving.contains(&line.ma_ho_so)) {
             if matches!(line.bucket, Bucket::Missing | Bucket::Different) {
                 line.bucket = Bucket::Open;
             }
@@ -411,10 +384,7 @@ async fn find_extra(
     let listed: BTreeSet<&str> = lines.iter().map(|line| line.ma_ho_so.as_str()).collect();
     let mut after = String::new();
     loop {
-        let codes = context
-            .ledger
-            .acknowledged_codes(&books.source, &after, 1000)
-            .await?;
+        let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000).await?;
         let Some(last) = codes.last() else {
             return Ok(());
         };
@@ -457,10 +427,8 @@ async fn write_findings(
     let found: Vec<DiscrepancyRecord> = found
         .iter()
         .filter(|record| {
-            !matches!(
-                record.kind,
-                DiscrepancyKind::Missing | DiscrepancyKind::Different
-            ) || !open.contains(record.ma_ho_so.as_str())
+            !matches!(record.kind, DiscrepancyKind::Missing | DiscrepancyKind::Different)
+                || !open.contains(record.ma_ho_so.as_str())
         })
         .cloned()
         .collect();
@@ -492,14 +460,10 @@ async fn write_findings(
 async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
     let of = |bucket: Bucket| {
         let wanted = context.settings.repair.contains(&bucket);
-        lines
-            .iter()
-            .filter(move |line| wanted && line.bucket == bucket)
+        lines.iter().filter(move |line| wanted && line.bucket == bucket)
     };
     let now = context.clock.now();
-    let missing: Vec<i64> = of(Bucket::Missing)
-        .filter_map(|line| line.dossier_id)
-        .collect();
+    let missing: Vec<i64> = of(Bucket::Missing).filter_map(|line| line.dossier_id).collect();
     if !missing.is_empty() {
         context.ledger.repair_missing(now, &missing).await?;
     }
@@ -510,10 +474,7 @@ async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
             target: line.ma_ho_so.clone(),
             reason: "the portal's echo differs from what it acknowledged".to_owned(),
         };
-        context
-            .ledger
-            .resync(now, None, &line.ma_ho_so, &audit)
-            .await?;
+        context.ledger.resync(now, None, &line.ma_ho_so, &audit).await?;
     }
     Ok(())
 }

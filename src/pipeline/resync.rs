@@ -35,14 +35,8 @@ pub async fn resync(
             target: code.clone(),
             reason: reason.to_owned(),
         };
-        let outcome = context
-            .ledger
-            .resync(context.clock.now(), source, code, &audit)
-            .await?;
-        dossiers.push(ResyncedDossier {
-            ma_ho_so: code.clone(),
-            outcome,
-        });
+        let outcome = context.ledger.resync(context.clock.now(), source, code, &audit).await?;
+        dossiers.push(ResyncedDossier { ma_ho_so: code.clone(), outcome });
     }
     Ok(ResyncReport { dossiers })
 }
@@ -66,8 +60,5 @@ pub async fn retry_problems(
         target,
         reason: reason.to_owned(),
     };
-    Ok(context
-        .ledger
-        .retry(context.clock.now(), scope, &audit)
-        .await?)
+    Ok(context.ledger.retry(context.clock.now(), scope, &audit).await?)
 }

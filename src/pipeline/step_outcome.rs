@@ -130,11 +130,8 @@ pub(super) fn settle_steps(
             }
         }
     };
-    settled.steps = lane
-        .steps
-        .iter()
-        .map(|step| (step.identity.clone(), state_of(&step.identity)))
-        .collect();
+    settled.steps =
+        lane.steps.iter().map(|step| (step.identity.clone(), state_of(&step.identity))).collect();
     settled
 }
 
@@ -188,24 +185,15 @@ mod tests {
             attempts_max: 3,
             jitter: 0.0,
         };
-        let policy = StepPolicy {
-            retry: &retry,
-            resend_unknown_supplement: false,
-        };
+        let policy = StepPolicy { retry: &retry, resend_unknown_supplement: false };
         let outcome = Outcome::Failed(Failure::new("test.failure", disposition, "a failure"));
         let settled = settle_steps(lane, 7, dossiers, &outcome, NOW, policy, 0.5);
-        (
-            settled.steps.into_iter().map(|(_, state)| state).collect(),
-            settled.alone,
-        )
+        (settled.steps.into_iter().map(|(_, state)| state).collect(), settled.alone)
     }
 
     #[test]
     fn a_lost_answer_holds_a_supplement_request_and_resends_other_steps() {
-        assert_eq!(
-            states(&lane(&["5"]), 1, Disposition::Ambiguous).0,
-            [StepState::Held]
-        );
+        assert_eq!(states(&lane(&["5"]), 1, Disposition::Ambiguous).0, [StepState::Held]);
         assert_eq!(
             states(&lane(&["2", "4"]), 1, Disposition::Ambiguous).0,
             [StepState::Pending, StepState::Pending]
@@ -215,31 +203,16 @@ mod tests {
     #[test]
     fn a_refused_call_sends_its_steps_one_by_one_and_a_refused_step_waits_for_a_person() {
         let (both, alone) = states(&lane(&["2", "4"]), 1, Disposition::Data);
-        assert_eq!(
-            (both, alone),
-            (vec![StepState::Pending, StepState::Pending], true)
-        );
-        assert_eq!(
-            states(&lane(&["4"]), 1, Disposition::Data).0,
-            [StepState::Held]
-        );
-        assert_eq!(
-            states(&lane(&["4"]), 3, Disposition::Data).0,
-            [StepState::Pending]
-        );
+        assert_eq!((both, alone), (vec![StepState::Pending, StepState::Pending], true));
+        assert_eq!(states(&lane(&["4"]), 1, Disposition::Data).0, [StepState::Held]);
+        assert_eq!(states(&lane(&["4"]), 3, Disposition::Data).0, [StepState::Pending]);
     }
 
     #[test]
     fn steps_that_fail_as_often_as_allowed_wait_for_a_person() {
         let mut tired = lane(&["4"]);
         tired.retries = 3;
-        assert_eq!(
-            states(&tired, 1, Disposition::Retryable).0,
-            [StepState::Held]
-        );
-        assert_eq!(
-            states(&tired, 1, Disposition::Environment).0,
-            [StepState::Pending]
-        );
+        assert_eq!(states(&tired, 1, Disposition::Retryable).0, [StepState::Held]);
+        assert_eq!(states(&tired, 1, Disposition::Environment).0, [StepState::Pending]);
     }
 }

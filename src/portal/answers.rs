@@ -43,10 +43,7 @@ const CLASSES: [(&str, AnswerClass); 7] = [
 
 impl AnswerClass {
     fn named(name: &str) -> Option<Self> {
-        CLASSES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, class)| *class)
+        CLASSES.iter().find(|(known, _)| *known == name).map(|(_, class)| *class)
     }
 }
 
@@ -124,19 +121,13 @@ impl AnswerPatterns {
         if problems.is_empty() {
             Ok(Self { by_service })
         } else {
-            Err(AnswerPatternsError {
-                file: file.to_owned(),
-                problems,
-            })
+            Err(AnswerPatternsError { file: file.to_owned(), problems })
         }
     }
 
     /// Prepares the portal's words for [`Said::says`].
     pub(super) fn hear(&self, service: Service, message: &str) -> Said<'_> {
-        let rows = self
-            .by_service
-            .get(service.as_str())
-            .map_or(&[][..], Vec::as_slice);
+        let rows = self.by_service.get(service.as_str()).map_or(&[][..], Vec::as_slice);
         let mut text = fold(&without_dossier_codes(message));
         for (substring, class) in rows {
             if *class == AnswerClass::Neutral {
@@ -174,9 +165,7 @@ fn add(by_service: &mut BTreeMap<String, Rows>, line: &str) -> Result<(), String
         .trim(csv::Trim::All)
         .from_reader(line.as_bytes());
     let mut record = csv::StringRecord::new();
-    reader
-        .read_record(&mut record)
-        .map_err(|error| error.to_string())?;
+    reader.read_record(&mut record).map_err(|error| error.to_string())?;
     let fields: Vec<&str> = record.iter().collect();
     let [service, substring, class, _origin] = fields[..] else {
         return Err(format!("{} columns instead of 4", fields.len()));
@@ -210,10 +199,7 @@ fn services_without_success(by_service: &BTreeMap<String, Rows>) -> Vec<(u64, St
                 .is_some_and(|rows| rows.iter().any(|(_, class)| *class == AnswerClass::Success))
         })
         .map(|service| {
-            (
-                0,
-                format!("no success text for {service}: nothing could ever be accepted"),
-            )
+            (0, format!("no success text for {service}: nothing could ever be accepted"))
         })
         .collect()
 }
@@ -242,21 +228,13 @@ mod tests {
     #[test]
     fn the_built_in_file_is_sound() {
         let patterns = AnswerPatterns::builtin();
-        assert!(
-            patterns
-                .hear(Service::Dossiers, "Đồng bộ hồ sơ THÀNH CÔNG")
-                .says_success()
-        );
+        assert!(patterns.hear(Service::Dossiers, "Đồng bộ hồ sơ THÀNH CÔNG").says_success());
     }
 
     #[test]
     fn decomposed_letters_are_the_same_letters() {
         let decomposed: String = "Đồng bộ thành công".nfd().collect();
-        assert!(
-            AnswerPatterns::builtin()
-                .hear(Service::Dossiers, &decomposed)
-                .says_success()
-        );
+        assert!(AnswerPatterns::builtin().hear(Service::Dossiers, &decomposed).says_success());
     }
 
     #[test]
@@ -268,10 +246,7 @@ mod tests {
             "Thành công 1, thất bại 1",
             "thành công, 1 hồ sơ lỗi",
         ] {
-            assert!(
-                !patterns.hear(Service::Dossiers, text).says_success(),
-                "{text}"
-            );
+            assert!(!patterns.hear(Service::Dossiers, text).says_success(), "{text}");
         }
     }
 
@@ -297,11 +272,7 @@ mod tests {
         assert!(patterns.hear(Service::Dossiers, "Xong").says_success());
         assert!(!patterns.hear(Service::Steps, "Xong").says_success());
         for service in Service::ALL {
-            assert!(
-                !patterns
-                    .hear(service, "Yêu cầu bị gián đoạn.")
-                    .says(AnswerClass::Retry)
-            );
+            assert!(!patterns.hear(service, "Yêu cầu bị gián đoạn.").says(AnswerClass::Retry));
         }
     }
 

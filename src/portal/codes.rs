@@ -169,14 +169,8 @@ mod tests {
     fn every_code_is_explained_once() {
         for (at, (code, meaning, what_to_do)) in CODES.iter().enumerate() {
             assert!(code.starts_with("portal."), "{code}");
-            assert!(
-                meaning.ends_with('.') && what_to_do.ends_with('.'),
-                "{code}"
-            );
-            assert!(
-                CODES[at + 1..].iter().all(|(other, ..)| other != code),
-                "{code} twice"
-            );
+            assert!(meaning.ends_with('.') && what_to_do.ends_with('.'), "{code}");
+            assert!(CODES[at + 1..].iter().all(|(other, ..)| other != code), "{code} twice");
         }
     }
 }

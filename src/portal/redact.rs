@@ -151,19 +151,13 @@ mod tests {
         let phrases = Phrases::default();
         let clean = |name: &str, text: &str| {
             let packet = format!(r#"{{"ChuHoSo":"{name}"}}"#);
-            let redactions = Redactions {
-                secrets: Vec::new(),
-                packets: &[&packet],
-                phrases: &phrases,
-            };
+            let redactions =
+                Redactions { secrets: Vec::new(), packets: &[&packet], phrases: &phrases };
             redactions.clean(text)
         };
         // The same dossier again and again proves nothing.
         for _ in 0..5 {
-            assert_eq!(
-                clean("Nguyễn Văn Thử", "Nguyễn Văn Thử bị từ chối"),
-                "N. V. T. bị từ chối"
-            );
+            assert_eq!(clean("Nguyễn Văn Thử", "Nguyễn Văn Thử bị từ chối"), "N. V. T. bị từ chối");
         }
         for name in ["Một Văn Thử", "Hai Văn Thử", "Ba Văn Thử", "Bốn Văn Thử"] {
             assert_eq!(clean(name, "Đồng bộ thành công"), "Đồng bộ thành công");
@@ -173,11 +167,8 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut() {
-        let redactions = Redactions {
-            secrets: Vec::new(),
-            packets: &[],
-            phrases: &Phrases::default(),
-        };
+        let redactions =
+            Redactions { secrets: Vec::new(), packets: &[], phrases: &Phrases::default() };
         let clean = redactions.clean(&"ă".repeat(1000));
         assert_eq!(clean.chars().count(), MESSAGE_LENGTH_MAX);
     }

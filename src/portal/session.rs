@@ -86,27 +86,18 @@ impl Sessions {
         {
             return Turn::Failed(why.clone());
         }
-        Turn::LogIn(LogIn {
-            sessions: self,
-            last,
-        })
+        Turn::LogIn(LogIn { sessions: self, last })
     }
 
     /// The duty to log in, whatever is cached.
     pub(super) async fn insist(&self) -> LogIn<'_> {
-        LogIn {
-            sessions: self,
-            last: self.turn.lock().await,
-        }
+        LogIn { sessions: self, last: self.turn.lock().await }
     }
 
     /// The portal refused this session. A newer one stays.
     pub(super) fn refused(&self, number: u64) {
         let mut slot = self.slot();
-        if slot
-            .as_ref()
-            .is_some_and(|session| session.number == number)
-        {
+        if slot.as_ref().is_some_and(|session| session.number == number) {
             *slot = None;
         }
     }

@@ -192,10 +192,7 @@ fn answer_code(value: &Value) -> Option<AnswerCode> {
         _ => return None,
     };
     let number = text.parse().ok();
-    Some(AnswerCode {
-        text: text.chars().take(20).collect(),
-        number,
-    })
+    Some(AnswerCode { text: text.chars().take(20).collect(), number })
 }
 
 #[cfg(test)]
@@ -266,10 +263,7 @@ mod tests {
             "soap"
         );
         assert_eq!(kind("Client received SOAP Fault from server"), "soap");
-        assert_eq!(
-            kind(r#"{"error_code":0,"message":"Đồng bộ thành cô"#),
-            "not json"
-        );
+        assert_eq!(kind(r#"{"error_code":0,"message":"Đồng bộ thành cô"#), "not json");
         assert_eq!(kind("[]"), "not json");
         assert_eq!(kind("true"), "not json");
     }

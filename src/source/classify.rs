@@ -160,11 +160,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            position: None,
-        }
+        Self { code, message: message.into(), position: None }
     }
 
     pub(super) fn at(mut self, position: Position) -> Self {
@@ -232,11 +228,7 @@ pub(super) fn answer(question: Question, answer: &HttpAnswer) -> Result<Verdict,
             .map_err(|failure| failure.with_retry_after_ms(retry_after_ms(answer))),
         408 | 425 | 500..=599 => failure(SERVER_ERROR, Retryable, "failed"),
         200..=299 | 304 => failure(BROKEN_FEED, Environment, "answered what was not asked"),
-        300..=399 => failure(
-            ENDPOINT,
-            Environment,
-            "has moved; redirects are not followed",
-        ),
+        300..=399 => failure(ENDPOINT, Environment, "has moved; redirects are not followed"),
         404 | 410 => failure(ENDPOINT, Environment, "is not at the configured address"),
         _ => failure(ENDPOINT, Environment, "refuses the question"),
     }
@@ -246,26 +238,18 @@ pub(super) fn transport(question: Question, failure: &HttpFailure) -> Failure {
     use Disposition::{Environment, Retryable};
     let name = question.name();
     let (code, disposition, message) = match failure {
-        HttpFailure::NotSent(_) => (
-            UNREACHABLE,
-            Retryable,
-            format!("the {name} cannot be reached"),
-        ),
-        HttpFailure::TimedOut(_) => (
-            TIMEOUT,
-            Retryable,
-            format!("the {name} did not answer in time"),
-        ),
-        HttpFailure::Interrupted(_) => (
-            INTERRUPTED,
-            Retryable,
-            format!("the answer of the {name} broke off"),
-        ),
-        HttpFailure::TooLarge(_) => (
-            TOO_LARGE,
-            Retryable,
-            format!("the answer of the {name} is too large"),
-        ),
+        HttpFailure::NotSent(_) => {
+            (UNREACHABLE, Retryable, format!("the {name} cannot be reached"))
+        }
+        HttpFailure::TimedOut(_) => {
+            (TIMEOUT, Retryable, format!("the {name} did not answer in time"))
+        }
+        HttpFailure::Interrupted(_) => {
+            (INTERRUPTED, Retryable, format!("the answer of the {name} broke off"))
+        }
+        HttpFailure::TooLarge(_) => {
+            (TOO_LARGE, Retryable, format!("the answer of the {name} is too large"))
+        }
         HttpFailure::Invalid(_) => (ENDPOINT, Environment, format!("the {name} cannot be asked")),
     };
     Failure::new(code, disposition, message).with_details(failure.to_string())
@@ -279,9 +263,7 @@ fn retry_after_ms(answer: &HttpAnswer) -> Option<u64> {
         seconds.saturating_mul(1000)
     } else {
         let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        let sent = jiff::fmt::rfc2822::parse(answer.header("date")?.trim())
-            .ok()?
-            .timestamp();
+        let sent = jiff::fmt::rfc2822::parse(answer.header("date")?.trim()).ok()?.timestamp();
         u64::try_from(until.as_millisecond() - sent.as_millisecond()).unwrap_or(0)
     };
     Some(wait_ms.min(RETRY_AFTER_MAX_MS))
@@ -301,10 +283,8 @@ pub(super) fn charset(answer: &HttpAnswer) -> Option<&str> {
 
 /// A document whose bytes are no text.
 pub(super) fn undecodable(fault: &XmlFault) -> Refusal {
-    let message = format!(
-        "the document is not text: expected {} at byte {}",
-        fault.expected, fault.offset
-    );
+    let message =
+        format!("the document is not text: expected {} at byte {}", fault.expected, fault.offset);
     Refusal::new(ENCODING, message)
 }
 
@@ -329,9 +309,7 @@ pub(super) fn unreadable(fault: &XmlFault, text: &str, inside: Option<&str>) -> 
 /// Whether this begins as web pages begin.
 pub(super) fn is_html(text: &str) -> bool {
     let start = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
-    ["<!doctype html", "<html"].iter().any(|mark| {
-        start
-            .get(..mark.len())
-            .is_some_and(|head| head.eq_ignore_ascii_case(mark))
-    })
+    ["<!doctype html", "<html"]
+        .iter()
+        .any(|mark| start.get(..mark.len()).is_some_and(|head| head.eq_ignore_ascii_case(mark)))
 }

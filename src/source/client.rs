@@ -41,10 +41,7 @@ pub struct FeedSettings {
 pub enum Auth {
     None,
     Bearer(SecretString),
-    Basic {
-        user: String,
-        password: SecretString,
-    },
+    Basic { user: String, password: SecretString },
 }
 
 impl Auth {
@@ -132,9 +129,7 @@ impl Source for Feed {
     ) -> Result<Changes, SourceFailure> {
         let mut path = format!("changes?limit={limit}");
         push_after(&mut path, after);
-        let question = Question::Changes {
-            conditional: etag.is_some(),
-        };
+        let question = Question::Changes { conditional: etag.is_some() };
         let (verdict, answer) = self.ask(question, &path, etag).await?;
         if verdict == Verdict::NotModified {
             return Ok(Changes::NotModified);
@@ -159,9 +154,7 @@ impl Source for Feed {
                 "this cannot be the code of a dossier",
             )));
         }
-        let (verdict, answer) = self
-            .ask(Question::Dossier, &percent(ma_ho_so), None)
-            .await?;
+        let (verdict, answer) = self.ask(Question::Dossier, &percent(ma_ho_so), None).await?;
         if verdict == Verdict::NoSuchDossier {
             return Ok(None);
         }
@@ -178,11 +171,8 @@ impl Source for Feed {
         after: Option<&str>,
         limit: u32,
     ) -> Result<IndexPage, SourceFailure> {
-        let mut path = format!(
-            "index?from={}&to={}&limit={limit}",
-            percent(from_day),
-            percent(to_day)
-        );
+        let mut path =
+            format!("index?from={}&to={}&limit={limit}", percent(from_day), percent(to_day));
         push_after(&mut path, after);
         let (_, answer) = self.ask(Question::Index, &path, None).await?;
         decoded(&answer)
@@ -204,17 +194,11 @@ fn decoded(answer: &HttpAnswer) -> Result<std::borrow::Cow<'_, str>, Refusal> {
 }
 
 fn without_evidence(failure: Failure) -> SourceFailure {
-    SourceFailure {
-        failure,
-        evidence: None,
-    }
+    SourceFailure { failure, evidence: None }
 }
 
 /// Copied, not sliced: a slice would keep the whole page in memory.
 fn with_evidence(refusal: Refusal, answer: &HttpAnswer) -> SourceFailure {
     let kept = answer.body.len().min(EVIDENCE_BYTES_MAX);
-    SourceFailure {
-        failure: refusal.into_failure(),
-        evidence: Some(answer.body[..kept].into()),
-    }
+    SourceFailure { failure: refusal.into_failure(), evidence: Some(answer.body[..kept].into()) }
 }

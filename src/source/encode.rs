@@ -22,16 +22,13 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0_usize, |group, (at, byte)| {
-            group | usize::from(*byte) << (16 - 8 * at)
-        });
+        let group = chunk
+            .iter()
+            .enumerate()
+            .fold(0_usize, |group, (at, byte)| group | usize::from(*byte) << (16 - 8 * at));
         for at in 0..4 {
             let symbol = ALPHABET[(group >> (18 - 6 * at)) & 63];
-            encoded.push(if at <= chunk.len() {
-                char::from(symbol)
-            } else {
-                '='
-            });
+            encoded.push(if at <= chunk.len() { char::from(symbol) } else { '=' });
         }
     }
     encoded

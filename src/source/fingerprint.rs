@@ -205,9 +205,7 @@ fn is_surely_nfc(text: &str) -> bool {
 fn without_volatile_keys(text: &str, keys: &[String]) -> Option<String> {
     let scheme = text.get(..8).or_else(|| text.get(..7))?;
     let is_link = scheme.eq_ignore_ascii_case("https://")
-        || scheme
-            .get(..7)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+        || scheme.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
     if !is_link || keys.is_empty() || text.contains(' ') {
         return None;
     }
@@ -221,8 +219,7 @@ fn without_volatile_keys(text: &str, keys: &[String]) -> Option<String> {
     };
     let is_volatile = |pair: &&str| {
         let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
-        keys.iter()
-            .any(|volatile| volatile.eq_ignore_ascii_case(key))
+        keys.iter().any(|volatile| volatile.eq_ignore_ascii_case(key))
     };
     if !query.split('&').any(|pair| is_volatile(&pair)) {
         return None;
@@ -249,10 +246,7 @@ mod tests {
     fn volatile_keys_leave_links_and_nothing_else() {
         let keys = ["t", "token", "expires"].map(str::to_owned);
         let table = [
-            (
-                "https://tep.example.invalid/a?t=1",
-                Some("https://tep.example.invalid/a"),
-            ),
+            ("https://tep.example.invalid/a?t=1", Some("https://tep.example.invalid/a")),
             (
                 "HTTP://tep.example.invalid/a?id=7&Token=x&page=2#p",
                 Some("HTTP://tep.example.invalid/a?id=7&page=2#p"),
@@ -272,16 +266,9 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in table {
-            assert_eq!(
-                without_volatile_keys(text, &keys).as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(without_volatile_keys(text, &keys).as_deref(), expected, "{text}");
         }
-        assert_eq!(
-            without_volatile_keys("https://a.example.invalid/?t=1", &[]),
-            None
-        );
+        assert_eq!(without_volatile_keys("https://a.example.invalid/?t=1", &[]), None);
     }
 
     proptest! {

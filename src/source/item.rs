@@ -29,12 +29,8 @@ impl Tag {
     const NAMES: [&'static str; 4] = ["phienBan", "capNhatLuc", "daXoa", "chuQuan"];
 
     pub(super) fn read(attributes: Attributes<'_>) -> Result<Self, Rejected> {
-        let mut tag = Self {
-            version: None,
-            changed_at: None,
-            deleted: false,
-            owner: Owner::Province,
-        };
+        let mut tag =
+            Self { version: None, changed_at: None, deleted: false, owner: Owner::Province };
         let mut seen = [false; Self::NAMES.len()];
         for (name, value) in attributes.iter() {
             let Some(at) = Self::NAMES.iter().position(|known| *known == name) else {
@@ -156,9 +152,7 @@ impl<'a, 's> ItemReader<'a, 's> {
             self.canonical.begin(
                 tag.deleted,
                 tag.owner,
-                attributes
-                    .iter()
-                    .filter(|(name, _)| !Tag::NAMES.contains(name)),
+                attributes.iter().filter(|(name, _)| !Tag::NAMES.contains(name)),
             );
         }
     }
@@ -166,11 +160,7 @@ impl<'a, 's> ItemReader<'a, 's> {
     /// Takes one event inside the item; gives the item's end when this was its end tag.
     pub(super) fn event(&mut self, event: &Event<'_>) -> Option<usize> {
         match event {
-            Event::Open {
-                name,
-                attributes,
-                offset,
-            } => {
+            Event::Open { name, attributes, offset } => {
                 self.reached(*offset);
                 self.depth += 1;
                 match &self.code {
@@ -288,12 +278,7 @@ pub(super) struct Rejected {
 
 impl Rejected {
     pub(super) fn new(rule: &'static str, reason: impl Into<String>) -> Self {
-        Self {
-            rule,
-            reason: reason.into(),
-            ma_ho_so: None,
-            evidence: Box::default(),
-        }
+        Self { rule, reason: reason.into(), ma_ho_so: None, evidence: Box::default() }
     }
 
     pub(super) fn at(self, position: Position) -> RefusedItem {
@@ -308,10 +293,7 @@ impl Rejected {
 }
 
 pub(super) fn unreadable_tag() -> Rejected {
-    Rejected::new(
-        classify::ITEM_ATTRIBUTE,
-        "an attribute of the item's own tag cannot be read",
-    )
+    Rejected::new(classify::ITEM_ATTRIBUTE, "an attribute of the item's own tag cannot be read")
 }
 
 /// Whether this can be the code of a dossier at all; its grammar is the mapping's affair.

@@ -52,11 +52,7 @@ pub(super) fn page(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
                     });
                 }
             }
-            Event::Open {
-                name,
-                attributes,
-                offset,
-            } if !item.is_open() => {
+            Event::Open { name, attributes, offset } if !item.is_open() => {
                 item.begin(name, attributes, offset, is_in_tag(flaw_at, offset));
             }
             Event::Close { .. } if !item.is_open() => {}
@@ -107,10 +103,7 @@ pub(super) fn dossier(text: &str, asked: &str, reading: &Reading<'_>) -> Result<
     } else {
         Err(Refusal::new(
             classify::WRONG_DOSSIER,
-            format!(
-                "asked for dossier {asked}, the source gave {}",
-                item.ma_ho_so
-            ),
+            format!("asked for dossier {asked}, the source gave {}", item.ma_ho_so),
         ))
     }
 }
@@ -129,11 +122,7 @@ pub(super) fn index(text: &str, reading: &Reading<'_>) -> Result<IndexPage, Refu
         match event {
             Event::Flaw(fault) => flaw_at = Some(fault.offset),
             Event::Text { .. } => {}
-            Event::Open {
-                name,
-                attributes,
-                offset,
-            } => {
+            Event::Open { name, attributes, offset } => {
                 if depth == 0 {
                     match index_line(name, attributes, is_in_tag(flaw_at, offset)) {
                         Ok(item) => items.push(item),
@@ -159,12 +148,7 @@ pub(super) fn index(text: &str, reading: &Reading<'_>) -> Result<IndexPage, Refu
             "the index promises more and has no conTro to go on from",
         ));
     }
-    Ok(IndexPage {
-        items,
-        refused,
-        cursor: root.cursor,
-        more: root.more,
-    })
+    Ok(IndexPage { items, refused, cursor: root.cursor, more: root.more })
 }
 
 fn index_line(
@@ -178,12 +162,8 @@ fn index_line(
             "the index holds an element that is no <Ma>",
         ));
     }
-    let text = |name| {
-        attributes
-            .get(name)
-            .map(|value| value.trim_ascii().to_owned())
-            .unwrap_or_default()
-    };
+    let text =
+        |name| attributes.get(name).map(|value| value.trim_ascii().to_owned()).unwrap_or_default();
     let code = text("maHoSo");
     let sound = check_code(&code).map_err(|reason| Rejected::new(classify::ITEM_CODE, reason));
     let about = |mut rejected: Rejected| {
@@ -217,11 +197,7 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn new(text: &'a str, limits: &Limits) -> Self {
-        Self {
-            text,
-            scanner: Scanner::new(text, limits).tolerant(),
-            flaw: None,
-        }
+        Self { text, scanner: Scanner::new(text, limits).tolerant(), flaw: None }
     }
 
     /// The root's attributes; its tag must be whole, because the cursor stands in it.
@@ -246,25 +222,18 @@ impl<'a> Document<'a> {
         while let Some(event) = self.next(None)? {
             match event {
                 Event::Flaw(fault) => self.flaw = Some(fault),
-                Event::Open {
-                    name,
-                    attributes,
-                    offset,
-                } if name == expected => return Ok((attributes, offset)),
+                Event::Open { name, attributes, offset } if name == expected => {
+                    return Ok((attributes, offset));
+                }
                 _ => break,
             }
         }
-        Err(Refusal::new(
-            classify::WRONG_ROOT,
-            format!("the document's root is not <{expected}>"),
-        ))
+        Err(Refusal::new(classify::WRONG_ROOT, format!("the document's root is not <{expected}>")))
     }
 
     /// `inside` names the dossier being read, for the refusal's sake.
     fn next(&mut self, inside: Option<&str>) -> Result<Option<Event<'a>>, Refusal> {
-        self.scanner
-            .next()
-            .map_err(|fault| classify::unreadable(&fault, self.text, inside))
+        self.scanner.next().map_err(|fault| classify::unreadable(&fault, self.text, inside))
     }
 }
 
@@ -317,11 +286,7 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            offset: 0,
-            position: Position { line: 1, column: 1 },
-        }
+        Self { text, offset: 0, position: Position { line: 1, column: 1 } }
     }
 
     fn of(&mut self, offset: usize) -> Position {

@@ -41,8 +41,7 @@ impl<'a> Attributes<'a> {
         if self.raw.is_empty() {
             return None;
         }
-        self.iter()
-            .find_map(|(local, value)| (local == name).then_some(value))
+        self.iter().find_map(|(local, value)| (local == name).then_some(value))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -154,22 +153,14 @@ pub(super) fn resolve(name: &str, offset: usize) -> Result<char, XmlFault> {
         return match BytesRef::new(name).resolve_char_ref() {
             Ok(Some(character)) if is_allowed(character) => Ok(character),
             Ok(Some(_)) => Err(control_character(offset)),
-            _ => Err(XmlFault::new(
-                "xml.entity",
-                offset,
-                "a character reference such as &#10;",
-            )),
+            _ => Err(XmlFault::new("xml.entity", offset, "a character reference such as &#10;")),
         };
     }
     let is_name = name.chars().enumerate().all(|(at, c)| {
         c.is_alphabetic() || c == '_' || (at > 0 && (c.is_numeric() || ".-:".contains(c)))
     });
     if is_name && !name.is_empty() {
-        Err(XmlFault::new(
-            "xml.entity",
-            offset,
-            "only the entities amp, lt, gt, quot and apos",
-        ))
+        Err(XmlFault::new("xml.entity", offset, "only the entities amp, lt, gt, quot and apos"))
     } else {
         Err(ampersand(offset))
     }
@@ -180,11 +171,7 @@ pub(super) const fn ampersand(offset: usize) -> XmlFault {
 }
 
 pub(super) const fn control_character(offset: usize) -> XmlFault {
-    XmlFault::new(
-        "xml.control_character",
-        offset,
-        "only characters that XML 1.0 allows",
-    )
+    XmlFault::new("xml.control_character", offset, "only characters that XML 1.0 allows")
 }
 
 /// XML 1.0, production 2 (Char).

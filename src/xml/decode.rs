@@ -62,9 +62,7 @@ fn declared(head: &[u8]) -> Option<&[u8]> {
     let end = declaration.windows(2).position(|pair| pair == b"?>")?;
     let declaration = &declaration[..end];
     let key = b"encoding";
-    let at = declaration
-        .windows(key.len())
-        .position(|window| window == key)?;
+    let at = declaration.windows(key.len()).position(|window| window == key)?;
     let value = declaration[at + key.len()..].trim_ascii_start();
     let value = value.strip_prefix(b"=")?.trim_ascii_start();
     let quote = *value.first().filter(|byte| matches!(byte, b'"' | b'\''))?;

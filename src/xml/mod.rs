@@ -57,21 +57,13 @@ pub struct XmlFault {
 
 impl XmlFault {
     const fn new(rule: &'static str, offset: usize, expected: &'static str) -> Self {
-        Self {
-            rule,
-            offset,
-            expected,
-        }
+        Self { rule, offset, expected }
     }
 }
 
 impl Display for XmlFault {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: expected {} at byte {}",
-            self.rule, self.expected, self.offset
-        )
+        write!(f, "{}: expected {} at byte {}", self.rule, self.expected, self.offset)
     }
 }
 
@@ -85,8 +77,5 @@ pub fn position(text: &str, offset: usize) -> Position {
     let lines = before.bytes().filter(|byte| *byte == b'\n').count();
     let columns = before[line_start..].chars().count();
     let from_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
-    Position {
-        line: from_one(lines),
-        column: from_one(columns),
-    }
+    Position { line: from_one(lines), column: from_one(columns) }
 }

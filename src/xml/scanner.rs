@@ -13,11 +13,7 @@ use super::{Limits, XmlFault};
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
     /// A start tag; `name` is the local name, `offset` that of its `<`.
-    Open {
-        name: &'a str,
-        attributes: Attributes<'a>,
-        offset: usize,
-    },
+    Open { name: &'a str, attributes: Attributes<'a>, offset: usize },
     /// The whole text between two tags: unescaped, CDATA included, comments taken out, line ends
     /// as `\n`.
     Text { value: Cow<'a, str>, offset: usize },
@@ -155,21 +151,13 @@ impl<'a> Scanner<'a> {
     fn read_kind(&mut self, start: usize) -> Result<Kind, XmlFault> {
         self.events += 1;
         if self.events > self.limits.events_max {
-            return Err(XmlFault::new(
-                "xml.too_large",
-                start,
-                "a document with fewer elements",
-            ));
+            return Err(XmlFault::new("xml.too_large", start, "a document with fewer elements"));
         }
         match self.reader.read_event() {
             Ok(RawEvent::Text(_)) => Ok(Kind::Text),
-            Ok(RawEvent::Start(tag)) => Ok(Kind::Start {
-                name_length: tag.name().as_ref().len(),
-            }),
+            Ok(RawEvent::Start(tag)) => Ok(Kind::Start { name_length: tag.name().as_ref().len() }),
             Ok(RawEvent::End(_)) => Ok(Kind::End),
-            Ok(RawEvent::Empty(tag)) => Ok(Kind::Empty {
-                name_length: tag.name().as_ref().len(),
-            }),
+            Ok(RawEvent::Empty(tag)) => Ok(Kind::Empty { name_length: tag.name().as_ref().len() }),
             Ok(RawEvent::GeneralRef(_)) => Ok(Kind::Reference),
             Ok(RawEvent::CData(_)) => Ok(Kind::CData),
             Ok(RawEvent::Comment(_) | RawEvent::PI(_)) => Ok(Kind::Silent),
@@ -201,22 +189,14 @@ impl<'a> Scanner<'a> {
             ));
         }
         if self.open.len() >= self.limits.depth_max {
-            return Err(XmlFault::new(
-                "xml.depth",
-                start,
-                "fewer elements inside one another",
-            ));
+            return Err(XmlFault::new("xml.depth", start, "fewer elements inside one another"));
         }
         self.root_seen = true;
         let name_end = start + 1 + name_length;
         let local = match local_name(&self.text[start + 1..name_end]) {
             Some(local) if self.forbidden_at >= name_end => local,
             _ => {
-                return Err(XmlFault::new(
-                    "xml.malformed",
-                    start,
-                    "an element name after `<`",
-                ));
+                return Err(XmlFault::new("xml.malformed", start, "an element name after `<`"));
             }
         };
         let attributes = Attributes::new(self.text[name_end..end - closing].trim_ascii());
@@ -233,11 +213,7 @@ impl<'a> Scanner<'a> {
         } else {
             self.pending_close = Some(Event::Close { name: local, end });
         }
-        let open = Event::Open {
-            name: local,
-            attributes,
-            offset: start,
-        };
+        let open = Event::Open { name: local, attributes, offset: start };
         Ok(self.behind(flaw, open))
     }
 
@@ -251,10 +227,7 @@ impl<'a> Scanner<'a> {
             && raw.len() <= self.limits.text_bytes_max
             && !raw.starts_with('&');
         if is_plain && !self.text_goes_on() {
-            return Ok(Event::Text {
-                value: Cow::Borrowed(raw),
-                offset: start,
-            });
+            return Ok(Event::Text { value: Cow::Borrowed(raw), offset: start });
         }
         self.gathered_text(start, first)
     }
@@ -279,10 +252,7 @@ impl<'a> Scanner<'a> {
         if value.len() > self.limits.text_bytes_max {
             return Err(XmlFault::new("xml.too_large", start, "a shorter text"));
         }
-        let text = Event::Text {
-            value,
-            offset: start,
-        };
+        let text = Event::Text { value, offset: start };
         Ok(self.behind(flaw, text))
     }
 
@@ -361,11 +331,7 @@ impl<'a> Scanner<'a> {
         if self.text[start..end].trim_ascii().is_empty() {
             Ok(())
         } else {
-            Err(XmlFault::new(
-                "xml.text_outside_root",
-                start,
-                "no text outside the root element",
-            ))
+            Err(XmlFault::new("xml.text_outside_root", start, "no text outside the root element"))
         }
     }
 
@@ -381,27 +347,15 @@ impl<'a> Scanner<'a> {
 }
 
 const fn truncated(offset: usize) -> XmlFault {
-    XmlFault::new(
-        "xml.truncated",
-        offset,
-        "the rest of the document, which breaks off here",
-    )
+    XmlFault::new("xml.truncated", offset, "the rest of the document, which breaks off here")
 }
 
 const fn doctype(offset: usize) -> XmlFault {
-    XmlFault::new(
-        "xml.doctype",
-        offset,
-        "a document without DOCTYPE (none is ever read)",
-    )
+    XmlFault::new("xml.doctype", offset, "a document without DOCTYPE (none is ever read)")
 }
 
 const fn late_declaration(offset: usize) -> XmlFault {
-    XmlFault::new(
-        "xml.malformed",
-        offset,
-        "the XML declaration at the very beginning only",
-    )
+    XmlFault::new("xml.malformed", offset, "the XML declaration at the very beginning only")
 }
 
 fn explain(error: &Error, start: usize, depth: usize) -> XmlFault {
@@ -415,11 +369,9 @@ fn explain(error: &Error, start: usize, depth: usize) -> XmlFault {
         Error::IllFormed(IllFormedError::UnmatchedEndTag(_)) if depth == 0 => {
             XmlFault::new("xml.malformed", start, "no end tag without its start tag")
         }
-        Error::IllFormed(IllFormedError::MismatchedEndTag { .. }) => XmlFault::new(
-            "xml.malformed",
-            start,
-            "the end tag of the element that was opened last",
-        ),
+        Error::IllFormed(IllFormedError::MismatchedEndTag { .. }) => {
+            XmlFault::new("xml.malformed", start, "the end tag of the element that was opened last")
+        }
         _ => XmlFault::new("xml.malformed", start, "well-formed XML"),
     }
 }
@@ -440,9 +392,7 @@ const NAME_BYTES: [u8; 256] = {
 
 /// What stands behind the prefix of an element name; none when it is no name.
 fn local_name(name: &str) -> Option<&str> {
-    let kinds = name
-        .bytes()
-        .fold(0, |kinds, byte| kinds | NAME_BYTES[usize::from(byte)]);
+    let kinds = name.bytes().fold(0, |kinds, byte| kinds | NAME_BYTES[usize::from(byte)]);
     if kinds & 1 != 0 || !begins_a_name(name) {
         return None;
     }
@@ -467,9 +417,8 @@ fn forbidden_from(text: &str, start: usize) -> usize {
     let forbidden = |byte: u8| (byte < 0x20) & (byte != b'\t') & (byte != b'\n') & (byte != b'\r');
     let bytes = &text.as_bytes()[start.min(text.len())..];
     for (block, chunk) in bytes.chunks(BLOCK).enumerate() {
-        let suspicious = chunk
-            .iter()
-            .fold(false, |any, byte| any | forbidden(*byte) | (*byte == 0xEF));
+        let suspicious =
+            chunk.iter().fold(false, |any, byte| any | forbidden(*byte) | (*byte == 0xEF));
         if suspicious {
             let at = start + block * BLOCK;
             let found = chunk.iter().enumerate().find(|(index, byte)| {

@@ -10,9 +10,7 @@ fn walk(scanner: Scanner<'_>) -> Result<String, XmlFault> {
     let mut words = Vec::new();
     while let Some(event) = scanner.next()? {
         words.push(match event {
-            Event::Open {
-                name, attributes, ..
-            } => {
+            Event::Open { name, attributes, .. } => {
                 let mut tag = format!("<{name}");
                 for (name, value) in attributes.iter() {
                     tag.extend([" ", name, "=", &value]);
@@ -43,10 +41,7 @@ fn rule(text: &str) -> &'static str {
 fn a_document_comes_as_opens_texts_and_closes_with_local_names() {
     let text = "\u{FEFF}<?xml version=\"1.0\"?>\n<!-- c --><n:a xmlns:n='u' n:x='1' y=\"&lt;2&#x1EA1;\">\
                 <b/>đ &amp; e<!-- c --><![CDATA[<f>]]>\r\ng\r</n:a> <?pi x?>";
-    assert_eq!(
-        strict(text).unwrap(),
-        "<a x=1 y=<2ạ> <b> </b> \"đ & e<f>\\ng\\n\" </a>"
-    );
+    assert_eq!(strict(text).unwrap(), "<a x=1 y=<2ạ> <b> </b> \"đ & e<f>\\ng\\n\" </a>");
 }
 
 #[test]
@@ -62,28 +57,19 @@ fn a_text_in_one_piece_is_borrowed() {
 
 #[test]
 fn an_element_can_be_cut_out_by_its_offsets() {
-    for text in [
-        "<r> <i a='1'>x</i> </r>",
-        "\u{FEFF}<r><i a='1'>x</i></r>",
-        "<r><i a='1'/></r>",
-    ] {
+    for text in ["<r> <i a='1'>x</i> </r>", "\u{FEFF}<r><i a='1'>x</i></r>", "<r><i a='1'/></r>"] {
         let mut scanner = Scanner::new(text, &Limits::default());
         let (mut from, mut to) = (0, 0);
         while let Some(event) = scanner.next().unwrap() {
             match event {
-                Event::Open {
-                    name: "i", offset, ..
-                } => from = offset,
+                Event::Open { name: "i", offset, .. } => from = offset,
                 Event::Close { name: "i", end } => to = end,
                 _ => {}
             }
         }
         assert!(text[from..to].starts_with("<i a='1'"), "{text}");
         assert!(text[from..to].ends_with('>'), "{text}");
-        assert_eq!(
-            text[from..to].matches('<').count(),
-            if text.contains("x<") { 2 } else { 1 }
-        );
+        assert_eq!(text[from..to].matches('<').count(), if text.contains("x<") { 2 } else { 1 });
     }
 }
 
@@ -94,10 +80,7 @@ fn a_document_that_breaks_off_anywhere_is_truncated_or_empty() {
     for length in 0..whole.len() {
         let fault = strict(&whole[..length]).unwrap_err();
         assert!(
-            matches!(
-                fault.rule,
-                "xml.truncated" | "xml.empty" | "xml.malformed" | "xml.ampersand"
-            ),
+            matches!(fault.rule, "xml.truncated" | "xml.empty" | "xml.malformed" | "xml.ampersand"),
             "{length}: {fault}"
         );
         assert!(fault.offset <= length);
@@ -156,12 +139,7 @@ fn every_way_to_be_no_document_has_its_rule() {
 
 #[test]
 fn limits_are_refused_one_behind_and_accepted_at_the_limit() {
-    let limits = Limits {
-        depth_max: 3,
-        attributes_max: 2,
-        events_max: 8,
-        text_bytes_max: 4,
-    };
+    let limits = Limits { depth_max: 3, attributes_max: 2, events_max: 8, text_bytes_max: 4 };
     let run = |text: &str| walk(Scanner::new(text, &limits)).map_err(|fault| fault.rule);
     assert!(run("<a><b><c/></b></a>").is_ok());
     assert_eq!(run("<a><b><c><d/></c></b></a>"), Err("xml.depth"));
@@ -182,13 +160,7 @@ fn a_tolerant_scanner_reports_flaws_and_walks_on() {
          !xml.entity <b c=&d;> </b> <b> !xml.control_character \"\\u{3}\" </b> <b> \"ok\" </b> </a>"
     );
     // What breaks the structure stays a fault.
-    for text in [
-        "<a>",
-        "<a/><b/>",
-        "<a></b>",
-        "<!DOCTYPE a><a/>",
-        "<a b='1' b='2'/>",
-    ] {
+    for text in ["<a>", "<a/><b/>", "<a></b>", "<!DOCTYPE a><a/>", "<a b='1' b='2'/>"] {
         assert!(tolerant(text).is_err(), "{text}");
     }
 }
@@ -223,30 +195,17 @@ fn utf_8_is_borrowed_with_or_without_its_mark() {
 
 #[test]
 fn the_mark_beats_the_charset_and_the_charset_beats_the_declaration() {
-    let utf_16: Vec<u8> = "<a>ạ</a>"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let utf_16: Vec<u8> = "<a>ạ</a>".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let marked = [&[0xFF, 0xFE], utf_16.as_slice()].concat();
     assert_eq!(decode(&marked, Some("utf-8")).unwrap(), "<a>ạ</a>");
     assert_eq!(decode(&utf_16, None).unwrap(), "<a>ạ</a>");
-    let big: Vec<u8> = "<a>ạ</a>"
-        .encode_utf16()
-        .flat_map(u16::to_be_bytes)
-        .collect();
+    let big: Vec<u8> = "<a>ạ</a>".encode_utf16().flat_map(u16::to_be_bytes).collect();
     assert_eq!(decode(&big, None).unwrap(), "<a>ạ</a>");
 
     let declared = b"<?xml version=\"1.0\" encoding='windows-1258'?><a>\xD0</a>";
     assert!(decode(declared, None).unwrap().ends_with("<a>Đ</a>"));
-    assert_eq!(
-        decode(declared, Some("utf-8")).unwrap_err().rule,
-        "xml.encoding"
-    );
-    assert!(
-        decode(b"<a>\xD0</a>", Some("\"windows-1258\""))
-            .unwrap()
-            .contains('Đ')
-    );
+    assert_eq!(decode(declared, Some("utf-8")).unwrap_err().rule, "xml.encoding");
+    assert!(decode(b"<a>\xD0</a>", Some("\"windows-1258\"")).unwrap().contains('Đ'));
 }
 
 #[test]
@@ -269,10 +228,7 @@ fn malformed_bytes_and_unknown_character_sets_are_refused() {
     let fault = decode(&lone, None).unwrap_err();
     assert_eq!((fault.rule, fault.offset), ("xml.encoding", 4));
     for charset in ["tcvn-5712", "iso-2022-kr", "utf-7"] {
-        assert_eq!(
-            decode(b"<a/>", Some(charset)).unwrap_err().rule,
-            "xml.encoding"
-        );
+        assert_eq!(decode(b"<a/>", Some(charset)).unwrap_err().rule, "xml.encoding");
     }
     assert!(decode(b"<a/>", Some(" ")).is_ok());
 }

@@ -22,14 +22,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("lab", &["clock", "ids", "domain"]),
     (
         "pipeline",
-        &[
-            "domain", "clock", "ids", "http", "xml", "source", "mapping", "portal", "ledger",
-        ],
+        &["domain", "clock", "ids", "http", "xml", "source", "mapping", "portal", "ledger"],
     ),
-    (
-        "daemon",
-        &["pipeline", "mapping", "domain", "clock", "ledger"],
-    ),
+    ("daemon", &["pipeline", "mapping", "domain", "clock", "ledger"]),
     (
         "cli",
         &[
@@ -186,9 +181,7 @@ fn modules_used(path: &str, text: &str) -> BTreeSet<String> {
 /// The word after each occurrence of `lead`; each first word of a group in braces.
 fn words_after(code: &str, lead: &str) -> Vec<String> {
     let word = |text: &str| -> String {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
     };
     let mut words = Vec::new();
     for (at, _) in code.match_indices(lead) {
@@ -307,9 +300,7 @@ fn character(code: &str) -> Option<usize> {
         let end = body[2..].find('\'')?;
         return Some(1 + 2 + end + 1);
     }
-    body[first.len_utf8()..]
-        .starts_with('\'')
-        .then(|| 1 + first.len_utf8() + 1)
+    body[first.len_utf8()..].starts_with('\'').then(|| 1 + first.len_utf8() + 1)
 }
 
 fn has_word(code: &str, word: &str) -> bool {
@@ -330,15 +321,9 @@ fn the_reader_finds_every_way_to_name_a_module() {
         used("src/domain/a.rs", "use crate::{portal::{self, Gate}, xml};"),
         ["portal", "xml"]
     );
-    assert_eq!(
-        used("src/mapping/file/mod.rs", "use super::super::source::Item;"),
-        ["source"]
-    );
+    assert_eq!(used("src/mapping/file/mod.rs", "use super::super::source::Item;"), ["source"]);
     assert_eq!(used("src/mapping/mod.rs", "use super::lab;"), ["lab"]);
-    assert_eq!(
-        used("src/clock.rs", "fn f() -> crate::http::Method { todo() }"),
-        ["http"]
-    );
+    assert_eq!(used("src/clock.rs", "fn f() -> crate::http::Method { todo() }"), ["http"]);
     // A sibling inside the module has the same name as another module.
     assert!(used("src/mapping/file/mod.rs", "use super::source::Item;").is_empty());
 }

@@ -75,13 +75,8 @@ pub(super) fn register(
     packet.hinh_thuc = if rng.u8(..4) == 0 { "1" } else { "0" }.into();
     packet.ngay_nop_ho_so = filed_at.to_portal().into();
     packet.ngay_tiep_nhan = packet.ngay_nop_ho_so.clone();
-    packet.trich_yeu_ho_so = format!(
-        "{}, hồ sơ số {} gồm {:02} trang",
-        procedure.name,
-        index + 1,
-        rng.u8(1..60)
-    )
-    .into();
+    packet.trich_yeu_ho_so =
+        format!("{}, hồ sơ số {} gồm {:02} trang", procedure.name, index + 1, rng.u8(1..60)).into();
     draw_owner(rng, &mut dossier);
     draw_papers(rng, &mut dossier);
 
@@ -211,11 +206,7 @@ fn live(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
         }
         _ => {
             settle_fees(dossier, rng);
-            format!(
-                "Thụ lý hồ sơ, bước {}: thẩm định nội dung theo quy định",
-                dossier.lived
-            )
-            .into()
+            format!("Thụ lý hồ sơ, bước {}: thẩm định nội dung theo quy định", dossier.lived).into()
         }
     };
     dossier.packet.trang_thai_ho_so = status.to_string().into();
@@ -276,10 +267,8 @@ fn open_supplement(dossier: &mut LabDossier, rng: &mut Rng, officer: &'static st
 fn close_supplement(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
     let days = dossier.working_days;
     let packet = &mut dossier.packet;
-    let Some(round) = packet
-        .danh_sach_ho_so_bo_sung
-        .last_mut()
-        .filter(|round| !round.trang_thai_bo_sung)
+    let Some(round) =
+        packet.danh_sach_ho_so_bo_sung.last_mut().filter(|round| !round.trang_thai_bo_sung)
     else {
         return;
     };
@@ -331,10 +320,9 @@ fn draw_owner(rng: &mut Rng, dossier: &mut LabDossier) {
         } else {
             ("2", format!("999{:06}", rng.u32(..1_000_000)))
         };
-        packet.dinh_danh_chs.push(DinhDanh {
-            loai_dinh_danh: kind.into(),
-            so_dinh_danh: number.into(),
-        });
+        packet
+            .dinh_danh_chs
+            .push(DinhDanh { loai_dinh_danh: kind.into(), so_dinh_danh: number.into() });
     } else {
         packet.loai_doi_tuong = match kind {
             82..97 => "2",
@@ -352,12 +340,8 @@ fn draw_owner(rng: &mut Rng, dossier: &mut LabDossier) {
     if packet.kenh_thuc_hien == "2" {
         if rng.u8(..100) < 80 {
             packet.ma_doi_tuong = Some(
-                format!(
-                    "{:08x}-0000-4000-8000-{:012x}",
-                    rng.u32(..),
-                    rng.u64(..0xFFFF_FFFF_FFFF)
-                )
-                .into(),
+                format!("{:08x}-0000-4000-8000-{:012x}", rng.u32(..), rng.u64(..0xFFFF_FFFF_FFFF))
+                    .into(),
             );
         }
         packet.tai_khoan_duoc_xac_thuc_voi_vneid = "1".into();
@@ -371,10 +355,7 @@ fn draw_papers(rng: &mut Rng, dossier: &mut LabDossier) {
     for _ in 0..rng.usize(1..=3) {
         packet.tai_lieu_nop.push(paper(rng));
     }
-    let digitised = packet
-        .tai_lieu_nop
-        .iter()
-        .any(|paper| paper.duoc_so_hoa == "1");
+    let digitised = packet.tai_lieu_nop.iter().any(|paper| paper.duoc_so_hoa == "1");
     packet.ho_so_co_thanh_phan_so_hoa = if digitised { "1" } else { "0" }.into();
     packet.duoc_thanh_toan_truc_tuyen = "0".into();
     if rng.bool() {
@@ -392,13 +373,9 @@ fn draw_papers(rng: &mut Rng, dossier: &mut LabDossier) {
     if rng.u8(..5) == 0 {
         packet.thong_tin_khac = "Công dân đề nghị nhận thông báo qua tin nhắn".into();
     }
-    packet.ds_ket_noi_csdl.push(KetNoiCsdl {
-        ma_csdl: "1".into(),
-    });
+    packet.ds_ket_noi_csdl.push(KetNoiCsdl { ma_csdl: "1".into() });
     if rng.u8(..4) == 0 {
-        packet.ds_ket_noi_csdl.push(KetNoiCsdl {
-            ma_csdl: "7".into(),
-        });
+        packet.ds_ket_noi_csdl.push(KetNoiCsdl { ma_csdl: "7".into() });
     }
 }
 
@@ -493,10 +470,6 @@ fn working_time(rng: &mut Rng, at: Timestamp) -> Timestamp {
         return Timestamp::from_millis(at.millis().div_euclid(1_000) * 1_000);
     }
     let midnight = at.millis().div_euclid(1_000) - second_of_day;
-    let next = if second_of_day < open.start {
-        midnight
-    } else {
-        midnight + 86_400
-    };
+    let next = if second_of_day < open.start { midnight } else { midnight + 86_400 };
     Timestamp::from_millis((next + open.start + rng.i64(0..4 * 3_600)) * 1_000)
 }

@@ -60,11 +60,7 @@ pub struct Population {
 
 impl Population {
     pub fn new(options: PopulationOptions, born_at: Timestamp) -> Self {
-        Self {
-            options,
-            born_at,
-            procedures: pools::procedures(),
-        }
+        Self { options, born_at, procedures: pools::procedures() }
     }
 
     pub fn options(&self) -> &PopulationOptions {
@@ -74,13 +70,7 @@ impl Population {
     /// The dossier of this index as it stood at birth.
     pub fn grow(&self, index: u32) -> LabDossier {
         let mut rng = self.rng(index, 0);
-        life::register(
-            &mut rng,
-            index,
-            self.born_at,
-            &self.options,
-            &self.procedures,
-        )
+        life::register(&mut rng, index, self.born_at, &self.options, &self.procedures)
     }
 
     /// The dossier of this index after it changed at these times, in this order.
@@ -114,10 +104,7 @@ mod tests {
     }
 
     fn population(invalid_share: f64) -> Population {
-        let options = PopulationOptions {
-            invalid_share,
-            ..PopulationOptions::default()
-        };
+        let options = PopulationOptions { invalid_share, ..PopulationOptions::default() };
         Population::new(options, now())
     }
 
@@ -128,10 +115,7 @@ mod tests {
         for index in 0..200 {
             assert_eq!(first.grow(index).feed_xml(), again.grow(index).feed_xml());
         }
-        let options = PopulationOptions {
-            seed: 43,
-            ..PopulationOptions::default()
-        };
+        let options = PopulationOptions { seed: 43, ..PopulationOptions::default() };
         let other = Population::new(options, now());
         let differing = (0..200)
             .filter(|index| first.grow(*index).feed_xml() != other.grow(*index).feed_xml())
@@ -169,11 +153,8 @@ mod tests {
                 assert!(later.is_empty() || *later >= packet.ngay_tiep_nhan);
             }
             assert!(!dossier.steps.is_empty() && dossier.steps.len() <= 13);
-            let times: Vec<&str> = dossier
-                .steps
-                .iter()
-                .map(|step| step.thoi_diem_xu_ly.as_ref())
-                .collect();
+            let times: Vec<&str> =
+                dossier.steps.iter().map(|step| step.thoi_diem_xu_ly.as_ref()).collect();
             assert!(times.is_sorted());
             equal_times += times.windows(2).filter(|pair| pair[0] == pair[1]).count();
             let identities: BTreeSet<_> = dossier
@@ -182,10 +163,7 @@ mod tests {
                 .map(|step| (&step.thoi_diem_xu_ly, &step.trang_thai))
                 .collect();
             assert_eq!(identities.len(), dossier.steps.len());
-            assert_eq!(
-                dossier.steps.last().unwrap().trang_thai,
-                packet.trang_thai_ho_so
-            );
+            assert_eq!(dossier.steps.last().unwrap().trang_thai, packet.trang_thai_ho_so);
             assert!(dossier.changed_at <= now());
         }
         assert!(equal_times > 0, "two steps sometimes share a second");
@@ -210,18 +188,13 @@ mod tests {
                 _ => "commune",
             });
             assert!(codes.insert(code));
-            *states
-                .entry(dossier.packet.trang_thai_ho_so.to_string())
-                .or_default() += 1;
+            *states.entry(dossier.packet.trang_thai_ho_so.to_string()).or_default() += 1;
             filed_at_portal += usize::from(dossier.packet.noi_nop_ho_so == "1");
             bytes += dossier.feed_xml().len();
         }
         assert_eq!(states.len(), 10, "{states:?}");
         assert_eq!(eras.len(), 4);
-        assert!(
-            (1_000..1_400).contains(&filed_at_portal),
-            "{filed_at_portal}"
-        );
+        assert!((1_000..1_400).contains(&filed_at_portal), "{filed_at_portal}");
         let average = bytes / 2_000;
         assert!((4_000..7_500).contains(&average), "{average} bytes");
     }
@@ -256,10 +229,7 @@ mod tests {
             assert_eq!(after.version, before.version + 1);
             assert_eq!(after.changed_at, later);
             // Some events only add a step, as in real systems.
-            assert_ne!(
-                (&after.packet, &after.steps),
-                (&before.packet, &before.steps)
-            );
+            assert_ne!((&after.packet, &after.steps), (&before.packet, &before.steps));
             assert!(after.steps.starts_with(&before.steps));
             grown += after.steps.len() - before.steps.len();
         }

@@ -26,11 +26,7 @@ pub(super) const AGENCIES: [Agency; 12] = [
     agency("UBND xã Thử Nghiệm 5", "H55.263", "000.00.33.H55"),
     agency("Sở Tư pháp tỉnh Thử Nghiệm", "H55.14", "000.00.14.H55"),
     agency("Sở Xây dựng tỉnh Thử Nghiệm", "H55.16", "000.00.16.H55"),
-    agency(
-        "Sở Nông nghiệp và Môi trường tỉnh Thử Nghiệm",
-        "H55.17",
-        "000.00.17.H55",
-    ),
+    agency("Sở Nông nghiệp và Môi trường tỉnh Thử Nghiệm", "H55.17", "000.00.17.H55"),
     agency("Sở Công Thương tỉnh Thử Nghiệm", "H55.05", "000.00.05.H55"),
     agency("Sở Nội vụ tỉnh Thử Nghiệm", "H55.12", "000.00.12.H55"),
     agency("UBND xã Thử Nghiệm 6", "H03.27", "000.00.27.H03"),
@@ -38,11 +34,7 @@ pub(super) const AGENCIES: [Agency; 12] = [
 ];
 
 const fn agency(name: &'static str, code: &'static str, old_code: &'static str) -> Agency {
-    Agency {
-        name,
-        code,
-        old_code,
-    }
+    Agency { name, code, old_code }
 }
 
 /// Code and name of fields of work.
@@ -106,26 +98,13 @@ pub(super) fn pick<'a, T>(rng: &mut Rng, list: &'a [T]) -> &'a T {
 
 /// A person who does not exist.
 pub(super) fn person(rng: &mut Rng) -> String {
-    format!(
-        "{} {} {}",
-        pick(rng, &FAMILY_NAMES),
-        pick(rng, &MIDDLE_NAMES),
-        pick(rng, &GIVEN_NAMES)
-    )
+    format!("{} {} {}", pick(rng, &FAMILY_NAMES), pick(rng, &MIDDLE_NAMES), pick(rng, &GIVEN_NAMES))
 }
 
 /// A firm that does not exist. The ampersand is there to be escaped.
 pub(super) fn firm(rng: &mut Rng) -> String {
-    let joint = if rng.u8(..4) == 0 {
-        " & Đối tác"
-    } else {
-        ""
-    };
-    format!(
-        "Công ty TNHH {} {}{joint}",
-        pick(rng, &GIVEN_NAMES),
-        rng.u16(100..1_000)
-    )
+    let joint = if rng.u8(..4) == 0 { " & Đối tác" } else { "" };
+    format!("Công ty TNHH {} {}{joint}", pick(rng, &GIVEN_NAMES), rng.u16(100..1_000))
 }
 
 /// The public list of procedures that ships with the laboratory.
@@ -134,10 +113,7 @@ pub(super) fn procedures() -> Vec<Procedure> {
     rows.records()
         .filter_map(Result::ok)
         .filter_map(|row| {
-            Some(Procedure {
-                code: row.get(0)?.to_owned(),
-                name: row.get(1)?.nfc().collect(),
-            })
+            Some(Procedure { code: row.get(0)?.to_owned(), name: row.get(1)?.nfc().collect() })
         })
         .collect()
 }

@@ -46,11 +46,7 @@ struct Writer {
 
 impl Writer {
     fn new(dossier: &LabDossier, absent: Option<&'static str>) -> Self {
-        Self {
-            out: String::with_capacity(6_000),
-            style: dossier.style,
-            absent,
-        }
+        Self { out: String::with_capacity(6_000), style: dossier.style, absent }
     }
 
     fn dossier(mut self, dossier: &LabDossier) -> String {
@@ -113,59 +109,44 @@ impl Writer {
     fn lists(&mut self, packet: &Packet<'_>) {
         self.papers("DanhSachTaiLieuNop", &packet.tai_lieu_nop);
         self.fees("DanhSachLePhi", &packet.danh_sach_le_phi);
-        self.list(
-            "DanhSachTepDinhKemKhac",
-            &packet.danh_sach_tep_dinh_kem_khac,
-            |to, paper| {
-                to.out.push_str("<TepDinhKemKhac>");
-                to.prose("TenGiayTo", &paper.ten_giay_to);
-                to.value("SoLuong", &paper.so_luong.to_string());
-                to.value("LoaiGiayTo", &paper.loai_giay_to.to_string());
-                to.out.push_str("</TepDinhKemKhac>");
-            },
-        );
-        self.list(
-            "DanhSachHoSoBoSung",
-            &packet.danh_sach_ho_so_bo_sung,
-            |to, round| {
-                to.out.push_str("<HoSoBoSung>");
-                to.value("HoSoBoSungId", &round.ho_so_bo_sung_id.to_string());
-                to.prose("NguoiYeuCauBoSung", &round.nguoi_yeu_cau_bo_sung);
-                to.prose("NoiDungBoSung", &round.noi_dung_bo_sung);
-                to.time("NgayBoSung", &round.ngay_bo_sung);
-                to.prose("NguoiTiepNhanBoSung", &round.nguoi_tiep_nhan_bo_sung);
-                to.prose("ThongTinTiepNhan", &round.thong_tin_tiep_nhan);
-                to.time("NgayTiepNhanBoSung", &round.ngay_tiep_nhan_bo_sung);
-                to.value("TrangThaiBoSung", &round.trang_thai_bo_sung.to_string());
-                to.papers("DanhSachGiayToBoSung", &round.danh_sach_giay_to_bo_sung);
-                to.fees("DanhSachLePhiBoSung", &round.danh_sach_le_phi_bo_sung);
-                to.time("NgayHenTraTruoc", &round.ngay_hen_tra_truoc);
-                to.time("NgayHenTraMoi", &round.ngay_hen_tra_moi);
-                to.out.push_str("</HoSoBoSung>");
-            },
-        );
-        self.list(
-            "DanhSachGiayToKetQua",
-            &packet.danh_sach_giay_to_ket_qua,
-            |to, result| {
-                to.out.push_str("<GiayToKetQua>");
-                to.prose("TenGiayTo", &result.ten_giay_to);
-                to.value("MaThanhPhanHoSo", &result.ma_thanh_phan_ho_so);
-                to.value("GiayToId", &result.giay_to_id);
-                to.value("DuongDanTepTinKetQua", &result.duong_dan_tep_tin_ket_qua);
-                to.value("MaGiayToKetQua", &result.ma_giay_to_ket_qua);
-                to.out.push_str("</GiayToKetQua>");
-            },
-        );
+        self.list("DanhSachTepDinhKemKhac", &packet.danh_sach_tep_dinh_kem_khac, |to, paper| {
+            to.out.push_str("<TepDinhKemKhac>");
+            to.prose("TenGiayTo", &paper.ten_giay_to);
+            to.value("SoLuong", &paper.so_luong.to_string());
+            to.value("LoaiGiayTo", &paper.loai_giay_to.to_string());
+            to.out.push_str("</TepDinhKemKhac>");
+        });
+        self.list("DanhSachHoSoBoSung", &packet.danh_sach_ho_so_bo_sung, |to, round| {
+            to.out.push_str("<HoSoBoSung>");
+            to.value("HoSoBoSungId", &round.ho_so_bo_sung_id.to_string());
+            to.prose("NguoiYeuCauBoSung", &round.nguoi_yeu_cau_bo_sung);
+            to.prose("NoiDungBoSung", &round.noi_dung_bo_sung);
+            to.time("NgayBoSung", &round.ngay_bo_sung);
+            to.prose("NguoiTiepNhanBoSung", &round.nguoi_tiep_nhan_bo_sung);
+            to.prose("ThongTinTiepNhan", &round.thong_tin_tiep_nhan);
+            to.time("NgayTiepNhanBoSung", &round.ngay_tiep_nhan_bo_sung);
+            to.value("TrangThaiBoSung", &round.trang_thai_bo_sung.to_string());
+            to.papers("DanhSachGiayToBoSung", &round.danh_sach_giay_to_bo_sung);
+            to.fees("DanhSachLePhiBoSung", &round.danh_sach_le_phi_bo_sung);
+            to.time("NgayHenTraTruoc", &round.ngay_hen_tra_truoc);
+            to.time("NgayHenTraMoi", &round.ngay_hen_tra_moi);
+            to.out.push_str("</HoSoBoSung>");
+        });
+        self.list("DanhSachGiayToKetQua", &packet.danh_sach_giay_to_ket_qua, |to, result| {
+            to.out.push_str("<GiayToKetQua>");
+            to.prose("TenGiayTo", &result.ten_giay_to);
+            to.value("MaThanhPhanHoSo", &result.ma_thanh_phan_ho_so);
+            to.value("GiayToId", &result.giay_to_id);
+            to.value("DuongDanTepTinKetQua", &result.duong_dan_tep_tin_ket_qua);
+            to.value("MaGiayToKetQua", &result.ma_giay_to_ket_qua);
+            to.out.push_str("</GiayToKetQua>");
+        });
     }
 
     fn tail(&mut self, packet: &Packet<'_>) {
         self.value("NoiNopHoSo", &packet.noi_nop_ho_so);
         self.value("HoSoCoThanhPhanSoHoa", &packet.ho_so_co_thanh_phan_so_hoa);
-        self.value(
-            "TaiKhoanDuocXacThucVoiVNeID",
-            &packet.tai_khoan_duoc_xac_thuc_voi_vneid,
-        );
+        self.value("TaiKhoanDuocXacThucVoiVNeID", &packet.tai_khoan_duoc_xac_thuc_voi_vneid);
         self.value("DuocThanhToanTrucTuyen", &packet.duoc_thanh_toan_truc_tuyen);
         self.time("NgayTuChoi", &packet.ngay_tu_choi);
         self.list("DinhDanhCHS", &packet.dinh_danh_chs, |to, identity| {
@@ -264,9 +245,7 @@ impl Writer {
 
     /// Free text, in the style of the source.
     fn prose(&mut self, name: &str, text: &str) {
-        let Style {
-            decomposed, padded, ..
-        } = self.style;
+        let Style { decomposed, padded, .. } = self.style;
         if text.is_empty() || !(decomposed || padded) {
             self.value(name, text);
             return;
@@ -455,10 +434,7 @@ mod tests {
 
     #[test]
     fn the_document_says_what_the_portal_is_expected_to_hold_in_every_style() {
-        let options = PopulationOptions {
-            invalid_share: 0.0,
-            ..PopulationOptions::default()
-        };
+        let options = PopulationOptions { invalid_share: 0.0, ..PopulationOptions::default() };
         let now = Timestamp::from_portal("20260126160000").unwrap();
         let population = Population::new(options, now);
         for index in 0..300 {
@@ -477,10 +453,7 @@ mod tests {
 
     #[test]
     fn a_flawed_document_is_still_a_document() {
-        let options = PopulationOptions {
-            invalid_share: 1.0,
-            ..PopulationOptions::default()
-        };
+        let options = PopulationOptions { invalid_share: 1.0, ..PopulationOptions::default() };
         let now = Timestamp::from_portal("20260126160000").unwrap();
         let population = Population::new(options, now);
         for index in 0..200 {

@@ -52,10 +52,7 @@ async fn record(Shares(shared): Shares<Arc<Shared>>, Path(code): Path<String>) -
     let found = shared.state().record(&code);
     match found {
         Some((record, fields)) => reply(StatusCode::OK, &WholeRecord { record, fields }),
-        None => reply(
-            StatusCode::NOT_FOUND,
-            &json!({"error": "no record of this code"}),
-        ),
+        None => reply(StatusCode::NOT_FOUND, &json!({"error": "no record of this code"})),
     }
 }
 

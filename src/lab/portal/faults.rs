@@ -148,12 +148,7 @@ fn once() -> Option<u32> {
 impl ScriptedFault {
     /// For the next call of any kind.
     pub fn next(fault: Fault) -> Self {
-        Self {
-            fault,
-            service: None,
-            code: None,
-            times: Some(1),
-        }
+        Self { fault, service: None, code: None, times: Some(1) }
     }
 
     #[must_use]
@@ -181,13 +176,8 @@ impl ScriptedFault {
     }
 
     fn fits(&self, service: Service, codes: &[&str]) -> bool {
-        self.service
-            .as_deref()
-            .is_none_or(|name| name == service.name())
-            && self
-                .code
-                .as_deref()
-                .is_none_or(|code| codes.contains(&code))
+        self.service.as_deref().is_none_or(|name| name == service.name())
+            && self.code.as_deref().is_none_or(|code| codes.contains(&code))
     }
 }
 
@@ -216,39 +206,11 @@ impl Faults {
             (0.004, Fault::Delay { ms: 300 }),
             (0.004, Fault::DropRequest),
             (0.004, Fault::ApplyThenDrop),
-            (
-                0.002,
-                Fault::TooManyRequests {
-                    retry_after_s: None,
-                },
-            ),
-            (
-                0.002,
-                Fault::TooManyRequests {
-                    retry_after_s: Some(1),
-                },
-            ),
-            (
-                0.002,
-                Fault::Status {
-                    status: 502,
-                    applied: false,
-                },
-            ),
-            (
-                0.002,
-                Fault::Status {
-                    status: 500,
-                    applied: true,
-                },
-            ),
-            (
-                0.001,
-                Fault::Status {
-                    status: 503,
-                    applied: false,
-                },
-            ),
+            (0.002, Fault::TooManyRequests { retry_after_s: None }),
+            (0.002, Fault::TooManyRequests { retry_after_s: Some(1) }),
+            (0.002, Fault::Status { status: 502, applied: false }),
+            (0.002, Fault::Status { status: 500, applied: true }),
+            (0.001, Fault::Status { status: 503, applied: false }),
             (0.001, Fault::Html { applied: false }),
             (0.001, Fault::SoapFault { applied: false }),
             (0.001, Fault::EmptyBody { applied: true }),
@@ -261,10 +223,7 @@ impl Faults {
         Some(Self {
             rates: rates
                 .into_iter()
-                .map(|(share, fault)| FaultRate {
-                    share: share * scale,
-                    fault,
-                })
+                .map(|(share, fault)| FaultRate { share: share * scale, fault })
                 .collect(),
             next: Vec::new(),
         })
@@ -277,11 +236,7 @@ impl Faults {
         service: Service,
         codes: &[&str],
     ) -> Option<Fault> {
-        if let Some(place) = self
-            .next
-            .iter()
-            .position(|order| order.fits(service, codes))
-        {
+        if let Some(place) = self.next.iter().position(|order| order.fits(service, codes)) {
             let order = &mut self.next[place];
             let fault = order.fault.clone();
             if let Some(times) = &mut order.times {
@@ -313,14 +268,10 @@ mod tests {
     #[test]
     fn orders_wait_for_the_call_they_are_meant_for() {
         let mut faults = Faults::default();
-        faults.next.push(
-            ScriptedFault::next(Fault::DropRequest)
-                .of_service("TraCuuHoSo")
-                .about("a"),
-        );
         faults
             .next
-            .push(ScriptedFault::next(Fault::CodeAsString).times(2));
+            .push(ScriptedFault::next(Fault::DropRequest).of_service("TraCuuHoSo").about("a"));
+        faults.next.push(ScriptedFault::next(Fault::CodeAsString).times(2));
         let mut rng = Rng::with_seed(1);
         let mut choose = |service, code| faults.choose(&mut rng, service, &[code]);
         assert_eq!(choose(Service::Dossiers, "a"), Some(Fault::CodeAsString));
@@ -348,13 +299,7 @@ mod tests {
         let read = |text| serde_json::from_str::<ScriptedFault>(text).unwrap();
         let order = read(r#"{"kind":"status","status":503,"service":"login"}"#);
         assert_eq!(order.times, Some(1));
-        assert_eq!(
-            order.fault,
-            Fault::Status {
-                status: 503,
-                applied: false
-            }
-        );
+        assert_eq!(order.fault, Fault::Status { status: 503, applied: false });
         assert_eq!(read(r#"{"kind":"drop-request","times":null}"#).times, None);
     }
 }

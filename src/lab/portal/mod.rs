@@ -58,11 +58,8 @@ use super::serving::{Lifetime, Serving};
 use crate::clock::Clock;
 
 /// Prefixes under which a province's security server forwards to the portal.
-const FORWARDS: [&str; 3] = [
-    "",
-    "/XrdAdapter/RestService/forward",
-    "/VXPAdapter/RestService/forward",
-];
+const FORWARDS: [&str; 3] =
+    ["", "/XrdAdapter/RestService/forward", "/VXPAdapter/RestService/forward"];
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What `TraCuuHoSo` tells about a known dossier.
@@ -202,9 +199,8 @@ pub async fn start(options: PortalOptions, clock: Arc<dyn Clock>) -> io::Result<
             };
         }
     }
-    let routes: Router = routes
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Arc::clone(&shared));
+    let routes: Router =
+        routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(Arc::clone(&shared));
     let serving = Serving::start(listen, shared.lifetime.clone(), routes).await?;
     Ok(LabPortal { shared, serving })
 }
@@ -250,10 +246,7 @@ impl LabPortal {
 
     /// Refuses this dossier until [`LabPortal::accept`].
     pub fn refuse(&self, code: &str, why: &str) {
-        self.shared
-            .state()
-            .refused
-            .insert(code.to_owned(), why.to_owned());
+        self.shared.state().refused.insert(code.to_owned(), why.to_owned());
     }
 
     pub fn accept(&self, code: &str) {
@@ -333,9 +326,7 @@ async fn answer(
     request: Request,
 ) -> Response<Body> {
     let _witness = shared.lifetime.witness();
-    let admitted = shared
-        .state()
-        .admit(shared.clock.monotonic(), shared.clock.now());
+    let admitted = shared.state().admit(shared.clock.monotonic(), shared.clock.now());
     if let Err(OverQuota { retry_after_s }) = admitted {
         shared.write_down(&request, Outcome::OverQuota, None);
         return too_many_requests(retry_after_s);
@@ -373,9 +364,7 @@ fn not_applied(shared: &Arc<Shared>, request: Request, fault: &Fault) -> Respons
 
 /// Sends the answer the way the fault wants it.
 async fn deliver(shared: Arc<Shared>, answer: Answer, fault: Option<Fault>) -> Response<Body> {
-    let turn = shared
-        .answers
-        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let turn = shared.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let as_text = turn % 2 == 1 || fault == Some(Fault::CodeAsString);
     let body = answer.json(as_text);
     let Some(fault) = fault else {
@@ -401,9 +390,9 @@ async fn deliver(shared: Arc<Shared>, answer: Answer, fault: Option<Fault>) -> R
 fn spoilt(fault: &Fault) -> Option<Response<Body>> {
     match fault {
         Fault::TooManyRequests { retry_after_s } => Some(too_many_requests(*retry_after_s)),
-        Fault::Status { status, .. } => Some(html(
-            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        )),
+        Fault::Status { status, .. } => {
+            Some(html(StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)))
+        }
         Fault::Html { .. } => Some(html(StatusCode::OK)),
         Fault::SoapFault { .. } => Some(soap_fault()),
         Fault::EmptyBody { .. } => Some(Response::new(Body::empty())),
@@ -483,9 +472,7 @@ fn too_many_requests(retry_after_s: Option<u64>) -> Response<Body> {
         "Too Many Requests".to_owned(),
     );
     if let Some(seconds) = retry_after_s {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -493,10 +480,7 @@ fn too_many_requests(retry_after_s: Option<u64>) -> Response<Body> {
 fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        axum::http::HeaderValue::from_static(kind),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, axum::http::HeaderValue::from_static(kind));
     response
 }
 
@@ -514,11 +498,7 @@ fn slow_body(shared: Arc<Shared>, body: String, ms: u64) -> Response<Body> {
         Ok::<_, Infallible>(second)
     });
     let pieces = stream::iter([Ok(first)]).chain(wait);
-    let mut response = respond(
-        StatusCode::OK,
-        "application/json; charset=utf-8",
-        String::new(),
-    );
+    let mut response = respond(StatusCode::OK, "application/json; charset=utf-8", String::new());
     *response.body_mut() = Body::from_stream(pieces);
     response
 }
@@ -528,11 +508,7 @@ fn reset_mid_body(body: String) -> Response<Body> {
     first.truncate(first.len() / 2);
     let broken: io::Error = io::ErrorKind::ConnectionReset.into();
     let pieces = stream::iter([Ok(first), Err(broken)]);
-    let mut response = respond(
-        StatusCode::OK,
-        "application/json; charset=utf-8",
-        String::new(),
-    );
+    let mut response = respond(StatusCode::OK, "application/json; charset=utf-8", String::new());
     *response.body_mut() = Body::from_stream(pieces);
     response
 }

@@ -108,9 +108,7 @@ impl Meter {
         }
         if let Some(wait) = wait {
             let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
-            return Err(OverQuota {
-                retry_after_s: self.retry_after.then_some(seconds.max(1)),
-            });
+            return Err(OverQuota { retry_after_s: self.retry_after.then_some(seconds.max(1)) });
         }
         for gauge in &mut self.gauges {
             gauge.admit(monotonic);
@@ -119,10 +117,7 @@ impl Meter {
     }
 
     pub(super) fn usage(&self) -> Vec<WindowUse> {
-        self.gauges
-            .iter()
-            .map(|gauge| gauge.usage.clone())
-            .collect()
+        self.gauges.iter().map(|gauge| gauge.usage.clone()).collect()
     }
 }
 
@@ -131,21 +126,14 @@ impl Gauge {
         let counted = match window.kind {
             WindowKind::SlidingAttempts => Counted::Arrivals,
             WindowKind::SlidingAccepted => Counted::Admitted(VecDeque::new()),
-            WindowKind::Calendar => Counted::Slot {
-                slot: i64::MIN,
-                calls: 0,
-            },
+            WindowKind::Calendar => Counted::Slot { slot: i64::MIN, calls: 0 },
             WindowKind::TokenBucket { burst } => Counted::Bucket {
                 credit: u128::from(burst) * cost(&window),
                 filled_at: Duration::ZERO,
             },
         };
         Self {
-            usage: WindowUse {
-                window,
-                busiest: 0,
-                overshoots: 0,
-            },
+            usage: WindowUse { window, busiest: 0, overshoots: 0 },
             arrivals: VecDeque::new(),
             counted,
         }
@@ -193,9 +181,7 @@ impl Gauge {
     fn wait(&self, now: Duration, wall: Timestamp) -> Option<Duration> {
         let length = self.length();
         let until_left = |times: &VecDeque<Duration>, over: usize| {
-            times
-                .get(over)
-                .map_or(length, |oldest| (*oldest + length).saturating_sub(now))
+            times.get(over).map_or(length, |oldest| (*oldest + length).saturating_sub(now))
         };
         match &self.counted {
             Counted::Arrivals => (self.arrivals.len() > self.limit())
@@ -257,11 +243,7 @@ mod tests {
 
     fn meter(kind: WindowKind) -> Meter {
         Meter::new(Quota {
-            windows: vec![Window {
-                limit: LIMIT,
-                window_ms: WINDOW_MS,
-                kind,
-            }],
+            windows: vec![Window { limit: LIMIT, window_ms: WINDOW_MS, kind }],
             retry_after: true,
         })
     }
@@ -308,11 +290,7 @@ mod tests {
             for (place, now) in arrivals.iter().enumerate() {
                 let before = &arrivals[..place];
                 let count = |counts: &dyn Fn(usize, u64) -> bool| {
-                    before
-                        .iter()
-                        .enumerate()
-                        .filter(|(earlier, at)| counts(*earlier, **at))
-                        .count()
+                    before.iter().enumerate().filter(|(earlier, at)| counts(*earlier, **at)).count()
                 };
                 assert_eq!(
                     attempts[place],
@@ -344,12 +322,7 @@ mod tests {
     #[test]
     fn refused_calls_keep_a_window_of_attempts_full() {
         let steady: Vec<u64> = (0..100).map(|call| call * 10).collect();
-        let passed = |kind| {
-            verdicts(kind, &steady)
-                .into_iter()
-                .filter(|passes| *passes)
-                .count()
-        };
+        let passed = |kind| verdicts(kind, &steady).into_iter().filter(|passes| *passes).count();
         assert_eq!(passed(WindowKind::SlidingAttempts), 7);
         assert_eq!(passed(WindowKind::SlidingAccepted), 70);
     }
@@ -358,16 +331,8 @@ mod tests {
     fn all_windows_must_admit_and_a_refusal_costs_the_others_nothing() {
         let mut meter = Meter::new(Quota {
             windows: vec![
-                Window {
-                    limit: 1,
-                    window_ms: 10,
-                    kind: WindowKind::SlidingAccepted,
-                },
-                Window {
-                    limit: 2,
-                    window_ms: 1_000,
-                    kind: WindowKind::SlidingAccepted,
-                },
+                Window { limit: 1, window_ms: 10, kind: WindowKind::SlidingAccepted },
+                Window { limit: 2, window_ms: 1_000, kind: WindowKind::SlidingAccepted },
             ],
             retry_after: true,
         });

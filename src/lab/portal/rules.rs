@@ -19,15 +19,9 @@ pub(in crate::lab) fn check_packet(packet: &Packet<'_>) -> Checked {
     ensure("MaLinhVuc", is_filled(&packet.ma_linh_vuc, 50))?;
     ensure("TenLinhVuc", is_filled(&packet.ten_linh_vuc, 500))?;
     // The first field set knew no channel; an empty one still counts as "in person".
-    ensure(
-        "KenhThucHien",
-        one_of(&packet.kenh_thuc_hien, &["", "1", "2", "3"]),
-    )?;
+    ensure("KenhThucHien", one_of(&packet.kenh_thuc_hien, &["", "1", "2", "3"]))?;
     ensure("ChuHoSo", fits(&packet.chu_ho_so, 500))?;
-    ensure(
-        "LoaiDoiTuong",
-        one_of(&packet.loai_doi_tuong, &["1", "2", "3", "4"]),
-    )?;
+    ensure("LoaiDoiTuong", one_of(&packet.loai_doi_tuong, &["1", "2", "3", "4"]))?;
     ensure("Email", fits(&packet.email, 100))?;
     ensure("SoDienThoai", fits(&packet.so_dien_thoai, 50))?;
     ensure("TrichYeuHoSo", is_filled(&packet.trich_yeu_ho_so, 1_000))?;
@@ -46,37 +40,18 @@ pub(in crate::lab) fn check_packet(packet: &Packet<'_>) -> Checked {
     ensure("GhiChu", fits(&packet.ghi_chu, 2_000))?;
     check_papers("TaiLieuNop", &packet.tai_lieu_nop)?;
     check_fees("DanhSachLePhi", &packet.danh_sach_le_phi)?;
-    each(
-        "DanhSachTepDinhKemKhac",
-        &packet.danh_sach_tep_dinh_kem_khac,
-        |paper| ensure("TenGiayTo", is_filled(&paper.ten_giay_to, usize::MAX)),
-    )?;
-    each(
-        "DanhSachHoSoBoSung",
-        &packet.danh_sach_ho_so_bo_sung,
-        check_supplement,
-    )?;
-    each(
-        "DanhSachGiayToKetQua",
-        &packet.danh_sach_giay_to_ket_qua,
-        |result| {
-            ensure("TenGiayTo", is_filled(&result.ten_giay_to, 2_000))?;
-            ensure(
-                "DuongDanTepTinKetQua",
-                is_absolute_link(&result.duong_dan_tep_tin_ket_qua),
-            )?;
-            ensure("MaGiayToKetQua", is_result_code(&result.ma_giay_to_ket_qua))
-        },
-    )?;
+    each("DanhSachTepDinhKemKhac", &packet.danh_sach_tep_dinh_kem_khac, |paper| {
+        ensure("TenGiayTo", is_filled(&paper.ten_giay_to, usize::MAX))
+    })?;
+    each("DanhSachHoSoBoSung", &packet.danh_sach_ho_so_bo_sung, check_supplement)?;
+    each("DanhSachGiayToKetQua", &packet.danh_sach_giay_to_ket_qua, |result| {
+        ensure("TenGiayTo", is_filled(&result.ten_giay_to, 2_000))?;
+        ensure("DuongDanTepTinKetQua", is_absolute_link(&result.duong_dan_tep_tin_ket_qua))?;
+        ensure("MaGiayToKetQua", is_result_code(&result.ma_giay_to_ket_qua))
+    })?;
     ensure("NoiNopHoSo", one_of(&packet.noi_nop_ho_so, &["1", "2"]))?;
-    ensure(
-        "HoSoCoThanhPhanSoHoa",
-        is_flag(&packet.ho_so_co_thanh_phan_so_hoa),
-    )?;
-    ensure(
-        "TaiKhoanDuocXacThucVoiVNeID",
-        is_flag(&packet.tai_khoan_duoc_xac_thuc_voi_vneid),
-    )?;
+    ensure("HoSoCoThanhPhanSoHoa", is_flag(&packet.ho_so_co_thanh_phan_so_hoa))?;
+    ensure("TaiKhoanDuocXacThucVoiVNeID", is_flag(&packet.tai_khoan_duoc_xac_thuc_voi_vneid))?;
     ensure(
         "DuocThanhToanTrucTuyen",
         one_of(&packet.duoc_thanh_toan_truc_tuyen, &["0", "1", "2", "3"]),
@@ -109,29 +84,17 @@ pub(in crate::lab) fn check_step(step: &Step<'_>) -> Checked {
     ensure("NoiDungXuLy", is_filled(&step.noi_dung_xu_ly, 2_000))?;
     ensure("TrangThai", is_status(&step.trang_thai))?;
     ensure("NgayBatDau", is_time_or_empty(&step.ngay_bat_dau))?;
-    ensure(
-        "NgayKetThucTheoQuyDinh",
-        is_time_or_empty(&step.ngay_ket_thuc_theo_quy_dinh),
-    )
+    ensure("NgayKetThucTheoQuyDinh", is_time_or_empty(&step.ngay_ket_thuc_theo_quy_dinh))
 }
 
 fn check_papers(list: &str, papers: &[TaiLieuNop<'_>]) -> Checked {
     each(list, papers, |paper| {
         ensure("TenTepDinhKem", is_filled(&paper.ten_tep_dinh_kem, 4_000))?;
         ensure("IsDeleted", one_of(&paper.is_deleted, &["True", "False"]))?;
-        ensure(
-            "DuongDanTaiTepTin",
-            is_absolute_link(&paper.duong_dan_tai_tep_tin),
-        )?;
+        ensure("DuongDanTaiTepTin", is_absolute_link(&paper.duong_dan_tai_tep_tin))?;
         ensure("DuocSoHoa", one_of(&paper.duoc_so_hoa, &["", "0", "1"]))?;
-        ensure(
-            "DuocTaiSuDung",
-            one_of(&paper.duoc_tai_su_dung, &["", "0", "1", "2"]),
-        )?;
-        ensure(
-            "DuocLayTuKhoDMQG",
-            one_of(&paper.duoc_lay_tu_kho_dmqg, &["", "0", "1"]),
-        )?;
+        ensure("DuocTaiSuDung", one_of(&paper.duoc_tai_su_dung, &["", "0", "1", "2"]))?;
+        ensure("DuocLayTuKhoDMQG", one_of(&paper.duoc_lay_tu_kho_dmqg, &["", "0", "1"]))?;
         ensure(
             "MaKetQuaThayThe",
             paper.ma_ket_qua_thay_the.is_empty() || is_result_code(&paper.ma_ket_qua_thay_the),
@@ -145,27 +108,15 @@ fn check_fees(list: &str, fees: &[LePhi<'_>]) -> Checked {
         ensure("MaPhiLePhi", is_filled(&fee.ma_phi_le_phi, usize::MAX))?;
         ensure("HinhThucThu", one_of(&fee.hinh_thuc_thu, &["1", "2", "4"]))?;
         ensure("Gia", is_digits(&fee.gia))?;
-        ensure(
-            "LoaiPhiLePhi",
-            one_of(&fee.loai_phi_le_phi, &["1", "2", "3"]),
-        )
+        ensure("LoaiPhiLePhi", one_of(&fee.loai_phi_le_phi, &["1", "2", "3"]))
     })
 }
 
 fn check_supplement(round: &HoSoBoSung<'_>) -> Checked {
-    ensure(
-        "NguoiYeuCauBoSung",
-        is_filled(&round.nguoi_yeu_cau_bo_sung, usize::MAX),
-    )?;
-    ensure(
-        "NoiDungBoSung",
-        is_filled(&round.noi_dung_bo_sung, usize::MAX),
-    )?;
+    ensure("NguoiYeuCauBoSung", is_filled(&round.nguoi_yeu_cau_bo_sung, usize::MAX))?;
+    ensure("NoiDungBoSung", is_filled(&round.noi_dung_bo_sung, usize::MAX))?;
     ensure("NgayBoSung", is_time(&round.ngay_bo_sung))?;
-    ensure(
-        "NgayTiepNhanBoSung",
-        is_time_or_empty(&round.ngay_tiep_nhan_bo_sung),
-    )?;
+    ensure("NgayTiepNhanBoSung", is_time_or_empty(&round.ngay_tiep_nhan_bo_sung))?;
     check_papers("DanhSachGiayToBoSung", &round.danh_sach_giay_to_bo_sung)?;
     check_fees("DanhSachLePhiBoSung", &round.danh_sach_le_phi_bo_sung)?;
     ensure("NgayHenTraTruoc", is_time(&round.ngay_hen_tra_truoc))?;
@@ -173,11 +124,7 @@ fn check_supplement(round: &HoSoBoSung<'_>) -> Checked {
 }
 
 fn ensure(field: &str, holds: bool) -> Checked {
-    if holds {
-        Ok(())
-    } else {
-        Err(Refusal(field.to_owned()))
-    }
+    if holds { Ok(()) } else { Err(Refusal(field.to_owned())) }
 }
 
 fn each<T>(list: &str, items: &[T], check: impl Fn(&T) -> Checked) -> Checked {
@@ -220,9 +167,7 @@ fn is_time_or_empty(text: &str) -> bool {
 }
 
 fn is_absolute_link(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
         !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace)
     })
@@ -293,9 +238,7 @@ fn is_procedure_code(code: &str) -> bool {
 
 /// `KQ.G15.000031`.
 fn is_result_code(code: &str) -> bool {
-    let Some((agency, serial)) = code
-        .strip_prefix("KQ.")
-        .and_then(|rest| rest.rsplit_once('.'))
+    let Some((agency, serial)) = code.strip_prefix("KQ.").and_then(|rest| rest.rsplit_once('.'))
     else {
         return false;
     };
@@ -308,10 +251,7 @@ mod tests {
     use crate::lab::population::{Population, PopulationOptions};
 
     fn sound() -> Packet<'static> {
-        let options = PopulationOptions {
-            invalid_share: 0.0,
-            ..PopulationOptions::default()
-        };
+        let options = PopulationOptions { invalid_share: 0.0, ..PopulationOptions::default() };
         let now = Timestamp::from_portal("20260126160000").unwrap();
         Population::new(options, now).grow(0).packet
     }
@@ -342,10 +282,7 @@ mod tests {
 
     #[test]
     fn the_refused_field_is_named_with_its_place() {
-        assert_eq!(
-            refused(|packet| packet.trang_thai_ho_so = "77".into()),
-            "TrangThaiHoSo"
-        );
+        assert_eq!(refused(|packet| packet.trang_thai_ho_so = "77".into()), "TrangThaiHoSo");
         assert_eq!(
             refused(|packet| packet.tai_lieu_nop[0].is_deleted = "false".into()),
             "TaiLieuNop[0].IsDeleted"
@@ -393,13 +330,7 @@ mod tests {
         for code in ["2.000815", "2.000815.H55", "2.000815.000.00.00.H55"] {
             assert!(is_procedure_code(code), "{code}");
         }
-        for code in [
-            "2.00815",
-            "0.000815",
-            "2.000815.",
-            "2.000815.55",
-            "2.0008Đ5",
-        ] {
+        for code in ["2.00815", "0.000815", "2.000815.", "2.000815.55", "2.0008Đ5"] {
             assert!(!is_procedure_code(code), "{code}");
         }
         assert!(is_result_code("KQ.G15.000031") && is_result_code("KQ.G09.01.000077"));
@@ -409,18 +340,9 @@ mod tests {
     #[test]
     fn flaws_that_break_the_tables_are_refused_by_the_tables() {
         for status in ["0", "11", "4 ", ""] {
-            assert_eq!(
-                refused(|packet| packet.trang_thai_ho_so = status.into()),
-                "TrangThaiHoSo"
-            );
+            assert_eq!(refused(|packet| packet.trang_thai_ho_so = status.into()), "TrangThaiHoSo");
         }
-        assert_eq!(
-            refused(|packet| packet.don_vi_xu_ly = "  ".into()),
-            "DonViXuLy"
-        );
-        assert_eq!(
-            refused(|packet| packet.ma_tthc = "2.00815".into()),
-            "MaTTHC"
-        );
+        assert_eq!(refused(|packet| packet.don_vi_xu_ly = "  ".into()), "DonViXuLy");
+        assert_eq!(refused(|packet| packet.ma_tthc = "2.00815".into()), "MaTTHC");
     }
 }

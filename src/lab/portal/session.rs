@@ -14,11 +14,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(lifetime: Duration) -> Self {
-        Self {
-            lifetime,
-            issued: BTreeMap::new(),
-            issued_total: 0,
-        }
+        Self { lifetime, issued: BTreeMap::new(), issued_total: 0 }
     }
 
     pub(super) fn issue(&mut self, rng: &mut Rng, now: Duration) -> String {
@@ -31,9 +27,7 @@ impl Sessions {
     }
 
     pub(super) fn is_valid(&self, token: &str, now: Duration) -> bool {
-        self.issued
-            .get(token)
-            .is_some_and(|issued| now < *issued + self.lifetime)
+        self.issued.get(token).is_some_and(|issued| now < *issued + self.lifetime)
     }
 
     pub(super) fn end_all(&mut self) {

@@ -330,12 +330,7 @@ impl State {
             record.updates += 1;
             return;
         }
-        let record = Record {
-            digest: item.digest,
-            steps: Vec::new(),
-            updates: 0,
-            fields,
-        };
+        let record = Record { digest: item.digest, steps: Vec::new(), updates: 0, fields };
         self.records.insert(item.code.clone(), record);
     }
 
@@ -432,12 +427,7 @@ impl State {
     }
 
     pub(super) fn write_down(&mut self, entry: CallEntry) {
-        *self
-            .outcomes
-            .entry(entry.service)
-            .or_default()
-            .entry(entry.outcome)
-            .or_default() += 1;
+        *self.outcomes.entry(entry.service).or_default().entry(entry.outcome).or_default() += 1;
         if self.options.journal_limit == 0 {
             return;
         }

@@ -78,10 +78,7 @@ impl Desk {
 
     fn dossier_body(&self, dossiers: &[&LabDossier], updating: &str) -> Value {
         let data: Vec<_> = dossiers.iter().map(|dossier| &dossier.packet).collect();
-        self.envelope(
-            "DongBoHoSoMC",
-            &json!({"isUpdating": updating, "data": data}),
-        )
+        self.envelope("DongBoHoSoMC", &json!({"isUpdating": updating, "data": data}))
     }
 
     async fn push(&self, dossiers: &[&LabDossier], updating: &str) -> Value {
@@ -156,10 +153,8 @@ async fn what_is_delivered_whole_compares_clean() {
         assert_eq!(message(&answer), "Đồng bộ hồ sơ thành công");
         assert_eq!(code_of(&desk.push_steps(dossier).await), 0);
     }
-    let expected: Vec<ExpectedDossier> = dossiers
-        .iter()
-        .map(|dossier| dossier.expected().unwrap())
-        .collect();
+    let expected: Vec<ExpectedDossier> =
+        dossiers.iter().map(|dossier| dossier.expected().unwrap()).collect();
     let result = compare(&expected, &desk.portal.records());
     assert!(result.is_clean(), "{result:?}");
     assert_eq!(desk.portal.state().useful, 10);
@@ -202,10 +197,7 @@ async fn the_portal_knows_what_was_filed_there() {
         ..PortalOptions::default()
     })
     .await;
-    assert_eq!(
-        desk.look_up(&code(&dossier)).await["result"][0]["MaHoSo"],
-        code(&dossier)
-    );
+    assert_eq!(desk.look_up(&code(&dossier)).await["result"][0]["MaHoSo"], code(&dossier));
     assert!(desk.portal.records().is_empty());
     desk.close().await;
 
@@ -227,10 +219,7 @@ async fn refusals_name_the_field_and_the_dossier_when_it_is_alone() {
     assert!(matches!(code_of(&alone), 3 | -3));
     assert_eq!(
         message(&alone),
-        format!(
-            "Dữ liệu không hợp lệ: TrangThaiHoSo (MaHoSo {})",
-            code(&list[1])
-        )
+        format!("Dữ liệu không hợp lệ: TrangThaiHoSo (MaHoSo {})", code(&list[1]))
     );
     let batch = desk.push(&[&list[0], &list[1]], "False").await;
     assert_eq!(message(&batch), "Dữ liệu không hợp lệ: TrangThaiHoSo");
@@ -271,11 +260,7 @@ async fn a_refused_batch_can_leave_its_beginning_behind() {
 #[tokio::test]
 async fn repeated_steps_are_kept_or_dropped_and_always_counted() {
     for (step_mode, copies) in [(StepMode::Append, 2), (StepMode::Dedupe, 1)] {
-        let desk = Desk::open(PortalOptions {
-            step_mode,
-            ..PortalOptions::default()
-        })
-        .await;
+        let desk = Desk::open(PortalOptions { step_mode, ..PortalOptions::default() }).await;
         let dossier = dossiers(1).remove(0);
         desk.push(&[&dossier], "False").await;
         desk.push_steps(&dossier).await;
@@ -296,17 +281,12 @@ async fn a_session_lasts_its_minutes_on_the_clock() {
     desk.clock.advance(Duration::from_secs(1));
     let late = desk.look_up("H55-260126-00001").await;
     assert_eq!(code_of(&late), -1);
-    assert_eq!(
-        message(&late),
-        "Phiên đăng nhập không hợp lệ hoặc đã hết hạn"
-    );
+    assert_eq!(message(&late), "Phiên đăng nhập không hợp lệ hoặc đã hết hạn");
     desk.log_in().await;
     assert_eq!(code_of(&desk.look_up("H55-260126-00001").await), 0);
     assert_eq!(desk.portal.state().sessions_issued, 2);
 
-    let wrong = desk
-        .post("/mapi/login", &json!({"username": "x", "password": "y"}))
-        .await;
+    let wrong = desk.post("/mapi/login", &json!({"username": "x", "password": "y"})).await;
     assert_eq!(code_of(&wrong), 1);
     assert!(wrong.get("session").is_none());
     desk.close().await;
@@ -316,11 +296,7 @@ async fn a_session_lasts_its_minutes_on_the_clock() {
 async fn a_read_back_tells_existence_or_echoes() {
     let dossier = dossiers(1).remove(0);
     for (read_back, echoes) in [(ReadBack::Existence, false), (ReadBack::Echo, true)] {
-        let desk = Desk::open(PortalOptions {
-            read_back,
-            ..PortalOptions::default()
-        })
-        .await;
+        let desk = Desk::open(PortalOptions { read_back, ..PortalOptions::default() }).await;
         assert_eq!(desk.look_up(&code(&dossier)).await["result"], json!([]));
         desk.push(&[&dossier], "False").await;
         let found = desk.look_up(&code(&dossier)).await;
@@ -340,8 +316,7 @@ async fn codes_take_turns_between_number_and_text() {
         kinds.push(desk.look_up("H55-260126-00001").await["error_code"].is_string());
     }
     assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]));
-    desk.portal
-        .inject(ScriptedFault::next(Fault::CodeAsString).times(2));
+    desk.portal.inject(ScriptedFault::next(Fault::CodeAsString).times(2));
     for _ in 0..2 {
         assert!(desk.look_up("H55-260126-00001").await["error_code"].is_string());
     }
@@ -378,11 +353,7 @@ async fn a_call_without_its_address_is_answered_by_the_adapter() {
 async fn every_call_counts_against_the_quota() {
     let mut desk = Desk::open(PortalOptions::default()).await;
     desk.portal.set_quota(Quota {
-        windows: vec![Window {
-            limit: 3,
-            window_ms: 1_000,
-            kind: WindowKind::SlidingAccepted,
-        }],
+        windows: vec![Window { limit: 3, window_ms: 1_000, kind: WindowKind::SlidingAccepted }],
         retry_after: true,
     });
     desk.log_in().await;
@@ -412,10 +383,7 @@ async fn a_dropped_request_changes_nothing_and_a_dropped_answer_everything() {
         desk.portal.inject(ScriptedFault::next(fault.clone()));
         let body = desk.dossier_body(&[dossier], "False");
         let failure = desk.try_send("/mapi/g", &body).await.unwrap_err();
-        assert!(
-            matches!(failure, HttpFailure::Interrupted(_)),
-            "{fault:?}: {failure:?}"
-        );
+        assert!(matches!(failure, HttpFailure::Interrupted(_)), "{fault:?}: {failure:?}");
         let entry = desk.portal.calls(None).pop().unwrap();
         assert_eq!(entry.fault, Some(fault.name()));
         assert!(!entry.answered);
@@ -435,25 +403,17 @@ async fn answers_can_be_anything_but_the_answer() {
     let mut next = list.iter();
     let mut strike = async |fault: Fault| {
         let dossier = next.next().unwrap();
-        desk.portal
-            .inject(ScriptedFault::next(fault).about(&code(dossier)));
+        desk.portal.inject(ScriptedFault::next(fault).about(&code(dossier)));
         let body = desk.dossier_body(&[dossier], "False");
         let answer = desk.try_send("/mapi/g", &body).await.unwrap();
         let applied = desk.portal.record(&code(dossier)).is_some();
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
         (answer.status, text, applied)
     };
-    let (status, _, applied) = strike(Fault::TooManyRequests {
-        retry_after_s: Some(9),
-    })
-    .await;
+    let (status, _, applied) = strike(Fault::TooManyRequests { retry_after_s: Some(9) }).await;
     assert_eq!((status, applied), (429, false));
     for applies in [false, true] {
-        let (status, text, applied) = strike(Fault::Status {
-            status: 502,
-            applied: applies,
-        })
-        .await;
+        let (status, text, applied) = strike(Fault::Status { status: 502, applied: applies }).await;
         assert!(status == 502 && text.starts_with("<html>"));
         assert_eq!(applied, applies);
         let (status, text, applied) = strike(Fault::Html { applied: applies }).await;
@@ -504,8 +464,7 @@ async fn slow_answers_wait_on_the_clock_after_the_call_was_applied() {
 async fn a_call_can_be_applied_long_after_its_connection_is_gone() {
     let desk = Desk::open(PortalOptions::default()).await;
     let dossier = dossiers(1).remove(0);
-    desk.portal
-        .inject(ScriptedFault::next(Fault::ApplyLater { ms: 60_000 }));
+    desk.portal.inject(ScriptedFault::next(Fault::ApplyLater { ms: 60_000 }));
     let body = desk.dossier_body(&[&dossier], "False");
     assert!(desk.try_send("/mapi/g", &body).await.is_err());
     assert_eq!(desk.portal.state().records, 0);
@@ -522,8 +481,7 @@ async fn sessions_can_end_and_records_can_be_forgotten_at_any_time() {
     let mut desk = Desk::open(PortalOptions::default()).await;
     let dossier = dossiers(1).remove(0);
     desk.push(&[&dossier], "False").await;
-    desk.portal
-        .inject(ScriptedFault::next(Fault::SessionExpired));
+    desk.portal.inject(ScriptedFault::next(Fault::SessionExpired));
     assert_eq!(code_of(&desk.push(&[&dossier], "True").await), -1);
     desk.log_in().await;
     desk.portal.inject(ScriptedFault::next(Fault::Forget));
@@ -540,14 +498,10 @@ async fn sessions_can_end_and_records_can_be_forgotten_at_any_time() {
 async fn a_dossier_can_be_refused_until_it_is_accepted() {
     let desk = Desk::open(PortalOptions::default()).await;
     let list = dossiers(2);
-    desk.portal
-        .refuse(&code(&list[1]), "thủ tục không còn hiệu lực");
+    desk.portal.refuse(&code(&list[1]), "thủ tục không còn hiệu lực");
     for _ in 0..2 {
         let answer = desk.push(&[&list[0], &list[1]], "False").await;
-        assert_eq!(
-            message(&answer),
-            "Hồ sơ bị từ chối: thủ tục không còn hiệu lực"
-        );
+        assert_eq!(message(&answer), "Hồ sơ bị từ chối: thủ tục không còn hiệu lực");
     }
     assert_eq!(desk.portal.state().records, 0);
     desk.portal.accept(&code(&list[1]));
@@ -558,11 +512,7 @@ async fn a_dossier_can_be_refused_until_it_is_accepted() {
 
 #[tokio::test]
 async fn everything_can_be_asked_and_ordered_over_http() {
-    let desk = Desk::open(PortalOptions {
-        keep_fields: true,
-        ..PortalOptions::default()
-    })
-    .await;
+    let desk = Desk::open(PortalOptions { keep_fields: true, ..PortalOptions::default() }).await;
     let dossier = dossiers(1).remove(0);
     desk.push(&[&dossier], "False").await;
     let get = async |path: &str| {
@@ -578,10 +528,7 @@ async fn everything_can_be_asked_and_ordered_over_http() {
             })
             .await
             .unwrap();
-        (
-            answer.status,
-            String::from_utf8(answer.body.to_vec()).unwrap(),
-        )
+        (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
     };
     let (_, state) = get("/lab/state").await;
     let state: Value = serde_json::from_str(&state).unwrap();
@@ -602,13 +549,9 @@ async fn everything_can_be_asked_and_ordered_over_http() {
     assert_eq!(faults["next"][0]["kind"], "html");
     let cleared = desk.post("/lab/faults", &json!({"clear": true})).await;
     assert_eq!(cleared, json!({"rates": [], "next": []}));
-    let unknown = desk
-        .try_send("/lab/faults", &json!({"preset": "most"}))
-        .await;
+    let unknown = desk.try_send("/lab/faults", &json!({"preset": "most"})).await;
     assert_eq!(unknown.unwrap().status, 400);
-    let forgotten = desk
-        .post("/lab/forget", &json!({"codes": [code(&dossier), "x"]}))
-        .await;
+    let forgotten = desk.post("/lab/forget", &json!({"codes": [code(&dossier), "x"]})).await;
     assert_eq!(forgotten["forgotten"], 1);
     let quota = json!({"windows": [{"limit": 0, "window_ms": 1000, "kind": "calendar"}]});
     desk.post("/lab/quota", &quota).await;

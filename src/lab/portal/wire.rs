@@ -235,11 +235,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(code: i32, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            rest: String::new(),
-        }
+        Self { code, message: message.into(), rest: String::new() }
     }
 
     pub(super) fn with(mut self, rest: String) -> Self {
@@ -292,10 +288,7 @@ mod tests {
             "ThoiDiemXuLy":"20260126083000","PhongBanXuLy":"","NoiDungXuLy":"x","TrangThai":"2",
             "NgayBatDau":"","NgayKetThucTheoQuyDinh":""}"#;
         let steps = |step: &str| format!(r#"{{"service":"CapNhatTienDoHoSoMC","data":[{step}]}}"#);
-        assert!(matches!(
-            Call::read(steps(step).as_bytes()).ask,
-            Ask::Steps(_)
-        ));
+        assert!(matches!(Call::read(steps(step).as_bytes()).ask, Ask::Steps(_)));
         let number = step.replace("\"TrangThai\":\"2\"", "\"TrangThai\":2");
         assert_eq!(refusal(&steps(&number)), "[0].TrangThai");
         let missing = step.replace("\"NgayBatDau\":\"\",", "");
@@ -307,13 +300,7 @@ mod tests {
     #[test]
     fn an_answer_carries_its_code_either_way() {
         let answer = Answer::new(-3, "\"x\"").with(",\"result\":[]".to_owned());
-        assert_eq!(
-            answer.json(true),
-            r#"{"error_code":"-3","message":"\"x\"","result":[]}"#
-        );
-        assert_eq!(
-            answer.json(false),
-            r#"{"error_code":-3,"message":"\"x\"","result":[]}"#
-        );
+        assert_eq!(answer.json(true), r#"{"error_code":"-3","message":"\"x\"","result":[]}"#);
+        assert_eq!(answer.json(false), r#"{"error_code":-3,"message":"\"x\"","result":[]}"#);
     }
 }

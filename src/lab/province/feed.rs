@@ -115,11 +115,7 @@ fn write_page(
     items: &[Arc<Item>],
 ) -> String {
     let has = |rule: &Misbehaviour| rules.contains(rule);
-    let items = if has(&Misbehaviour::EndlessMore) {
-        &[]
-    } else {
-        items
-    };
+    let items = if has(&Misbehaviour::EndlessMore) { &[] } else { items };
     if has(&Misbehaviour::EndlessMore) || has(&Misbehaviour::StuckCursor) {
         head.more = true;
         head.cursor = after.map(Cursor::text).unwrap_or_default();
@@ -135,18 +131,12 @@ fn write_page(
         out.push_str("\" conTro=\"");
         escape(&mut out, &head.cursor);
     }
-    out.push_str(if head.more {
-        "\" conNua=\"true\">\n"
-    } else {
-        "\" conNua=\"false\">\n"
-    });
+    out.push_str(if head.more { "\" conNua=\"true\">\n" } else { "\" conNua=\"false\">\n" });
     for (place, item) in items.iter().enumerate() {
         if place == 0 && !rules.is_empty() {
             let spoiled = rules
                 .iter()
-                .fold(item.xml.as_ref().to_owned(), |xml, rule| {
-                    misbehave::spoil_item(rule, &xml)
-                });
+                .fold(item.xml.as_ref().to_owned(), |xml, rule| misbehave::spoil_item(rule, &xml));
             out.push_str(&spoiled);
         } else {
             out.push_str(&item.xml);
@@ -193,18 +183,12 @@ async fn index(
     // An empty cursor is what an index without dossiers gives out.
     let after = page.after.as_deref().filter(|after| !after.is_empty());
     let (items, more) = shared.store().index(from, to, after, page.limit());
-    let cursor = items
-        .last()
-        .map_or(after.unwrap_or(""), |item| item.code.as_ref());
+    let cursor = items.last().map_or(after.unwrap_or(""), |item| item.code.as_ref());
     let mut out = String::with_capacity(items.len() * 200 + 200);
     out.push_str(DECLARATION);
     out.push_str("<DanhSachMa conTro=\"");
     escape(&mut out, cursor);
-    out.push_str(if more {
-        "\" conNua=\"true\">\n"
-    } else {
-        "\" conNua=\"false\">\n"
-    });
+    out.push_str(if more { "\" conNua=\"true\">\n" } else { "\" conNua=\"false\">\n" });
     for item in &items {
         write_index_entry(&mut out, item);
     }
@@ -258,10 +242,8 @@ fn xml(
     charset: &str,
     tag: Option<String>,
 ) -> Response<Body> {
-    let mut response = answer(StatusCode::OK).header(
-        header::CONTENT_TYPE,
-        format!("application/xml; charset={charset}"),
-    );
+    let mut response = answer(StatusCode::OK)
+        .header(header::CONTENT_TYPE, format!("application/xml; charset={charset}"));
     if let Some(tag) = tag {
         response = response.header(header::ETAG, tag);
     }

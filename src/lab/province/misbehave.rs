@@ -78,17 +78,11 @@ pub struct MisbehaviourRule {
 
 impl MisbehaviourRule {
     pub fn once(misbehaviour: Misbehaviour) -> Self {
-        Self {
-            misbehaviour,
-            times: Some(1),
-        }
+        Self { misbehaviour, times: Some(1) }
     }
 
     pub fn until_cleared(misbehaviour: Misbehaviour) -> Self {
-        Self {
-            misbehaviour,
-            times: None,
-        }
+        Self { misbehaviour, times: None }
     }
 }
 
@@ -123,11 +117,9 @@ pub(super) fn spoil_item(rule: &Misbehaviour, xml: &str) -> String {
             xml.replacen(abstract_end, &format!("\u{1}{abstract_end}"), 1)
         }
         Misbehaviour::EntityBomb => xml.replacen(abstract_end, &format!("&d;&e;{abstract_end}"), 1),
-        Misbehaviour::OversizedItem { bytes } => xml.replacen(
-            "</HoSo>",
-            &format!("<Rac>{}</Rac></HoSo>", "A".repeat(*bytes)),
-            1,
-        ),
+        Misbehaviour::OversizedItem { bytes } => {
+            xml.replacen("</HoSo>", &format!("<Rac>{}</Rac></HoSo>", "A".repeat(*bytes)), 1)
+        }
         Misbehaviour::DuplicateInPage => {
             let copy = xml.replacen(abstract_end, &format!(" (bản trùng){abstract_end}"), 1);
             copy + xml

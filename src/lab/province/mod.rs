@@ -128,9 +128,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         requests_served: AtomicU64::new(0),
         clock,
     });
-    let routes = feed::routes()
-        .merge(control::routes())
-        .with_state(Arc::clone(&shared));
+    let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
     let serving = Serving::start(options.listen, shared.lifetime.clone(), routes).await?;
     if options.changes_total > 0 && options.changes_per_second > 0.0 {
         let background = Arc::clone(&shared);
@@ -212,9 +210,7 @@ impl Shared {
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<MisbehaviourRule>> {
-        self.misbehaviour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.misbehaviour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the request and asks for its credentials.
@@ -224,9 +220,7 @@ impl Shared {
     )]
     fn admit(&self, headers: &HeaderMap) -> Result<(), Response<Body>> {
         self.requests_served.fetch_add(1, Ordering::Relaxed);
-        let shown = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match &self.auth {
             Some(wanted) if shown != Some(wanted) => Err(feed::plain(
                 StatusCode::UNAUTHORIZED,
@@ -274,9 +268,7 @@ impl Shared {
         for rule in rules {
             match rule {
                 Misbehaviour::LateCommit { behind_ms } => {
-                    let cursor_at = last
-                        .map(|cursor| cursor.changed_at)
-                        .or(self.store().newest());
+                    let cursor_at = last.map(|cursor| cursor.changed_at).or(self.store().newest());
                     let cursor_at = cursor_at.unwrap_or_else(|| self.clock.now());
                     self.changed(self.store().commit_late(cursor_at, *behind_ms));
                 }
@@ -316,9 +308,7 @@ impl Shared {
 
     fn add(&self, count: u32) -> Vec<String> {
         let now = self.clock.now();
-        (0..count)
-            .filter_map(|_| self.changed(Some(self.store().add_next(Some(now)))))
-            .collect()
+        (0..count).filter_map(|_| self.changed(Some(self.store().add_next(Some(now))))).collect()
     }
 
     fn put_raw(&self, xml: &str) -> Result<String, PutRefused> {
@@ -326,9 +316,8 @@ impl Shared {
             .filter(|code| !code.is_empty())
             .ok_or(PutRefused("the document has no <MaHoSo>"))?;
         let now = self.clock.now();
-        let at = store::attribute(xml, "capNhatLuc")
-            .and_then(Timestamp::from_source)
-            .unwrap_or(now);
+        let at =
+            store::attribute(xml, "capNhatLuc").and_then(Timestamp::from_source).unwrap_or(now);
         let version = store::attribute(xml, "phienBan").and_then(|text| text.parse().ok());
         self.store().put_raw(code, xml, version.unwrap_or(1), at);
         Ok(code.to_owned())
@@ -385,11 +374,7 @@ fn base64(text: &str) -> String {
             .fold(0usize, |word, byte| word << 8 | usize::from(*byte));
         for place in 0..4 {
             let digit = DIGITS[(word >> (18 - 6 * place)) & 63];
-            out.push(if place <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
+            out.push(if place <= chunk.len() { char::from(digit) } else { '=' });
         }
     }
     out

@@ -62,10 +62,7 @@ impl Cursor {
     }
 
     pub(super) fn of(item: &Item) -> Self {
-        Self {
-            changed_at: item.changed_at,
-            code: item.code.as_ref().to_owned(),
-        }
+        Self { changed_at: item.changed_at, code: item.code.as_ref().to_owned() }
     }
 
     pub(super) fn text(&self) -> String {
@@ -176,9 +173,8 @@ impl Store {
     pub(super) fn put_raw(&mut self, code: &str, xml: &str, version: u64, at: Timestamp) {
         let text = |name: &str| element(xml, name).unwrap_or_default();
         let received_at = text("NgayTiepNhan");
-        let received_on = Timestamp::from_source(received_at)
-            .map(Timestamp::vietnam_day)
-            .unwrap_or_default();
+        let received_on =
+            Timestamp::from_source(received_at).map(Timestamp::vietnam_day).unwrap_or_default();
         self.keep(Item {
             code: code.into(),
             version,
@@ -211,11 +207,8 @@ impl Store {
             None => Bound::Unbounded,
         };
         let mut rest = self.order.range((from, Bound::Unbounded));
-        let items: Vec<Arc<Item>> = rest
-            .by_ref()
-            .take(limit)
-            .map(|(_, item)| Arc::clone(item))
-            .collect();
+        let items: Vec<Arc<Item>> =
+            rest.by_ref().take(limit).map(|(_, item)| Arc::clone(item)).collect();
         (items, rest.next().is_some())
     }
 
@@ -256,10 +249,8 @@ impl Store {
     }
 
     pub(super) fn counts(&self) -> ProvinceCounts {
-        let mut counts = ProvinceCounts {
-            dossiers: self.by_code.len(),
-            ..ProvinceCounts::default()
-        };
+        let mut counts =
+            ProvinceCounts { dossiers: self.by_code.len(), ..ProvinceCounts::default() };
         for item in self.by_code.values() {
             if let Some(expected) = &item.expected {
                 counts.expected += 1;
@@ -296,8 +287,7 @@ impl Store {
         if let Some(old) = self.by_code.insert(Arc::clone(&code), Arc::clone(&item)) {
             self.order.remove(&(old.changed_at, Arc::clone(&old.code)));
         }
-        self.order
-            .insert((item.changed_at, Arc::clone(&code)), item);
+        self.order.insert((item.changed_at, Arc::clone(&code)), item);
         code
     }
 }

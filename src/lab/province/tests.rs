@@ -53,9 +53,7 @@ impl Reader {
 
     async fn page(&self, after: Option<&str>, limit: usize) -> Page {
         let after = after.map_or_else(String::new, |after| format!("&after={after}"));
-        let answer = self
-            .get(&format!("/dossiers/changes?limit={limit}{after}"))
-            .await;
+        let answer = self.get(&format!("/dossiers/changes?limit={limit}{after}")).await;
         assert_eq!(answer.status, 200);
         Page::read(std::str::from_utf8(&answer.body).unwrap())
     }
@@ -94,9 +92,7 @@ impl Page {
             times: items
                 .iter()
                 .map(|item| {
-                    store::attribute(&format!("<HoSo {item}"), "capNhatLuc")
-                        .unwrap()
-                        .to_owned()
+                    store::attribute(&format!("<HoSo {item}"), "capNhatLuc").unwrap().to_owned()
                 })
                 .collect(),
             cursor: store::attribute(&text[start..], "conTro").map(str::to_owned),
@@ -111,28 +107,20 @@ fn clock() -> ManualClock {
 
 fn options(dossiers: u32) -> ProvinceOptions {
     ProvinceOptions {
-        population: PopulationOptions {
-            dossiers,
-            ..PopulationOptions::default()
-        },
+        population: PopulationOptions { dossiers, ..PopulationOptions::default() },
         ..ProvinceOptions::default()
     }
 }
 
 async fn province(dossiers: u32) -> (Province, ManualClock) {
     let clock = clock();
-    let province = start(options(dossiers), Arc::new(clock.clone()))
-        .await
-        .unwrap();
+    let province = start(options(dossiers), Arc::new(clock.clone())).await.unwrap();
     (province, clock)
 }
 
 fn all_codes(province: &Province) -> BTreeSet<String> {
     let (items, _) = province.shared.store().page(None, usize::MAX);
-    items
-        .iter()
-        .map(|item| item.code.as_ref().to_owned())
-        .collect()
+    items.iter().map(|item| item.code.as_ref().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -197,10 +185,7 @@ async fn credentials_are_asked_for_where_configured() {
     for (auth, right) in [
         (Auth::Bearer("bi-mat".to_owned()), "Bearer bi-mat"),
         (
-            Auth::Basic {
-                user: "nguoi".to_owned(),
-                password: "mat khau".to_owned(),
-            },
+            Auth::Basic { user: "nguoi".to_owned(), password: "mat khau".to_owned() },
             "Basic bmd1b2k6bWF0IGtoYXU=",
         ),
     ] {
@@ -225,9 +210,7 @@ async fn the_index_lists_living_dossiers_of_its_days() {
     let mut after = String::new();
     let mut codes = BTreeSet::new();
     loop {
-        let answer = reader
-            .get(&format!("/dossiers/index?limit=37&after={after}"))
-            .await;
+        let answer = reader.get(&format!("/dossiers/index?limit=37&after={after}")).await;
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
         for entry in text.split("<Ma ").skip(1) {
             let tag = format!("<Ma {entry}");
@@ -243,9 +226,7 @@ async fn the_index_lists_living_dossiers_of_its_days() {
     let mut wanted = all_codes(&province);
     assert!(wanted.remove(&deleted));
     assert_eq!(codes, wanted);
-    let none = reader
-        .get("/dossiers/index?from=20200101&to=20200131")
-        .await;
+    let none = reader.get("/dossiers/index?from=20200101&to=20200131").await;
     assert!(!String::from_utf8_lossy(&none.body).contains("<Ma "));
     assert_eq!(reader.get("/dossiers/index?from=2020").await.status, 400);
     province.shutdown().await.unwrap();
@@ -266,12 +247,7 @@ async fn one_dossier_is_found_by_its_code_and_a_deleted_one_is_a_tombstone() {
     province.delete(&code).unwrap();
     let text = province.dossier_xml(&code).unwrap();
     assert!(text.contains("daXoa=\"true\"") && !text.contains("ChuHoSo"));
-    assert!(
-        province
-            .expected()
-            .iter()
-            .all(|dossier| dossier.code != code)
-    );
+    assert!(province.expected().iter().all(|dossier| dossier.code != code));
     assert_eq!(province.state().counts.deleted, 1);
     province.shutdown().await.unwrap();
 }
@@ -319,11 +295,7 @@ async fn state_and_expectations_agree_over_http() {
 #[tokio::test]
 async fn background_changes_spend_their_budget_on_the_clock() {
     let clock = clock();
-    let options = ProvinceOptions {
-        changes_total: 25,
-        changes_per_second: 100.0,
-        ..options(30)
-    };
+    let options = ProvinceOptions { changes_total: 25, changes_per_second: 100.0, ..options(30) };
     let province = start(options, Arc::new(clock.clone())).await.unwrap();
     for _ in 0..500 {
         if province.state().changes_left == 0 {
@@ -450,9 +422,7 @@ async fn cursors_can_stop_and_pages_can_be_empty_for_ever() {
 async fn a_late_commit_lands_behind_the_cursor_that_was_given_out() {
     let (province, _) = province(30).await;
     let reader = Reader::of(&province);
-    province.misbehave(MisbehaviourRule::once(Misbehaviour::LateCommit {
-        behind_ms: 5_000,
-    }));
+    province.misbehave(MisbehaviourRule::once(Misbehaviour::LateCommit { behind_ms: 5_000 }));
     let (_, cursor) = reader.read_all(None, 100).await;
     assert_eq!(province.state().changes_made, 1);
     let next = reader.page(Some(&cursor), 100).await;
@@ -466,20 +436,14 @@ async fn times_can_be_equal_ahead_or_move_while_paging() {
     let reader = Reader::of(&province);
     let (_, cursor) = reader.read_all(None, 100).await;
     clock.advance(Duration::from_secs(1));
-    province.misbehave(MisbehaviourRule::once(Misbehaviour::EqualTimestamps {
-        dossiers: 10,
-    }));
+    province.misbehave(MisbehaviourRule::once(Misbehaviour::EqualTimestamps { dossiers: 10 }));
     let page = reader.page(Some(&cursor), 100).await;
     assert!(page.codes.len() > 5);
     assert!(page.times.windows(2).all(|pair| pair[0] == pair[1]));
 
     province.misbehave(MisbehaviourRule::once(Misbehaviour::ClockJump));
     let page = reader.page(page.cursor.as_deref(), 100).await;
-    assert!(
-        page.times[0].starts_with("2026-01-26T17:00:01"),
-        "{:?}",
-        page.times
-    );
+    assert!(page.times[0].starts_with("2026-01-26T17:00:01"), "{:?}", page.times);
 
     province.misbehave(MisbehaviourRule::once(Misbehaviour::PageChangedWhilePaged));
     let before = reader.page(None, 5).await;

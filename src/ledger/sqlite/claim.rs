@@ -73,18 +73,10 @@ pub(super) async fn claim_entries(
         .bind(json(&ids));
     let leased = run(conn, doing, query).await?;
     let dossiers: Vec<i64> = claimed.iter().map(|entry| entry.dossier_id).collect();
-    let lanes = run(
-        conn,
-        doing,
-        sqlx::query(TAKE_LANES)
-            .bind(lease.token)
-            .bind(json(&dossiers)),
-    )
-    .await?;
+    let lanes =
+        run(conn, doing, sqlx::query(TAKE_LANES).bind(lease.token).bind(json(&dossiers))).await?;
     if leased != ids.len() as u64 || lanes != leased {
-        return Err(LedgerError::Conflict(
-            "a due dossier was claimed twice".into(),
-        ));
+        return Err(LedgerError::Conflict("a due dossier was claimed twice".into()));
     }
     Ok(claimed)
 }
@@ -240,14 +232,8 @@ pub(super) async fn claim_steps(
         })
         .collect();
     let steps: usize = claimed.iter().map(|lane| lane.steps.len()).sum();
-    let leased = run(
-        conn,
-        doing,
-        sqlx::query(LEASE_STEPS)
-            .bind(now.millis())
-            .bind(json(&keys)),
-    )
-    .await?;
+    let leased =
+        run(conn, doing, sqlx::query(LEASE_STEPS).bind(now.millis()).bind(json(&keys))).await?;
     let ids: Vec<i64> = claimed.iter().map(|lane| lane.dossier_id).collect();
     let query = sqlx::query(TAKE_STEP_LANES)
         .bind(lease.token)
@@ -277,18 +263,10 @@ async fn hold_unreadable(
     let doing = "set unreadable rows aside";
     let lanes: Vec<i64> = lanes.iter().copied().collect();
     let failure = unreadable("the stored steps cannot be read back");
-    let query = sqlx::query(HOLD_UNREADABLE)
-        .bind(now.millis())
-        .bind(json_one(&failure))
-        .bind(json(&lanes));
+    let query =
+        sqlx::query(HOLD_UNREADABLE).bind(now.millis()).bind(json_one(&failure)).bind(json(&lanes));
     run(conn, doing, query).await?;
-    run(
-        conn,
-        doing,
-        sqlx::query(RECOUNT_UNREADABLE).bind(json(&lanes)),
-    )
-    .await
-    .map(|_| ())
+    run(conn, doing, sqlx::query(RECOUNT_UNREADABLE).bind(json(&lanes))).await.map(|_| ())
 }
 
 /// The lines of the body that was read last; steps of one dossier mostly share one.
@@ -303,21 +281,15 @@ impl StepBodies {
         let id: i64 = column(row, "step", "body_id", dossier_id)?;
         if self.id != id || self.lines.is_empty() {
             let body: &[u8] = column(row, "step_body", "body", id)?;
-            self.lines = decompress("step_body", id, body)?
-                .lines()
-                .map(str::to_owned)
-                .collect();
+            self.lines = decompress("step_body", id, body)?.lines().map(str::to_owned).collect();
             self.id = id;
         }
         let at: u32 = column(row, "step", "body_line", dossier_id)?;
-        self.lines
-            .get(at as usize)
-            .cloned()
-            .ok_or(LedgerError::Corrupt {
-                table: "step",
-                column: "body_line",
-                row: dossier_id,
-            })
+        self.lines.get(at as usize).cloned().ok_or(LedgerError::Corrupt {
+            table: "step",
+            column: "body_line",
+            row: dossier_id,
+        })
     }
 }
 

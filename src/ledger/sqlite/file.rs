@@ -45,14 +45,9 @@ pub(super) async fn recognise(
     };
     if bytes == 0 {
         // To begin anew in silence would send again every step that the lost file knew as sent.
-        return Err(damaged(
-            "the file is empty; if a new ledger is wanted, remove it",
-        ));
+        return Err(damaged("the file is empty; if a new ledger is wanted, remove it"));
     }
-    let mut conn = options
-        .connect()
-        .await
-        .map_err(|error| at_start(path, error))?;
+    let mut conn = options.connect().await.map_err(|error| at_start(path, error))?;
     let found: (i64, i64) = sqlx::query_as(IDENTITY)
         .fetch_one(&mut conn)
         .await
@@ -86,10 +81,7 @@ impl SqliteLedger {
         if finding == "ok" {
             Ok(())
         } else {
-            Err(LedgerError::Damaged {
-                path: path.display().to_string(),
-                finding,
-            })
+            Err(LedgerError::Damaged { path: path.display().to_string(), finding })
         }
     }
 
@@ -114,10 +106,7 @@ impl SqliteLedger {
         }
         Err(match error {
             sqlx::migrate::MigrateError::Execute(error) => at_start(path, error),
-            other => LedgerError::Unavailable {
-                doing: "migrate",
-                source: other.into(),
-            },
+            other => LedgerError::Unavailable { doing: "migrate", source: other.into() },
         })
     }
 
@@ -138,10 +127,7 @@ impl SqliteLedger {
     /// SQLite opens what it may not write without a word; better to hear of it now.
     async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
         let mut tx = self.begin("open").await?;
-        sqlx::query(TRY_WRITING)
-            .execute(&mut *tx)
-            .await
-            .map_err(|error| at_start(path, error))?;
+        sqlx::query(TRY_WRITING).execute(&mut *tx).await.map_err(|error| at_start(path, error))?;
         tx.rollback().await.map_err(|error| at_start(path, error))
     }
 }
@@ -155,13 +141,7 @@ pub(super) fn at_start(path: &Path, error: sqlx::Error) -> LedgerError {
         Some(14) if path.parent().is_some_and(Path::is_dir) => {
             LedgerError::ReadOnly { path: shown }
         }
-        Some(11 | 26) => LedgerError::Damaged {
-            path: shown,
-            finding: error.to_string(),
-        },
-        _ => LedgerError::Unavailable {
-            doing: "open",
-            source: error.into(),
-        },
+        Some(11 | 26) => LedgerError::Damaged { path: shown, finding: error.to_string() },
+        _ => LedgerError::Unavailable { doing: "open", source: error.into() },
     }
 }

@@ -68,9 +68,7 @@ pub(super) async fn quarantine_unreadable(
         .bind(json_one(&failure))
         .bind(failure.code)
         .bind(json(entries));
-    run(conn, "set unreadable rows aside", query)
-        .await
-        .map(|_| ())
+    run(conn, "set unreadable rows aside", query).await.map(|_| ())
 }
 
 /// The lanes of the mapped entries that are still `Received`.
@@ -217,15 +215,11 @@ pub(super) async fn record_mapped(
         .bind(json(&plan.entries));
     let changed = run(conn, doing, query).await?;
     if changed != plan.entries.len() as u64 {
-        return Err(LedgerError::Conflict(
-            "an entry left `received` while it was mapped".into(),
-        ));
+        return Err(LedgerError::Conflict("an entry left `received` while it was mapped".into()));
     }
     if !plan.packets.is_empty() {
-        let query = sqlx::query(UPSERT_PACKETS)
-            .bind(at)
-            .bind(plan.bodies)
-            .bind(json(&plan.packets));
+        let query =
+            sqlx::query(UPSERT_PACKETS).bind(at).bind(plan.bodies).bind(json(&plan.packets));
         run(conn, doing, query).await?;
     }
     if !plan.step_bodies.is_empty() {
@@ -236,53 +230,25 @@ pub(super) async fn record_mapped(
         run(conn, doing, query).await?;
     }
     if !plan.insert.is_empty() {
-        run(
-            conn,
-            doing,
-            sqlx::query(INSERT_STEPS).bind(at).bind(json(&plan.insert)),
-        )
-        .await?;
+        run(conn, doing, sqlx::query(INSERT_STEPS).bind(at).bind(json(&plan.insert))).await?;
     }
     if !plan.replace.is_empty() {
-        run(
-            conn,
-            doing,
-            sqlx::query(REPLACE_STEPS)
-                .bind(at)
-                .bind(json(&plan.replace)),
-        )
-        .await?;
+        run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
     }
     if !plan.withdraw.is_empty() {
-        run(
-            conn,
-            doing,
-            sqlx::query(WITHDRAW_STEPS)
-                .bind(at)
-                .bind(json(&plan.withdraw)),
-        )
-        .await?;
+        run(conn, doing, sqlx::query(WITHDRAW_STEPS).bind(at).bind(json(&plan.withdraw))).await?;
     }
     if !plan.lanes.is_empty() {
-        run(
-            conn,
-            doing,
-            sqlx::query(UPDATE_LANES).bind(at).bind(json(&plan.lanes)),
-        )
-        .await?;
+        run(conn, doing, sqlx::query(UPDATE_LANES).bind(at).bind(json(&plan.lanes))).await?;
     }
     if !plan.not_ours.is_empty() {
-        let query = sqlx::query(WITHDRAW_ALL_STEPS)
-            .bind(at)
-            .bind(json(&plan.not_ours));
+        let query = sqlx::query(WITHDRAW_ALL_STEPS).bind(at).bind(json(&plan.not_ours));
         run(conn, doing, query).await?;
         let query = sqlx::query(CLOSE_LANES).bind(json(&plan.not_ours));
         run(conn, doing, query).await?;
     }
     if !plan.revived.is_empty() {
-        let query = sqlx::query(RESOLVE_DELETED)
-            .bind(at)
-            .bind(json(&plan.revived));
+        let query = sqlx::query(RESOLVE_DELETED).bind(at).bind(json(&plan.revived));
         run(conn, doing, query).await?;
     }
     if !plan.discrepancies.is_empty() {

@@ -63,12 +63,7 @@ pub struct SqliteSettings {
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self {
-            durable: true,
-            busy_timeout_ms: 5000,
-            migrate: true,
-            check_pages: true,
-        }
+        Self { durable: true, busy_timeout_ms: 5000, migrate: true, check_pages: true }
     }
 }
 
@@ -405,10 +400,7 @@ async fn run(
     doing: &'static str,
     query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
 ) -> Result<u64, LedgerError> {
-    let done = query
-        .execute(conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
+    let done = query.execute(conn).await.map_err(|error| failed(doing, error))?;
     Ok(done.rows_affected())
 }
 
@@ -432,12 +424,7 @@ type StepKey<'a> = (i64, &'a str, &'a str, u32);
 
 /// A step's key as the statements take it.
 fn step_key(dossier_id: i64, identity: &StepIdentity) -> StepKey<'_> {
-    (
-        dossier_id,
-        &identity.thoi_diem_xu_ly,
-        &identity.trang_thai,
-        identity.ordinal,
-    )
+    (dossier_id, &identity.thoi_diem_xu_ly, &identity.trang_thai, identity.ordinal)
 }
 
 /// A column that the schema promises; anything else is corruption, reported with its row.
@@ -450,11 +437,7 @@ fn column<'r, T>(
 where
     T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
 {
-    row.try_get(name).map_err(|_| LedgerError::Corrupt {
-        table,
-        column: name,
-        row: id,
-    })
+    row.try_get(name).map_err(|_| LedgerError::Corrupt { table, column: name, row: id })
 }
 
 fn envelope<T: serde::de::DeserializeOwned>(
@@ -484,18 +467,12 @@ fn unreadable(message: &'static str) -> Failure {
 fn failed(doing: &'static str, error: sqlx::Error) -> LedgerError {
     match primary_code(&error) {
         Some(13) => LedgerError::Full,
-        Some(8) => LedgerError::ReadOnly {
-            path: "the ledger file".to_owned(),
-        },
-        Some(11 | 26) => LedgerError::Damaged {
-            path: "the ledger file".to_owned(),
-            finding: error.to_string(),
-        },
+        Some(8) => LedgerError::ReadOnly { path: "the ledger file".to_owned() },
+        Some(11 | 26) => {
+            LedgerError::Damaged { path: "the ledger file".to_owned(), finding: error.to_string() }
+        }
         Some(19) => LedgerError::Conflict(format!("{doing}: {error}")),
-        _ => LedgerError::Unavailable {
-            doing,
-            source: error.into(),
-        },
+        _ => LedgerError::Unavailable { doing, source: error.into() },
     }
 }
 

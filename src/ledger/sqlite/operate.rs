@@ -184,17 +184,9 @@ pub(super) async fn retry(
             .fetch_all(&mut *conn)
             .await
             .map_err(|error| failed(doing, error))?;
-        let query = sqlx::query(RELEASE_STEPS)
-            .bind(at)
-            .bind(scope.code.clone())
-            .bind(json(&lanes));
+        let query = sqlx::query(RELEASE_STEPS).bind(at).bind(scope.code.clone()).bind(json(&lanes));
         count += run(conn, doing, query).await?;
-        run(
-            conn,
-            doing,
-            sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes)),
-        )
-        .await?;
+        run(conn, doing, sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes))).await?;
     }
     insert_audit(conn, now, audit, &format!("{count} back on their way")).await?;
     Ok(count)
@@ -258,9 +250,7 @@ pub(super) async fn remember_quota(
     window: &str,
     until: Timestamp,
 ) -> Result<(), LedgerError> {
-    let query = sqlx::query(REMEMBER)
-        .bind(window.to_owned())
-        .bind(until.millis());
+    let query = sqlx::query(REMEMBER).bind(window.to_owned()).bind(until.millis());
     run(conn, "remember quota", query).await.map(|_| ())
 }
 
@@ -276,10 +266,7 @@ pub(super) async fn recall_quota(
     rows.iter()
         .map(|row| {
             let until: i64 = column(row, "quota_promise", "until", 0)?;
-            Ok((
-                column(row, "quota_promise", "window", 0)?,
-                Timestamp::from_millis(until),
-            ))
+            Ok((column(row, "quota_promise", "window", 0)?, Timestamp::from_millis(until)))
         })
         .collect()
 }

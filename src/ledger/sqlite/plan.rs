@@ -55,16 +55,8 @@ pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, u
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
-pub(super) type EntryRow<'a> = (
-    i64,
-    &'static str,
-    Option<String>,
-    &'a str,
-    Option<String>,
-    Option<String>,
-    i64,
-    Option<i64>,
-);
+pub(super) type EntryRow<'a> =
+    (i64, &'static str, Option<String>, &'a str, Option<String>, Option<String>, i64, Option<i64>);
 /// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed
 pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8);
 
@@ -174,15 +166,10 @@ impl<'a> Plan<'a> {
         let unchanged = !lane.forced
             && !lane.out
             && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
-        let state = if unchanged {
-            EntryState::Unchanged
-        } else {
-            EntryState::Ready
-        };
+        let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
         // Only ever raised: what an operator made urgent stays so.
-        let priority = packet
-            .priority
-            .map_or(lane.priority, |raised| raised.rank().min(lane.priority));
+        let priority =
+            packet.priority.map_or(lane.priority, |raised| raised.rank().min(lane.priority));
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }
@@ -204,8 +191,7 @@ impl<'a> Plan<'a> {
         } else {
             self.counts.ready += 1;
             let body = compress(packet.packet.as_bytes())?;
-            self.packets
-                .push((entry.entry_id, self.bodies.len() + 1, body.len()));
+            self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len()));
             self.bodies.extend_from_slice(&body);
         }
         let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
@@ -320,12 +306,7 @@ impl<'a> Plan<'a> {
         if !lines.is_empty() {
             let body = compress(lines.join("\n").as_bytes())?;
             self.last_step_body = body_id;
-            self.step_bodies.push((
-                body_id,
-                lane.dossier_id,
-                self.step_blob.len() + 1,
-                body.len(),
-            ));
+            self.step_bodies.push((body_id, lane.dossier_id, self.step_blob.len() + 1, body.len()));
             self.step_blob.extend_from_slice(&body);
         }
         Ok((pending, changed))

@@ -29,10 +29,7 @@ pub(super) async fn source_position(
 ) -> Result<SourcePosition, LedgerError> {
     let doing = "read a source's position";
     // One snapshot, so that the entity tag is never of another page than the position.
-    let mut snapshot = readers
-        .begin()
-        .await
-        .map_err(|error| failed(doing, error))?;
+    let mut snapshot = readers.begin().await.map_err(|error| failed(doing, error))?;
     let start: Option<String> = sqlx::query_scalar(START)
         .bind(source.to_owned())
         .bind(i64::try_from(overlap_ms).unwrap_or(i64::MAX))
@@ -45,11 +42,7 @@ pub(super) async fn source_position(
         .await
         .map_err(|error| failed(doing, error))?;
     let Some(row) = row else {
-        return Ok(SourcePosition {
-            start,
-            etag: None,
-            caught_up: false,
-        });
+        return Ok(SourcePosition { start, etag: None, caught_up: false });
     };
     let etag: Option<String> = column(&row, "source", "etag", 0)?;
     let etag_cursor: Option<String> = column(&row, "source", "etag_cursor", 0)?;
@@ -178,15 +171,9 @@ pub(super) async fn commit_pull(
     if !commit.items.is_empty() {
         store_items(conn, commit, &mut counts).await?;
     }
-    let codes: Vec<&str> = commit
-        .items
-        .iter()
-        .map(|item| item.ma_ho_so.as_str())
-        .collect();
-    let query = sqlx::query(RESOLVE_REFUSED)
-        .bind(commit.source.clone())
-        .bind(at)
-        .bind(json(&codes));
+    let codes: Vec<&str> = commit.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
+    let query =
+        sqlx::query(RESOLVE_REFUSED).bind(commit.source.clone()).bind(at).bind(json(&codes));
     run(conn, doing, query).await?;
     for refused in &commit.refused {
         counts.refused += 1;
@@ -197,11 +184,7 @@ pub(super) async fn commit_pull(
             .bind(refused.reason.clone())
             .bind(refused.ma_ho_so.clone())
             .bind(0i64)
-            .bind(
-                blake3::hash(refused.evidence.as_bytes())
-                    .as_bytes()
-                    .to_vec(),
-            )
+            .bind(blake3::hash(refused.evidence.as_bytes()).as_bytes().to_vec())
             .bind(compress(refused.evidence.as_bytes())?);
         run(conn, doing, query).await?;
     }
@@ -233,10 +216,8 @@ async fn store_items(
 ) -> Result<(), LedgerError> {
     let doing = "store a page";
     let mut known = read_known(conn, commit).await?;
-    let ids = sqlx::query(LAST_IDS)
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
+    let ids =
+        sqlx::query(LAST_IDS).fetch_one(&mut *conn).await.map_err(|error| failed(doing, error))?;
     let mut next_dossier: i64 = column(&ids, "dossier", "dossier", 0)?;
     let mut next_revision: i64 = column(&ids, "revision", "revision", 0)?;
     let mut next_entry: i64 = column(&ids, "entry", "entry", 0)?;
@@ -321,13 +302,7 @@ async fn store_items(
         bodies.extend_from_slice(&body);
         if older {
             counts.outdated += 1;
-            entries.push((
-                next_entry,
-                dossier.id,
-                next_revision,
-                "superseded",
-                dossier.entry_id,
-            ));
+            entries.push((next_entry, dossier.id, next_revision, "superseded", dossier.entry_id));
         } else {
             counts.new += 1;
             entries.push((next_entry, dossier.id, next_revision, "received", None));
@@ -340,13 +315,7 @@ async fn store_items(
         }
     }
     if !revisions.is_empty() {
-        let page = NewRows {
-            dossiers,
-            revisions,
-            documents,
-            bodies,
-            entries,
-        };
+        let page = NewRows { dossiers, revisions, documents, bodies, entries };
         insert_revisions(conn, commit, page).await?;
     }
     let newest: Vec<NewestRow> = known
@@ -378,14 +347,7 @@ type DocumentRow = (i64, usize, usize);
 /// id, dossier, revision, state, superseded by
 type EntryRow = (i64, i64, i64, &'static str, Option<i64>);
 /// dossier, revision, entry, version, changed at, fingerprint
-type NewestRow = (
-    i64,
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<Timestamp>,
-    Option<String>,
-);
+type NewestRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Timestamp>, Option<String>);
 
 /// What a page adds.
 struct NewRows<'a> {
@@ -409,19 +371,13 @@ async fn insert_revisions(
         .bind(commit.priority.rank())
         .bind(json(&page.dossiers));
     run(conn, doing, query).await?;
-    let query = sqlx::query(INSERT_REVISIONS)
-        .bind(at)
-        .bind(json(&page.revisions));
+    let query = sqlx::query(INSERT_REVISIONS).bind(at).bind(json(&page.revisions));
     run(conn, doing, query).await?;
-    let query = sqlx::query(INSERT_DOCUMENTS)
-        .bind(at)
-        .bind(page.bodies)
-        .bind(json(&page.documents));
+    let query =
+        sqlx::query(INSERT_DOCUMENTS).bind(at).bind(page.bodies).bind(json(&page.documents));
     run(conn, doing, query).await?;
-    let query = sqlx::query(INSERT_ENTRIES)
-        .bind(commit.priority.rank())
-        .bind(at)
-        .bind(json(&page.entries));
+    let query =
+        sqlx::query(INSERT_ENTRIES).bind(commit.priority.rank()).bind(at).bind(json(&page.entries));
     run(conn, doing, query).await.map(|_| ())
 }
 
@@ -429,11 +385,7 @@ async fn read_known<'a>(
     conn: &mut SqliteConnection,
     commit: &'a PullCommit,
 ) -> Result<BTreeMap<&'a str, Known>, LedgerError> {
-    let codes: Vec<&str> = commit
-        .items
-        .iter()
-        .map(|item| item.ma_ho_so.as_str())
-        .collect();
+    let codes: Vec<&str> = commit.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
     let rows = sqlx::query(KNOWN)
         .bind(commit.source.clone())
         .bind(json(&codes))

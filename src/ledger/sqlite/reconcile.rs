@@ -45,12 +45,8 @@ pub(super) async fn claim_unconfirmed(
             continue;
         };
         let known: String = column(row, "dossier", "portal_known", entry_id)?;
-        let failure: Option<Failure> = envelope(
-            column(row, "entry", "failure", entry_id)?,
-            "entry",
-            "failure",
-            entry_id,
-        )?;
+        let failure: Option<Failure> =
+            envelope(column(row, "entry", "failure", entry_id)?, "entry", "failure", entry_id)?;
         claimed.push(UnconfirmedEntry {
             entry_id,
             dossier_id,
@@ -64,11 +60,7 @@ pub(super) async fn claim_unconfirmed(
                 row: entry_id,
             })?,
             failure: failure.unwrap_or_else(|| {
-                Failure::new(
-                    "push.lease_expired",
-                    Disposition::Ambiguous,
-                    "the outcome is unknown",
-                )
+                Failure::new("push.lease_expired", Disposition::Ambiguous, "the outcome is unknown")
             }),
         });
     }
@@ -77,9 +69,7 @@ pub(super) async fn claim_unconfirmed(
     }
     if !claimed.is_empty() {
         let ids: Vec<i64> = claimed.iter().map(|entry| entry.entry_id).collect();
-        let query = sqlx::query(DEFER_UNCONFIRMED)
-            .bind(until.millis())
-            .bind(json(&ids));
+        let query = sqlx::query(DEFER_UNCONFIRMED).bind(until.millis()).bind(json(&ids));
         run(conn, doing, query).await?;
     }
     Ok(claimed)
@@ -145,10 +135,7 @@ pub(super) async fn acked_packets(
     rows.iter()
         .map(|row| {
             let id: i64 = column(row, "dossier", "id", 0)?;
-            Ok((
-                id,
-                decompress("packet", id, column(row, "packet", "body", id)?)?,
-            ))
+            Ok((id, decompress("packet", id, column(row, "packet", "body", id)?)?))
         })
         .collect()
 }
@@ -217,9 +204,7 @@ pub(super) async fn insert_discrepancies(
     now: Timestamp,
     rows: &[DiscrepancyRow],
 ) -> Result<u64, LedgerError> {
-    let query = sqlx::query(UPSERT_DISCREPANCIES)
-        .bind(now.millis())
-        .bind(json(rows));
+    let query = sqlx::query(UPSERT_DISCREPANCIES).bind(now.millis()).bind(json(rows));
     run(conn, "record discrepancies", query).await
 }
 
@@ -322,25 +307,11 @@ pub(super) async fn repair_missing(
             column(row, "entry", "revision_id", id)?,
         ));
     }
-    run(
-        conn,
-        doing,
-        sqlx::query(FORGET_ACKNOWLEDGEMENT).bind(json(&reopened)),
-    )
-    .await?;
-    let note = Failure::new(
-        "portal.lost",
-        Disposition::Retryable,
-        "the portal lost the dossier it had",
-    );
-    let ids: Vec<i64> = reopened
-        .iter()
-        .map(|(dossier_id, ..)| *dossier_id)
-        .collect();
-    let query = sqlx::query(FORGET_STEPS)
-        .bind(now.millis())
-        .bind(json_one(&note))
-        .bind(json(&ids));
+    run(conn, doing, sqlx::query(FORGET_ACKNOWLEDGEMENT).bind(json(&reopened))).await?;
+    let note =
+        Failure::new("portal.lost", Disposition::Retryable, "the portal lost the dossier it had");
+    let ids: Vec<i64> = reopened.iter().map(|(dossier_id, ..)| *dossier_id).collect();
+    let query = sqlx::query(FORGET_STEPS).bind(now.millis()).bind(json_one(&note)).bind(json(&ids));
     run(conn, doing, query).await?;
     Ok(ids)
 }

@@ -117,10 +117,8 @@ pub(super) async fn settle(
 ) -> Result<SettleCounts, LedgerError> {
     let mut counts = SettleCounts::default();
     let first_call = insert_calls(conn, batch).await?;
-    let call_id = |call: Option<usize>| {
-        call.and_then(|at| i64::try_from(at).ok())
-            .map(|at| first_call + at)
-    };
+    let call_id =
+        |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
     let settled = settle_entries(conn, now, &batch.entries, &mut counts).await?;
     for entry in &batch.entries {
@@ -128,11 +126,7 @@ pub(super) async fn settle(
             entry.dossier_id,
             Some(entry.entry_id),
             call_id(entry.call),
-            if entry.lease_token.is_some() {
-                "packet"
-            } else {
-                "read_back"
-            },
+            if entry.lease_token.is_some() { "packet" } else { "read_back" },
             Some(entry.attempt),
             entry.outcome,
             failure_of(&entry.settlement).map(|failure| failure.code.as_str()),
@@ -141,11 +135,8 @@ pub(super) async fn settle(
     }
     let live = settle_steps(conn, now, &batch.steps, &mut counts).await?;
     for lane in &batch.steps {
-        let mut names: Vec<String> = lane
-            .steps
-            .iter()
-            .map(|(identity, _)| identity.to_string())
-            .collect();
+        let mut names: Vec<String> =
+            lane.steps.iter().map(|(identity, _)| identity.to_string()).collect();
         if !live.contains(&lane.dossier_id) {
             names.push(LATE.to_owned());
         }
@@ -161,9 +152,7 @@ pub(super) async fn settle(
         ));
     }
     if !attempts.is_empty() {
-        let query = sqlx::query(INSERT_ATTEMPTS)
-            .bind(now.millis())
-            .bind(json(&attempts));
+        let query = sqlx::query(INSERT_ATTEMPTS).bind(now.millis()).bind(json(&attempts));
         run(conn, "settle calls", query).await?;
     }
     Ok(counts)
@@ -220,18 +209,10 @@ async fn settle_entries(
         .map(|entry| {
             let (due_at, retries, batch_max, receipt) = match &entry.settlement {
                 Settlement::Accepted { receipt } => (None, None, None, Some(json_one(receipt))),
-                Settlement::Ready {
-                    due_at,
-                    retries,
-                    batch_max,
-                    ..
+                Settlement::Ready { due_at, retries, batch_max, .. }
+                | Settlement::Unconfirmed { due_at, retries, batch_max, .. } => {
+                    (Some(*due_at), Some(*retries), *batch_max, None)
                 }
-                | Settlement::Unconfirmed {
-                    due_at,
-                    retries,
-                    batch_max,
-                    ..
-                } => (Some(*due_at), Some(*retries), *batch_max, None),
                 Settlement::Dead { .. } => (None, None, None, None),
             };
             let failure = failure_of(&entry.settlement);
@@ -280,14 +261,7 @@ async fn settle_entries(
             Some((entry.dossier_id, entry.entry_id, state, known))
         })
         .collect();
-    run(
-        conn,
-        doing,
-        sqlx::query(SETTLE_LANES)
-            .bind(now.millis())
-            .bind(json(&lanes)),
-    )
-    .await?;
+    run(conn, doing, sqlx::query(SETTLE_LANES).bind(now.millis()).bind(json(&lanes))).await?;
     Ok(done)
 }
 
@@ -304,11 +278,7 @@ async fn settle_steps(
     let rows: Vec<_> = lanes
         .iter()
         .map(|lane| {
-            let done = lane
-                .steps
-                .iter()
-                .filter(|(_, state)| *state != StepState::Pending)
-                .count();
+            let done = lane.steps.iter().filter(|(_, state)| *state != StepState::Pending).count();
             (
                 lane.dossier_id,
                 lane.lease_token,
@@ -353,23 +323,14 @@ async fn settle_steps(
             }
             mixed => steps.extend(mixed.iter().map(|(identity, state)| {
                 let (dossier_id, time, status, ordinal) = step_key(lane.dossier_id, identity);
-                (
-                    dossier_id,
-                    time,
-                    status,
-                    ordinal,
-                    state.as_str(),
-                    failure_of(*state),
-                )
+                (dossier_id, time, status, ordinal, state.as_str(), failure_of(*state))
             })),
         }
     }
     let at = now.millis();
     let mut written = 0;
     if !together.is_empty() {
-        let query = sqlx::query(SETTLE_STEPS_TOGETHER)
-            .bind(at)
-            .bind(json(&together));
+        let query = sqlx::query(SETTLE_STEPS_TOGETHER).bind(at).bind(json(&together));
         written += run(conn, doing, query).await?;
     }
     if !steps.is_empty() {

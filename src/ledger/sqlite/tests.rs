@@ -9,9 +9,7 @@ use crate::ledger::record::ReceivedItem;
 async fn fresh() -> (tempfile::TempDir, SqliteLedger) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
-    let ledger = SqliteLedger::open(&path, &SqliteSettings::default())
-        .await
-        .unwrap();
+    let ledger = SqliteLedger::open(&path, &SqliteSettings::default()).await.unwrap();
     (folder, ledger)
 }
 
@@ -55,12 +53,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         upkeep::STATEMENTS,
         view::STATEMENTS,
     ];
-    let own = [
-        file::IDENTITY,
-        file::HAS_HISTORY,
-        file::SCHEMA_VERSION,
-        file::TRY_WRITING,
-    ];
+    let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
     for statement in modules.into_iter().flatten().chain(&own) {
         let text = sqlx::SqlStr::from_static(statement);
         if let Err(error) = conn.prepare(text).await {
@@ -120,17 +113,11 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
 #[tokio::test]
 async fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_space_again() {
     let (_folder, ledger) = fresh().await;
-    sqlx::query("PRAGMA max_page_count = 120")
-        .execute(&ledger.writer)
-        .await
-        .unwrap();
+    sqlx::query("PRAGMA max_page_count = 120").execute(&ledger.writer).await.unwrap();
     let mut stored = 0;
     let refusal = loop {
         let commit = page(1_000 + stored, 0..100, 20_000);
-        let commit = PullCommit {
-            source: format!("province-{stored}"),
-            ..commit
-        };
+        let commit = PullCommit { source: format!("province-{stored}"), ..commit };
         match ledger.commit_pull(&commit).await {
             Ok(_) => stored += 1,
             Err(refusal) => break refusal,
@@ -138,20 +125,12 @@ async fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_space_again() 
         assert!(stored < 100, "the ceiling of pages did not hold");
     };
     assert!(matches!(refusal, LedgerError::Full), "{refusal:?}");
-    let cursors: i64 = sqlx::query_scalar("SELECT count(*) FROM cursor")
-        .fetch_one(&ledger.readers)
-        .await
-        .unwrap();
+    let cursors: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM cursor").fetch_one(&ledger.readers).await.unwrap();
     assert_eq!(cursors, stored);
 
-    sqlx::query("PRAGMA max_page_count = 4294967294")
-        .execute(&ledger.writer)
-        .await
-        .unwrap();
-    let counts = ledger
-        .commit_pull(&page(9_000, 0..100, 20_000))
-        .await
-        .unwrap();
+    sqlx::query("PRAGMA max_page_count = 4294967294").execute(&ledger.writer).await.unwrap();
+    let counts = ledger.commit_pull(&page(9_000, 0..100, 20_000)).await.unwrap();
     assert_eq!(counts.new, 100);
 }
 
@@ -175,9 +154,7 @@ async fn a_verb_that_is_dropped_half_way_leaves_nothing_behind() {
     let (folder, ledger) = fresh().await;
     {
         let mut tx = ledger.begin("store a page").await.unwrap();
-        pull::commit_pull(&mut tx, &page(1_000, 0..10, 500))
-            .await
-            .unwrap();
+        pull::commit_pull(&mut tx, &page(1_000, 0..10, 500)).await.unwrap();
         // As a crash does: neither committed nor closed.
     }
     drop(ledger);
@@ -192,8 +169,5 @@ async fn a_verb_that_is_dropped_half_way_leaves_nothing_behind() {
     .await
     .unwrap();
     assert_eq!(rows, 0);
-    assert_eq!(
-        again.source_position("province", 0).await.unwrap().start,
-        None
-    );
+    assert_eq!(again.source_position("province", 0).await.unwrap().start, None);
 }

@@ -109,19 +109,10 @@ pub(super) async fn upkeep(
         Disposition::Ambiguous,
         "the call's outcome was never written: its process stopped or was too slow",
     );
-    run(
-        conn,
-        doing,
-        sqlx::query(NOTE_EXPIRED)
-            .bind(at)
-            .bind(unknown.code.clone()),
-    )
-    .await?;
+    run(conn, doing, sqlx::query(NOTE_EXPIRED).bind(at).bind(unknown.code.clone())).await?;
     run(conn, doing, sqlx::query(DOUBT_PACKETS).bind(at)).await?;
-    let query = sqlx::query(EXPIRE_ENTRIES)
-        .bind(at)
-        .bind(json_one(&unknown))
-        .bind(unknown.code.clone());
+    let query =
+        sqlx::query(EXPIRE_ENTRIES).bind(at).bind(json_one(&unknown)).bind(unknown.code.clone());
     counts.leases_expired = run(conn, doing, query).await?;
 
     let step_unknown = Failure::new(
@@ -129,23 +120,15 @@ pub(super) async fn upkeep(
         Disposition::Ambiguous,
         "nobody knows whether the portal has this step",
     );
-    let query = sqlx::query(NOTE_EXPIRED_STEPS)
-        .bind(at)
-        .bind(step_unknown.code.clone());
+    let query = sqlx::query(NOTE_EXPIRED_STEPS).bind(at).bind(step_unknown.code.clone());
     run(conn, doing, query).await?;
     if !policy.resend_unknown_supplement {
-        let query = sqlx::query(HOLD_EXPIRED_SUPPLEMENTS)
-            .bind(at)
-            .bind(json_one(&step_unknown));
+        let query = sqlx::query(HOLD_EXPIRED_SUPPLEMENTS).bind(at).bind(json_one(&step_unknown));
         counts.steps_held = run(conn, doing, query).await?;
     }
-    let query = sqlx::query(RETURN_EXPIRED_STEPS)
-        .bind(at)
-        .bind(json_one(&step_unknown));
+    let query = sqlx::query(RETURN_EXPIRED_STEPS).bind(at).bind(json_one(&step_unknown));
     run(conn, doing, query).await?;
-    let query = sqlx::query(EXPIRE_STEP_LANES)
-        .bind(at)
-        .bind(json_one(&step_unknown));
+    let query = sqlx::query(EXPIRE_STEP_LANES).bind(at).bind(json_one(&step_unknown));
     counts.step_leases_expired = run(conn, doing, query).await?;
 
     let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));

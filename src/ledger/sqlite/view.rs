@@ -71,10 +71,7 @@ pub(super) async fn standing(
     now: Timestamp,
 ) -> Result<Standing, LedgerError> {
     // One snapshot, so that the numbers agree with one another.
-    let mut snapshot = readers
-        .begin()
-        .await
-        .map_err(|error| failed(DOING, error))?;
+    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
     let conn = &mut *snapshot;
     let mut dossiers = BTreeMap::new();
     for (name, count) in counted(conn, DOSSIERS_BY_STATE).await? {
@@ -92,12 +89,7 @@ pub(super) async fn standing(
             polled_at: time(&row, "source", "polled_at", 0)?,
             caught_up_at: time(&row, "source", "caught_up_at", 0)?,
             failing_since: time(&row, "source", "failing_since", 0)?,
-            failure: envelope(
-                column(&row, "source", "failure", 0)?,
-                "source",
-                "failure",
-                0,
-            )?,
+            failure: envelope(column(&row, "source", "failure", 0)?, "source", "failure", 0)?,
         });
     }
     let mut last_books = Vec::new();
@@ -113,10 +105,7 @@ pub(super) async fn standing(
         superseded: count(conn, SUPERSEDED).await?,
         steps: counted(conn, STEPS_BY_STATE).await?.into_iter().collect(),
         refused_documents: count(conn, REFUSED_DOCUMENTS).await?,
-        open_discrepancies: counted(conn, DISCREPANCIES_BY_KIND)
-            .await?
-            .into_iter()
-            .collect(),
+        open_discrepancies: counted(conn, DISCREPANCIES_BY_KIND).await?.into_iter().collect(),
         oldest_open_at: sqlx::query_scalar::<_, Option<i64>>(OLDEST_OPEN)
             .fetch_one(&mut *conn)
             .await
@@ -160,11 +149,7 @@ pub(super) async fn call_totals(
         if outcome == "useful" {
             totals.useful += n;
         }
-        totals
-            .by_service
-            .entry(service)
-            .or_default()
-            .insert(outcome, n);
+        totals.by_service.entry(service).or_default().insert(outcome, n);
     }
     Ok(totals)
 }
@@ -203,10 +188,7 @@ pub(super) async fn dossier(
     readers: &SqlitePool,
     ma_ho_so: &str,
 ) -> Result<Vec<DossierView>, LedgerError> {
-    let mut snapshot = readers
-        .begin()
-        .await
-        .map_err(|error| failed(DOING, error))?;
+    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
     let conn = &mut *snapshot;
     let found = sqlx::query(DOSSIER)
         .bind(ma_ho_so.to_owned())
@@ -280,11 +262,7 @@ fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
 
 fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
     let id: i64 = column(row, "entry", "id", 0)?;
-    let corrupt = |column| LedgerError::Corrupt {
-        table: "entry",
-        column,
-        row: id,
-    };
+    let corrupt = |column| LedgerError::Corrupt { table: "entry", column, row: id };
     let state: String = column(row, "entry", "state", id)?;
     Ok(EntryView {
         id,
@@ -400,11 +378,7 @@ pub(super) async fn problems(
         .bind(filter.ma_ho_so.clone())
         .bind(filter.code.clone())
         // SQLite takes a negative limit for none.
-        .bind(if filter.limit == 0 {
-            -1
-        } else {
-            i64::from(filter.limit)
-        })
+        .bind(if filter.limit == 0 { -1 } else { i64::from(filter.limit) })
         .fetch_all(readers)
         .await
         .map_err(|error| failed(DOING, error))?;
@@ -440,18 +414,14 @@ pub(super) async fn newest_document(
         .fetch_optional(readers)
         .await
         .map_err(|error| failed(DOING, error))?;
-    body.map(|body| decompress("document", dossier_id, &body))
-        .transpose()
+    body.map(|body| decompress("document", dossier_id, &body)).transpose()
 }
 
 async fn rows(
     conn: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<Vec<SqliteRow>, LedgerError> {
-    sqlx::query(statement)
-        .fetch_all(conn)
-        .await
-        .map_err(|error| failed(DOING, error))
+    sqlx::query(statement).fetch_all(conn).await.map_err(|error| failed(DOING, error))
 }
 
 async fn counted(
@@ -463,10 +433,7 @@ async fn counted(
         .iter()
         .map(|row| {
             let n: i64 = column(row, "count", "n", 0)?;
-            Ok((
-                column(row, "count", "name", 0)?,
-                u64::try_from(n).unwrap_or(0),
-            ))
+            Ok((column(row, "count", "name", 0)?, u64::try_from(n).unwrap_or(0)))
         })
         .collect()
 }

@@ -70,14 +70,8 @@ pub(super) fn read(
     if builder.errors.is_empty() {
         builder.document(document.get_ref());
     }
-    builder
-        .errors
-        .sort_by_key(|error| (error.file.clone(), error.line, error.column));
-    if builder.errors.is_empty() {
-        Ok(builder.plan)
-    } else {
-        Err(builder.errors)
-    }
+    builder.errors.sort_by_key(|error| (error.file.clone(), error.line, error.column));
+    if builder.errors.is_empty() { Ok(builder.plan) } else { Err(builder.errors) }
 }
 
 struct Builder<'t, 's, 'e> {
@@ -95,21 +89,14 @@ struct Builder<'t, 's, 'e> {
 
 impl<'t> Builder<'t, '_, '_> {
     fn document(&mut self, document: &'t DeTable<'t>) {
-        const KEYS: [&str; 6] = [
-            "root",
-            "rules",
-            "checks",
-            "unused_on_purpose",
-            "dossier",
-            "steps",
-        ];
+        const KEYS: [&str; 6] =
+            ["root", "rules", "checks", "unused_on_purpose", "dossier", "steps"];
         let entries = in_file_order(document);
         // Names first, so that rows may use them wherever they stand.
         if let Some((_, rules)) = entries.iter().find(|(key, _)| key.get_ref() == "rules") {
             for (key, value) in self.table(rules, "rules") {
                 if let Some(words) = self.string(value) {
-                    self.rules
-                        .insert(key.get_ref().to_string(), words.to_owned());
+                    self.rules.insert(key.get_ref().to_string(), words.to_owned());
                 }
             }
         }
@@ -144,11 +131,7 @@ impl<'t> Builder<'t, '_, '_> {
             }
         }
         if self.plan.root().is_empty() {
-            self.missing(
-                &(0..0),
-                "root",
-                "the name of the element that holds one dossier",
-            );
+            self.missing(&(0..0), "root", "the name of the element that holds one dossier");
         }
         match tables.0 {
             Some((key, value)) => self.dossier(&key.span(), value),
@@ -156,15 +139,7 @@ impl<'t> Builder<'t, '_, '_> {
         }
         match tables.1 {
             Some((key, value)) => {
-                self.list(
-                    "steps",
-                    Slot::Steps,
-                    Step::FIELDS,
-                    DOSSIER,
-                    ROOT,
-                    &key.span(),
-                    value,
-                );
+                self.list("steps", Slot::Steps, Step::FIELDS, DOSSIER, ROOT, &key.span(), value);
             }
             None => self.missing(&(0..0), "steps", "the progress steps"),
         }
@@ -210,38 +185,14 @@ impl<'t> Builder<'t, '_, '_> {
         let lists = part("lists").map(|(_, value)| self.table(value, "lists"));
         for (key, value) in lists.unwrap_or_default() {
             let target = key.get_ref().as_ref();
-            match specs
-                .iter()
-                .enumerate()
-                .find(|(_, spec)| spec.name == target)
-            {
-                Some((
-                    position,
-                    FieldSpec {
-                        name,
-                        kind: FieldKind::List(items),
-                        ..
-                    },
-                )) => {
+            match specs.iter().enumerate().find(|(_, spec)| spec.name == target) {
+                Some((position, FieldSpec { name, kind: FieldKind::List(items), .. })) => {
                     covered.push(name);
-                    self.list(
-                        name,
-                        Slot::List(position),
-                        items,
-                        id,
-                        node,
-                        &key.span(),
-                        value,
-                    );
+                    self.list(name, Slot::List(position), items, id, node, &key.span(), value);
                 }
                 Some(_) => {
                     let message = format!("`{target}` is not a list");
-                    self.error(
-                        &key.span(),
-                        "mapping_file.kind",
-                        message,
-                        "move it to `fields`",
-                    );
+                    self.error(&key.span(), "mapping_file.kind", message, "move it to `fields`");
                 }
                 None => self.unknown_target(&key.span(), target, specs),
             }
@@ -275,10 +226,7 @@ impl<'t> Builder<'t, '_, '_> {
             self.error(span, "mapping_file.too_many", message, "");
         }
         let mut required = 0;
-        for (bit, field) in self.plan.fields[fields.clone()]
-            .iter_mut()
-            .take(FIELDS_MAX)
-            .enumerate()
+        for (bit, field) in self.plan.fields[fields.clone()].iter_mut().take(FIELDS_MAX).enumerate()
         {
             field.bit = bit;
             required |= u64::from(field.required) << bit;
@@ -311,19 +259,14 @@ impl<'t> Builder<'t, '_, '_> {
             }
         }
         for spec in specs.iter().filter(|spec| !covered.contains(&spec.name)) {
-            let message = format!(
-                "no row for the contract field `{}`",
-                self.full_target(id, spec.name)
-            );
+            let message =
+                format!("no row for the contract field `{}`", self.full_target(id, spec.name));
             let hint = "map it, or say under `unmapped` why the source does not have it";
             self.error(span, "mapping_file.uncovered", message, hint);
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a list is: target, place, parent and row"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what a list is: target, place, parent and row")]
     fn list(
         &mut self,
         target: &'static str,
@@ -401,9 +344,8 @@ impl<'t> Builder<'t, '_, '_> {
         span: &Range<usize>,
         value: Row<'t>,
     ) {
-        const KEYS: [&str; 8] = [
-            "from", "as", "codes", "required", "max", "too_long", "pattern", "rule",
-        ];
+        const KEYS: [&str; 8] =
+            ["from", "as", "codes", "required", "max", "too_long", "pattern", "rule"];
         let spec = self.plan.records[record].specs[position];
         let mut field = Field {
             target: spec.name,
@@ -500,10 +442,7 @@ impl<'t> Builder<'t, '_, '_> {
             let rows = self.plan.code_lists[id].rows();
             let foreign = rows.iter().find(|row| Status::parse(&row.code).is_none());
             let foreign = foreign.map(|row| {
-                format!(
-                    "`{}` on line {} of {name} is no status of the portal",
-                    row.code, row.line
-                )
+                format!("`{}` on line {} of {name} is no status of the portal", row.code, row.line)
             });
             if let Some(message) = foreign {
                 self.error(
@@ -528,12 +467,7 @@ impl<'t> Builder<'t, '_, '_> {
             },
             Ok(None) => {
                 let hint = "code lists are files in `codelists/`, named without .csv";
-                self.error(
-                    span,
-                    "mapping_file.unknown",
-                    format!("no code list `{name}`"),
-                    hint,
-                );
+                self.error(span, "mapping_file.unknown", format!("no code list `{name}`"), hint);
             }
             Err(error) => self.errors.push(error),
         }
@@ -555,18 +489,12 @@ impl<'t> Builder<'t, '_, '_> {
                 FieldKind::Boolean => "use as = \"truth\"",
                 _ => "the field takes text",
             };
-            let message = format!(
-                "`{}` does not give what `{}` takes",
-                field.converter.word(),
-                spec.name
-            );
+            let message =
+                format!("`{}` does not give what `{}` takes", field.converter.word(), spec.name);
             self.error(span, "mapping_file.kind", message, wanted);
         }
         if matches!(spec.kind, FieldKind::Integer | FieldKind::Boolean) && !field.required {
-            let message = format!(
-                "`{}` has no empty value, so it cannot be optional",
-                spec.name
-            );
+            let message = format!("`{}` has no empty value, so it cannot be optional", spec.name);
             self.error(span, "mapping_file.kind", message, "write required = true");
         }
         let is_text = matches!(field.converter, C::Text | C::Line);
@@ -582,18 +510,13 @@ impl<'t> Builder<'t, '_, '_> {
     }
 
     fn length_max(&mut self, value: Row<'t>, spec: &FieldSpec) -> Option<usize> {
-        let number = value
-            .get_ref()
-            .as_integer()
-            .filter(|number| number.radix() == 10);
+        let number = value.get_ref().as_integer().filter(|number| number.radix() == 10);
         let number = number.and_then(|number| number.as_str().parse::<usize>().ok());
         match (number, spec.length_max) {
             (None | Some(0), _) => self.wrong_type(value, "a number of characters"),
             (Some(max), Some(contract)) if max > contract => {
-                let message = format!(
-                    "the portal takes at most {contract} characters of `{}`",
-                    spec.name
-                );
+                let message =
+                    format!("the portal takes at most {contract} characters of `{}`", spec.name);
                 self.error(
                     &value.span(),
                     "mapping_file.length",

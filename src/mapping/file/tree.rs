@@ -16,10 +16,9 @@ impl Builder<'_, '_, '_> {
     ) {
         let path = field.source.clone();
         let (element, attribute) = match path.rsplit_once('@') {
-            Some((element, attribute)) => (
-                element.strip_suffix('/').unwrap_or(element),
-                Some(attribute),
-            ),
+            Some((element, attribute)) => {
+                (element.strip_suffix('/').unwrap_or(element), Some(attribute))
+            }
             None => (path.as_str(), None),
         };
         let whole = attribute.is_none_or(|name| {
@@ -44,9 +43,7 @@ impl Builder<'_, '_, '_> {
         }
         let id = self.plan.fields.len();
         match attribute {
-            Some(name) => self.plan.nodes[target]
-                .attributes
-                .push((name.to_owned(), id)),
+            Some(name) => self.plan.nodes[target].attributes.push((name.to_owned(), id)),
             None => self.plan.nodes[target].fields.push(id),
         }
         self.plan.fields.push(field);
@@ -64,12 +61,7 @@ impl Builder<'_, '_, '_> {
         for name in path.split('/').filter(|name| !name.is_empty()) {
             if node != from && self.plan.nodes[node].item_of.is_some() {
                 let message = format!("`{path}` leads through the items of another list");
-                self.error(
-                    span,
-                    "mapping_file.conflict",
-                    message,
-                    "map it under that list",
-                );
+                self.error(span, "mapping_file.conflict", message, "map it under that list");
                 return None;
             }
             let known = self.plan.nodes[node].children.iter().copied();
@@ -78,10 +70,7 @@ impl Builder<'_, '_, '_> {
                 child
             } else {
                 let child = self.plan.nodes.len();
-                self.plan.nodes.push(Node {
-                    name: name.to_owned(),
-                    ..Node::default()
-                });
+                self.plan.nodes.push(Node { name: name.to_owned(), ..Node::default() });
                 self.plan.nodes[node].children.push(child);
                 child
             };
@@ -97,9 +86,7 @@ impl Builder<'_, '_, '_> {
             .iter()
             .filter(|node| !node.children.is_empty() || node.item_of.is_some())
             .flat_map(|node| {
-                node.fields
-                    .iter()
-                    .map(|id| (self.spans[*id].clone(), node.name.clone()))
+                node.fields.iter().map(|id| (self.spans[*id].clone(), node.name.clone()))
             })
             .collect();
         for (span, name) in mixed {

@@ -64,32 +64,17 @@ impl<'t> Builder<'t, '_, '_> {
     }
 
     pub(super) fn missing(&mut self, span: &Range<usize>, key: &str, what: &str) {
-        self.error(
-            span,
-            "mapping_file.missing_key",
-            format!("`{key}` is missing: {what}"),
-            "",
-        );
+        self.error(span, "mapping_file.missing_key", format!("`{key}` is missing: {what}"), "");
     }
 
     pub(super) fn unknown_key(&mut self, span: &Range<usize>, key: &str, known: &[&str]) {
         let hint = suggestion(key, known.iter().copied());
-        self.error(
-            span,
-            "mapping_file.unknown_key",
-            format!("unknown key `{key}`"),
-            &hint,
-        );
+        self.error(span, "mapping_file.unknown_key", format!("unknown key `{key}`"), &hint);
     }
 
     pub(super) fn unknown(&mut self, span: &Range<usize>, what: &str, word: &str, known: &[&str]) {
         let hint = suggestion(word, known.iter().copied());
-        self.error(
-            span,
-            "mapping_file.unknown",
-            format!("unknown {what} `{word}`"),
-            &hint,
-        );
+        self.error(span, "mapping_file.unknown", format!("unknown {what} `{word}`"), &hint);
     }
 
     pub(super) fn unknown_target(
@@ -106,12 +91,7 @@ impl<'t> Builder<'t, '_, '_> {
     pub(super) fn bad_path(&mut self, span: &Range<usize>, path: &str) {
         let hint =
             "write element names with `/` between them, an attribute as the last part with `@`";
-        self.error(
-            span,
-            "mapping_file.path",
-            format!("`{path}` is no path"),
-            hint,
-        );
+        self.error(span, "mapping_file.path", format!("`{path}` is no path"), hint);
     }
 }
 

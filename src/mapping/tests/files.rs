@@ -30,14 +30,9 @@ fn the_folder_and_the_program_hold_the_same_mapping() {
 fn the_version_changes_with_the_file_the_code_lists_and_the_settings() {
     let base = feed().version().to_owned();
     let comment = altered(|text| format!("{text}\n# one more"), ("", "")).unwrap();
-    let list = altered(
-        str::to_owned,
-        (
-            "channels",
-            "code,label,valid_from,valid_to,origin\n2,x,,,x\n",
-        ),
-    )
-    .unwrap();
+    let list =
+        altered(str::to_owned, ("channels", "code,label,valid_from,valid_to,origin\n2,x,,,x\n"))
+            .unwrap();
     let mut with_tax = settings();
     with_tax.tax_identity_type = Some("4".into());
     let mut with_passport = settings();
@@ -47,10 +42,7 @@ fn the_version_changes_with_the_file_the_code_lists_and_the_settings() {
         comment.version().to_owned(),
         list.version().to_owned(),
         Mapping::builtin(&with_tax).unwrap().version().to_owned(),
-        Mapping::builtin(&with_passport)
-            .unwrap()
-            .version()
-            .to_owned(),
+        Mapping::builtin(&with_passport).unwrap().version().to_owned(),
     ];
     versions.sort();
     versions.dedup();
@@ -59,25 +51,18 @@ fn the_version_changes_with_the_file_the_code_lists_and_the_settings() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_a_suggestion() {
-    let error = only(row(
-        "TenTTHC = { from = \"TenTTHC\", as = \"line\", requird = true }",
-    ));
+    let error = only(row("TenTTHC = { from = \"TenTTHC\", as = \"line\", requird = true }"));
     assert_eq!(error.rule, "mapping_file.unknown_key");
     assert_eq!(error.hint, "did you mean `required`?");
-    let line = BUILTIN
-        .lines()
-        .position(|line| line.starts_with("TenTTHC "))
-        .unwrap()
-        + 1;
+    let line = BUILTIN.lines().position(|line| line.starts_with("TenTTHC ")).unwrap() + 1;
     assert_eq!((error.line as usize, error.column), (line, 44));
 }
 
 #[test]
 fn there_is_no_way_to_write_a_default() {
     for key in ["default", "value", "constant", "else"] {
-        let error = only(row(&format!(
-            "TenTTHC = {{ from = \"TenTTHC\", as = \"line\", {key} = \"x\" }}"
-        )));
+        let error =
+            only(row(&format!("TenTTHC = {{ from = \"TenTTHC\", as = \"line\", {key} = \"x\" }}")));
         assert_eq!(error.rule, "mapping_file.unknown_key");
     }
 }
@@ -85,15 +70,9 @@ fn there_is_no_way_to_write_a_default() {
 #[test]
 fn every_kind_of_mistake_in_a_row_has_its_rule() {
     for (replacement, rule) in [
-        (
-            "TenTTHC = { from = \"TenTTHC\" }",
-            "mapping_file.missing_key",
-        ),
+        ("TenTTHC = { from = \"TenTTHC\" }", "mapping_file.missing_key"),
         ("TenTTHC = { as = \"line\" }", "mapping_file.missing_key"),
-        (
-            "TenTTHC = { from = \"TenTTHC\", as = \"lien\" }",
-            "mapping_file.unknown",
-        ),
+        ("TenTTHC = { from = \"TenTTHC\", as = \"lien\" }", "mapping_file.unknown"),
         (
             "TenTTHC = { from = \"TenTTHC\", as = \"line\", rule = \"paket\" }",
             "mapping_file.unknown",
@@ -103,30 +82,15 @@ fn every_kind_of_mistake_in_a_row_has_its_rule() {
             "mapping_file.type",
         ),
         ("TenTTHC = \"TenTTHC\"", "mapping_file.type"),
-        (
-            "TenTTHC = { from = \"Ten//TTHC\", as = \"line\" }",
-            "mapping_file.path",
-        ),
-        (
-            "TenTTHC = { from = \"/TenTTHC\", as = \"line\" }",
-            "mapping_file.path",
-        ),
-        (
-            "TenTTHC = { from = \"TenTTHC@a\", as = \"line\" }",
-            "mapping_file.path",
-        ),
-        (
-            "TenTTHC = { from = \"TenTTHC\", as = \"truth\", required = true }",
-            "mapping_file.kind",
-        ),
+        ("TenTTHC = { from = \"Ten//TTHC\", as = \"line\" }", "mapping_file.path"),
+        ("TenTTHC = { from = \"/TenTTHC\", as = \"line\" }", "mapping_file.path"),
+        ("TenTTHC = { from = \"TenTTHC@a\", as = \"line\" }", "mapping_file.path"),
+        ("TenTTHC = { from = \"TenTTHC\", as = \"truth\", required = true }", "mapping_file.kind"),
         (
             "TenTTHC = { from = \"TenTTHC\", as = \"line\", codes = \"channels\" }",
             "mapping_file.kind",
         ),
-        (
-            "TenTTHC = { from = \"TenTTHC\", as = \"code\" }",
-            "mapping_file.missing_key",
-        ),
+        ("TenTTHC = { from = \"TenTTHC\", as = \"code\" }", "mapping_file.missing_key"),
         (
             "TenTTHC = { from = \"TenTTHC\", as = \"code\", codes = \"chanels\" }",
             "mapping_file.unknown",
@@ -143,10 +107,7 @@ fn every_kind_of_mistake_in_a_row_has_its_rule() {
             "TenTTHC = { from = \"TenTTHC\", as = \"line\", too_long = \"cut\" }",
             "mapping_file.unknown",
         ),
-        (
-            "TenTTHC = { from = \"TenTTHC\", as = \"line\", max = 0 }",
-            "mapping_file.type",
-        ),
+        ("TenTTHC = { from = \"TenTTHC\", as = \"line\", max = 0 }", "mapping_file.type"),
         (
             "TenTTHC = { from = \"TenTTHC\", as = \"line\", pattern = \"dosier_code\" }",
             "mapping_file.unknown",
@@ -159,19 +120,10 @@ fn every_kind_of_mistake_in_a_row_has_its_rule() {
             "TenTTHC = { from = \"DanhSachLePhi/LePhi/TenPhiLePhi\", as = \"line\" }",
             "mapping_file.conflict",
         ),
-        (
-            "TenTTHC = { from = \"DanhSachLePhi\", as = \"line\" }",
-            "mapping_file.conflict",
-        ),
-        (
-            "TenTTHC = { from = \"MaHoSo/Ten\", as = \"line\" }",
-            "mapping_file.conflict",
-        ),
+        ("TenTTHC = { from = \"DanhSachLePhi\", as = \"line\" }", "mapping_file.conflict"),
+        ("TenTTHC = { from = \"MaHoSo/Ten\", as = \"line\" }", "mapping_file.conflict"),
         ("", "mapping_file.uncovered"),
-        (
-            "TenTHHC = { from = \"TenTTHC\", as = \"line\" }",
-            "mapping_file.unknown_target",
-        ),
+        ("TenTHHC = { from = \"TenTTHC\", as = \"line\" }", "mapping_file.unknown_target"),
         (
             "TenTTHC = { from = \"TenTTHC\", as = \"line\" }\nTenTTHC = { from = \"Khac\", as = \"line\" }",
             "mapping_file.syntax",
@@ -179,14 +131,8 @@ fn every_kind_of_mistake_in_a_row_has_its_rule() {
         ("TenTTHC = {", "mapping_file.syntax"),
     ] {
         let found = errors(row(replacement));
-        assert!(
-            found.iter().any(|error| error.rule == rule),
-            "{replacement}: {found:?}"
-        );
-        assert!(
-            found.iter().all(|error| error.line > 0 && error.column > 0),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|error| error.rule == rule), "{replacement}: {found:?}");
+        assert!(found.iter().all(|error| error.line > 0 && error.column > 0), "{found:?}");
     }
 }
 
@@ -203,11 +149,7 @@ fn a_mapping_may_ask_for_less_than_the_contract_but_not_for_more() {
     };
     assert_eq!(only(abstract_row(1001)).rule, "mapping_file.length");
     let mapping = altered(abstract_row(10), ("", "")).unwrap();
-    let text = mapping
-        .map(&case("normal"))
-        .dossier
-        .unwrap()
-        .trich_yeu_ho_so;
+    let text = mapping.map(&case("normal")).dossier.unwrap().trich_yeu_ho_so;
     assert_eq!(text, "Chứng thự…");
 }
 
@@ -239,11 +181,7 @@ fn a_field_that_the_source_does_not_have_is_said_so_with_its_reason() {
     };
     let report = altered(gone, ("", "")).unwrap().check(&[]);
     assert_eq!(report.unmapped.len(), 1);
-    assert!(
-        report
-            .to_string()
-            .contains("not sent: Fax (the one-stop system has no such field)")
-    );
+    assert!(report.to_string().contains("not sent: Fax (the one-stop system has no such field)"));
     let both = |text: &str| {
         with(
             text,
@@ -292,10 +230,7 @@ fn settings_that_make_no_sense_are_refused_with_the_files() {
     };
     let errors = Mapping::builtin(&settings).unwrap_err();
     assert_eq!(errors.0.len(), 4);
-    assert_eq!(
-        Mapping::builtin(&Settings::default()).unwrap_err().0.len(),
-        1
-    );
+    assert_eq!(Mapping::builtin(&Settings::default()).unwrap_err().0.len(), 1);
 }
 
 #[test]
@@ -313,16 +248,8 @@ fn a_code_list_cannot_be_asked_for_outside_its_folder() {
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::create_dir_all(folder.path().join("codelists")).unwrap();
     std::fs::write(folder.path().join("secret.csv"), "code\n").unwrap();
-    std::fs::write(
-        dir.join("mapping.toml"),
-        BUILTIN.replace("\"channels\"", "\"../secret\""),
-    )
-    .unwrap();
+    std::fs::write(dir.join("mapping.toml"), BUILTIN.replace("\"channels\"", "\"../secret\""))
+        .unwrap();
     let errors = Mapping::load(&dir, &settings()).unwrap_err();
-    assert!(
-        errors
-            .0
-            .iter()
-            .any(|error| error.message == "no code list `../secret`")
-    );
+    assert!(errors.0.iter().any(|error| error.message == "no code list `../secret`"));
 }

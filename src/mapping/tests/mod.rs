@@ -12,10 +12,7 @@ use crate::domain::diagnostic::Position;
 use crate::domain::record::{FieldKind, FieldSpec};
 
 pub(super) fn settings() -> Settings {
-    Settings {
-        province_codes: vec!["H55".into(), "H03".into()],
-        ..Settings::default()
-    }
+    Settings { province_codes: vec!["H55".into(), "H03".into()], ..Settings::default() }
 }
 
 pub(super) fn feed() -> &'static Mapping {
@@ -49,11 +46,7 @@ pub(super) fn altered(
 }
 
 pub(super) fn rules(mapped: &Mapped) -> Vec<&str> {
-    mapped
-        .diagnostics
-        .iter()
-        .map(|found| found.rule.as_str())
-        .collect()
+    mapped.diagnostics.iter().map(|found| found.rule.as_str()).collect()
 }
 
 pub(super) fn with(xml: &str, from: &str, to: &str) -> String {
@@ -66,11 +59,7 @@ pub(super) fn without_numbers_after(marker: &str, text: &str) -> String {
     let mut parts = text.split(marker);
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        kept.extend([
-            marker,
-            "[n]",
-            part.trim_start_matches(|c: char| c.is_ascii_digit()),
-        ]);
+        kept.extend([marker, "[n]", part.trim_start_matches(|c: char| c.is_ascii_digit())]);
     }
     kept
 }
@@ -87,21 +76,14 @@ fn a_case_that_differs_says_where() {
     let folder = tempfile::tempdir().unwrap();
     let case_folder = folder.path().join("changed");
     std::fs::create_dir(&case_folder).unwrap();
-    std::fs::write(
-        case_folder.join("input.xml"),
-        case("doubtful_phone_is_sent"),
-    )
-    .unwrap();
+    std::fs::write(case_folder.join("input.xml"), case("doubtful_phone_is_sent")).unwrap();
     let expected =
         std::fs::read_to_string(feed_folder().join("cases/doubtful_phone_is_sent/expected.json"))
             .unwrap();
     let expected = with(&expected, "\"HinhThuc\": \"0\"", "\"HinhThuc\": \"1\"");
     std::fs::write(case_folder.join("expected.json"), expected).unwrap();
-    std::fs::write(
-        case_folder.join("expected.diagnostics.txt"),
-        "warning[mapping.other]\n",
-    )
-    .unwrap();
+    std::fs::write(case_folder.join("expected.diagnostics.txt"), "warning[mapping.other]\n")
+        .unwrap();
     let report = run_cases(feed(), folder.path()).unwrap();
     assert!(!report.passed());
     insta::assert_snapshot!(report, @r#"
@@ -117,17 +99,11 @@ fn a_case_that_differs_says_where() {
 #[test]
 fn a_folder_without_cases_or_expectations_is_no_success() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        run_cases(feed(), folder.path()),
-        Err(CasesError::NoCases { .. })
-    ));
+    assert!(matches!(run_cases(feed(), folder.path()), Err(CasesError::NoCases { .. })));
     std::fs::create_dir(folder.path().join("empty")).unwrap();
     assert!(run_cases(feed(), folder.path()).is_err());
     std::fs::write(folder.path().join("empty/input.xml"), case("normal")).unwrap();
-    assert!(matches!(
-        run_cases(feed(), folder.path()),
-        Err(CasesError::NoCases { .. })
-    ));
+    assert!(matches!(run_cases(feed(), folder.path()), Err(CasesError::NoCases { .. })));
 }
 
 #[test]
@@ -142,34 +118,20 @@ fn the_feed_maps_every_field_of_the_contract() {
     let report = feed().check(&[]);
     assert_eq!(report.unmapped, []);
     // The steps are one more list.
-    assert_eq!(
-        report.mapped_fields,
-        count(Dossier::FIELDS) + count(Step::FIELDS) + 1
-    );
+    assert_eq!(report.mapped_fields, count(Dossier::FIELDS) + count(Step::FIELDS) + 1);
 }
 
 #[test]
 fn the_whole_sample_is_used_and_what_is_new_in_it_is_reported() {
     let normal = case("normal");
     assert_eq!(feed().check(&[&normal]).unused, []);
-    let more = with(
-        &normal,
-        "<MaTTHC>",
-        "<SoBienNhan nguon='x'>7</SoBienNhan><MaTTHC cu='1'>",
-    );
+    let more = with(&normal, "<MaTTHC>", "<SoBienNhan nguon='x'>7</SoBienNhan><MaTTHC cu='1'>");
     let report = feed().check(&[&more, &more, "<HoSo>", "<Khac/>"]);
-    let unused: Vec<_> = report
-        .unused
-        .iter()
-        .map(|element| (element.path.as_str(), element.seen))
-        .collect();
+    let unused: Vec<_> =
+        report.unused.iter().map(|element| (element.path.as_str(), element.seen)).collect();
     assert_eq!(unused, [("MaTTHC/@cu", 2), ("SoBienNhan", 2)]);
     assert_eq!((report.samples, report.unreadable_samples), (4, 2));
-    assert!(
-        report
-            .to_string()
-            .contains("unused: SoBienNhan (seen 2 times)")
-    );
+    assert!(report.to_string().contains("unused: SoBienNhan (seen 2 times)"));
 }
 
 #[test]
@@ -183,20 +145,9 @@ fn the_identity_of_a_refused_dossier_is_still_known() {
 
 #[test]
 fn a_document_without_any_dossier_has_one_error_and_never_a_dossier() {
-    for text in [
-        "",
-        "<HoSo>",
-        "<HoSo></HoSo><HoSo/>",
-        "<html><body>500</body></html>",
-        "{}",
-    ] {
+    for text in ["", "<HoSo>", "<HoSo></HoSo><HoSo/>", "<html><body>500</body></html>", "{}"] {
         let mapped = feed().map(text);
-        assert_eq!(
-            mapped.diagnostics.len(),
-            1,
-            "{text}: {:?}",
-            mapped.diagnostics
-        );
+        assert_eq!(mapped.diagnostics.len(), 1, "{text}: {:?}", mapped.diagnostics);
         assert_eq!(mapped.dossier, None, "{text}");
     }
 }
@@ -205,16 +156,8 @@ fn a_document_without_any_dossier_has_one_error_and_never_a_dossier() {
 fn a_list_element_twice_text_among_elements_and_elements_in_text_are_refused() {
     let normal = case("normal");
     for (from, to, rule) in [
-        (
-            "<DanhSachLePhi>",
-            "<DanhSachLePhi/><DanhSachLePhi>",
-            "mapping.duplicate",
-        ),
-        (
-            "<DanhSachTepDinhKemKhac>",
-            "<DanhSachTepDinhKemKhac>không",
-            "mapping.stray_text",
-        ),
+        ("<DanhSachLePhi>", "<DanhSachLePhi/><DanhSachLePhi>", "mapping.duplicate"),
+        ("<DanhSachTepDinhKemKhac>", "<DanhSachTepDinhKemKhac>không", "mapping.stray_text"),
         ("<LePhi>", "<LePhi>4000", "mapping.stray_text"),
         ("<Gia>4000", "<Gia>4000<b/>", "mapping.nested"),
     ] {
@@ -235,10 +178,7 @@ fn an_attribute_can_fill_a_field() {
     let mapping = altered(change, ("", "")).unwrap();
     let normal = case("normal");
     let given = with(&normal, "<DonViXuLy>", "<DonViXuLy maDonVi='H55.242'>");
-    assert_eq!(
-        mapping.map(&given).dossier.unwrap().thong_tin_khac,
-        "H55.242"
-    );
+    assert_eq!(mapping.map(&given).dossier.unwrap().thong_tin_khac, "H55.242");
     let wrong = mapping.map(&given.replace("'H55.242'", "'H55/242'"));
     assert_eq!(rules(&wrong), ["mapping.agency_code"]);
     assert_eq!(wrong.diagnostics[0].source_path, "HoSo/DonViXuLy/@maDonVi");
@@ -254,21 +194,14 @@ fn a_code_must_have_been_valid_on_the_day_of_reception() {
     let mapping = altered(str::to_owned, ("channels", &list)).unwrap();
     let mapped = mapping.map(&normal);
     assert_eq!(rules(&mapped), ["mapping.code_validity"]);
-    assert_eq!(
-        mapped.diagnostics[0].position,
-        Some(Position { line: 7, column: 3 })
-    );
+    assert_eq!(mapped.diagnostics[0].position, Some(Position { line: 7, column: 3 }));
 }
 
 #[test]
 fn a_source_word_is_translated_by_the_code_list() {
     let list = "code,label,valid_from,valid_to,origin,source\n9,x,,,x,CHO_TRA\n2,x,,,x,MOI\n4,x,,,x,\n9,x,,,x,\n2,x,,,x,\n";
     let mapping = altered(str::to_owned, ("dossier_status", list)).unwrap();
-    let xml = with(
-        &case("normal"),
-        "<TrangThaiHoSo>9",
-        "<TrangThaiHoSo>CHO_TRA",
-    );
+    let xml = with(&case("normal"), "<TrangThaiHoSo>9", "<TrangThaiHoSo>CHO_TRA");
     assert_eq!(mapping.map(&xml).dossier.unwrap().trang_thai_ho_so, "9");
 }
 
@@ -277,11 +210,7 @@ fn lengths_hold_at_their_limit_in_utf_16_units() {
     let small = case("unusual_transition");
     let name = |units: usize| "𝒳".repeat(units / 2) + &"ạ".repeat(units % 2);
     let mapped = |units| {
-        feed().map(&with(
-            &small,
-            "<NguoiXuLy>Trần Thị Mẫu",
-            &format!("<NguoiXuLy>{}", name(units)),
-        ))
+        feed().map(&with(&small, "<NguoiXuLy>Trần Thị Mẫu", &format!("<NguoiXuLy>{}", name(units))))
     };
     assert!(mapped(50).dossier.is_some());
     assert!(mapped(49).dossier.is_some());
@@ -291,10 +220,7 @@ fn lengths_hold_at_their_limit_in_utf_16_units() {
         |units| feed().map(&with(&small, "Chứng thực bản sao 02 trang", &name(units)));
     assert_eq!(rules(&abstract_of(1000)), ["mapping.transition"]);
     let shortened = abstract_of(1001);
-    assert_eq!(
-        rules(&shortened),
-        ["mapping.shortened", "mapping.transition"]
-    );
+    assert_eq!(rules(&shortened), ["mapping.shortened", "mapping.transition"]);
     let text = shortened.dossier.unwrap().trich_yeu_ho_so;
     assert!(text.encode_utf16().count() <= 1000 && text.ends_with('…'));
 }
@@ -316,65 +242,34 @@ fn explaining_a_status_names_its_element_its_row_and_its_rule() {
 #[test]
 fn an_explanation_covers_every_item_and_shows_no_personal_value() {
     let explanation = feed().explain(&case("normal"), None);
-    let targets: Vec<&str> = explanation
-        .fields
-        .iter()
-        .map(|field| field.target.as_str())
-        .collect();
+    let targets: Vec<&str> = explanation.fields.iter().map(|field| field.target.as_str()).collect();
     assert!(
         targets.contains(&"steps[3].NguoiXuLy") && targets.contains(&"DinhDanhCHS[1].SoDinhDanh")
     );
-    let text = format!(
-        "{explanation}{}",
-        serde_json::to_string(&explanation).unwrap()
-    );
-    for personal in [
-        "Nguyễn Văn Thử",
-        "999000000001",
-        "0900000000",
-        "Trần Thị Mẫu",
-        "/t/9f1c",
-    ] {
+    let text = format!("{explanation}{}", serde_json::to_string(&explanation).unwrap());
+    for personal in ["Nguyễn Văn Thử", "999000000001", "0900000000", "Trần Thị Mẫu", "/t/9f1c"]
+    {
         assert!(!text.contains(personal), "{personal}");
     }
     let absent = feed().explain(&case("missing_fields"), Some("TenTTHC"));
-    assert_eq!(
-        (absent.fields[0].position, absent.fields[0].value.as_deref()),
-        (None, None)
-    );
-    assert!(
-        feed()
-            .explain("<HoSo", Some("Khong"))
-            .to_string()
-            .contains("no such field")
-    );
+    assert_eq!((absent.fields[0].position, absent.fields[0].value.as_deref()), (None, None));
+    assert!(feed().explain("<HoSo", Some("Khong")).to_string().contains("no such field"));
 }
 
 #[test]
 fn diagnostics_never_quote_what_they_found() {
     let secret = "999000000777";
     let normal = case("normal");
-    let fields = Dossier::FIELDS
-        .iter()
-        .chain(Step::FIELDS)
-        .map(|spec| spec.name);
-    for name in fields.chain([
-        "LoaiDinhDanh",
-        "Gia",
-        "DuongDanTaiTepTin",
-        "MaGiayToKetQua",
-        "IsDeleted",
-    ]) {
+    let fields = Dossier::FIELDS.iter().chain(Step::FIELDS).map(|spec| spec.name);
+    for name in
+        fields.chain(["LoaiDinhDanh", "Gia", "DuongDanTaiTepTin", "MaGiayToKetQua", "IsDeleted"])
+    {
         let Some(at) = normal.find(&format!("<{name}>")) else {
             continue;
         };
         let at = at + name.len() + 2;
         let end = at + normal[at..].find('<').unwrap();
-        let mapped = feed().map(&format!(
-            "{}{secret} {secret}{}",
-            &normal[..at],
-            &normal[end..]
-        ));
+        let mapped = feed().map(&format!("{}{secret} {secret}{}", &normal[..at], &normal[end..]));
         for found in &mapped.diagnostics {
             assert!(!found.to_string().contains(secret), "{found}");
         }

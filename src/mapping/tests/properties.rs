@@ -12,10 +12,7 @@ fn shuffled(order: &[usize], parts: &[&str]) -> String {
 
 /// Every tag with a prefix that is bound at the root.
 fn prefixed(xml: &str) -> String {
-    let tags = xml
-        .replace("</", "\u{0}")
-        .replace('<', "<p:")
-        .replace('\u{0}', "</p:");
+    let tags = xml.replace("</", "\u{0}").replace('<', "<p:").replace('\u{0}', "</p:");
     tags.replacen("<p:HoSo", "<p:HoSo xmlns:p=\"urn:example:hoso\"", 1)
 }
 

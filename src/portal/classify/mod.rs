@@ -85,16 +85,12 @@ pub(super) fn classify(
 
 fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_>) -> Judgement {
     let (code, disposition, message) = match failure {
-        HttpFailure::NotSent(_) => (
-            codes::UNREACHABLE,
-            Disposition::Retryable,
-            "there was no connection to the portal",
-        ),
-        HttpFailure::TimedOut(_) => (
-            codes::TIMEOUT,
-            Disposition::Ambiguous,
-            "the portal did not answer in time",
-        ),
+        HttpFailure::NotSent(_) => {
+            (codes::UNREACHABLE, Disposition::Retryable, "there was no connection to the portal")
+        }
+        HttpFailure::TimedOut(_) => {
+            (codes::TIMEOUT, Disposition::Ambiguous, "the portal did not answer in time")
+        }
         HttpFailure::Interrupted(_) => (
             codes::INTERRUPTED,
             Disposition::Ambiguous,
@@ -105,27 +101,23 @@ fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_
             Disposition::Ambiguous,
             "the answer is larger than the gateway reads",
         ),
-        HttpFailure::Invalid(_) => (
-            codes::REQUEST_INVALID,
-            Disposition::Environment,
-            "the request cannot be formed",
-        ),
+        HttpFailure::Invalid(_) => {
+            (codes::REQUEST_INVALID, Disposition::Environment, "the request cannot be formed")
+        }
     };
     let words = redactions.clean(&failure.to_string());
     let failure_seen = Failure::new(code, disposition, message).with_details(words.clone());
     let (signal, outcome) = match failure {
-        HttpFailure::NotSent(_) => (
-            Signal::Pressure(failure_seen.clone()),
-            CallOutcome::NotConnected,
-        ),
+        HttpFailure::NotSent(_) => {
+            (Signal::Pressure(failure_seen.clone()), CallOutcome::NotConnected)
+        }
         HttpFailure::TimedOut(_) | HttpFailure::Interrupted(_) => {
             (Signal::Pressure(failure_seen.clone()), CallOutcome::Unknown)
         }
         HttpFailure::TooLarge(_) => (Signal::Neutral, CallOutcome::Unknown),
-        HttpFailure::Invalid(_) => (
-            Signal::Environment(failure_seen.clone()),
-            CallOutcome::Environment,
-        ),
+        HttpFailure::Invalid(_) => {
+            (Signal::Environment(failure_seen.clone()), CallOutcome::Environment)
+        }
     };
     Judgement {
         meaning: Meaning::Failed(for_service(failure_seen, service)),
@@ -145,10 +137,7 @@ fn unreadable(
 ) -> Judgement {
     let (code, message) = match body {
         AnswerBody::Empty => (codes::EMPTY_ANSWER, "the answer is empty"),
-        AnswerBody::Html => (
-            codes::HTML_ANSWER,
-            "a web page came back instead of an answer",
-        ),
+        AnswerBody::Html => (codes::HTML_ANSWER, "a web page came back instead of an answer"),
         AnswerBody::SoapFault => (codes::SOAP_FAULT, "the adapter answered with a SOAP fault"),
         AnswerBody::NotJson | AnswerBody::Envelope(_) => {
             (codes::NOT_JSON, "the answer cannot be read")
@@ -167,11 +156,7 @@ fn unreadable(
         meaning: Meaning::Failed(for_service(failure, service)),
         outcome: CallOutcome::Unknown,
         error_code: None,
-        message: if words.is_empty() {
-            message.to_owned()
-        } else {
-            words
-        },
+        message: if words.is_empty() { message.to_owned() } else { words },
     }
 }
 
@@ -188,23 +173,16 @@ fn http_refusal(
         AnswerBody::Envelope(envelope) => Some(envelope),
         _ => None,
     };
-    let error_code = envelope
-        .as_ref()
-        .and_then(|envelope| envelope.code.as_ref())
-        .map(|code| code.text.clone());
-    let words = redactions.clean(
-        envelope
-            .as_ref()
-            .map_or("", |envelope| envelope.message.as_str()),
-    );
+    let error_code =
+        envelope.as_ref().and_then(|envelope| envelope.code.as_ref()).map(|code| code.text.clone());
+    let words =
+        redactions.clean(envelope.as_ref().map_or("", |envelope| envelope.message.as_str()));
     // Some gateways use 401 for what is an expired session; only the portal's own words tell.
     if matches!(status, 401 | 403)
         && facts.service != Service::Login
         && let Some(envelope) = &envelope
         && envelope.code.as_ref().is_some_and(|code| !code.is_zero())
-        && patterns
-            .hear(facts.service, &envelope.message)
-            .says(AnswerClass::Session)
+        && patterns.hear(facts.service, &envelope.message).says(AnswerClass::Session)
     {
         return Judgement {
             meaning: Meaning::SessionRefused(session_failure(&words)),
@@ -215,36 +193,24 @@ fn http_refusal(
         };
     }
     let (code, disposition, message) = match status {
-        429 => (
-            codes::THROTTLED,
-            Disposition::Throttled,
-            "the portal asks for fewer calls",
-        ),
-        503 if retry_after_ms.is_some() => (
-            codes::THROTTLED,
-            Disposition::Throttled,
-            "the portal asks to come back later",
-        ),
+        429 => (codes::THROTTLED, Disposition::Throttled, "the portal asks for fewer calls"),
+        503 if retry_after_ms.is_some() => {
+            (codes::THROTTLED, Disposition::Throttled, "the portal asks to come back later")
+        }
         413 => (
             codes::BODY_TOO_LARGE,
             Disposition::Data,
             "the request is larger than the other side takes",
         ),
-        400 | 409 | 414 | 422 | 431 => (
-            codes::BAD_REQUEST,
-            Disposition::Data,
-            "the other side refused the request itself",
-        ),
+        400 | 409 | 414 | 422 | 431 => {
+            (codes::BAD_REQUEST, Disposition::Data, "the other side refused the request itself")
+        }
         401 => (
             codes::CREDENTIALS,
             Disposition::Environment,
             "the other side does not accept the account",
         ),
-        403 => (
-            codes::FORBIDDEN,
-            Disposition::Environment,
-            "the account may not use this service",
-        ),
+        403 => (codes::FORBIDDEN, Disposition::Environment, "the account may not use this service"),
         // 408 and everything that is not a client's fault: it may have been processed.
         408 | 100..=199 | 500.. => (
             codes::SERVER_ERROR,
@@ -258,24 +224,17 @@ fn http_refusal(
             "the address does not answer as the portal does",
         ),
     };
-    let details = if words.is_empty() {
-        format!("HTTP {status}")
-    } else {
-        format!("HTTP {status}: {words}")
-    };
-    let failure = Failure::new(code, disposition, message)
-        .with_details(details.clone())
-        .with_retry_after_ms(if disposition == Disposition::Throttled {
-            retry_after_ms
-        } else {
-            None
-        });
+    let details =
+        if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {words}") };
+    let failure =
+        Failure::new(code, disposition, message).with_details(details.clone()).with_retry_after_ms(
+            if disposition == Disposition::Throttled { retry_after_ms } else { None },
+        );
     let (signal, outcome) = match disposition {
         Disposition::Throttled => (Signal::Throttled(failure.clone()), CallOutcome::Throttled),
-        Disposition::Environment => (
-            Signal::Environment(failure.clone()),
-            CallOutcome::Environment,
-        ),
+        Disposition::Environment => {
+            (Signal::Environment(failure.clone()), CallOutcome::Environment)
+        }
         Disposition::Ambiguous | Disposition::Retryable => {
             (Signal::Pressure(failure.clone()), CallOutcome::Unknown)
         }
@@ -308,12 +267,8 @@ fn envelope_judgement(
     let code_text = error_code.as_deref().unwrap_or_default();
     let meaning = match (facts.service, zero) {
         (_, None) => Meaning::Failed(for_service(
-            Failure::new(
-                codes::NO_VERDICT,
-                Disposition::Ambiguous,
-                "the answer has no error_code",
-            )
-            .with_details(words.clone()),
+            Failure::new(codes::NO_VERDICT, Disposition::Ambiguous, "the answer has no error_code")
+                .with_details(words.clone()),
             facts.service,
         )),
         (Service::Login, Some(zero)) => login_meaning(zero, envelope, &said, code_text, &words),
@@ -334,22 +289,15 @@ fn envelope_judgement(
         Meaning::Exists(_) | Meaning::UnknownDossier(_) => (Signal::Success, CallOutcome::Refused),
         Meaning::SessionRefused(_) => (Signal::Success, CallOutcome::SessionRefused),
         Meaning::Failed(failure) => match failure.disposition {
-            Disposition::Environment => (
-                Signal::Environment(failure.clone()),
-                CallOutcome::Environment,
-            ),
+            Disposition::Environment => {
+                (Signal::Environment(failure.clone()), CallOutcome::Environment)
+            }
             Disposition::Ambiguous => (Signal::Success, CallOutcome::Unknown),
             _ if zero.is_none() || zero == Some(true) => (Signal::Success, CallOutcome::Unknown),
             _ => (Signal::Success, CallOutcome::Refused),
         },
     };
-    Judgement {
-        meaning,
-        signal,
-        outcome,
-        error_code,
-        message: words,
-    }
+    Judgement { meaning, signal, outcome, error_code, message: words }
 }
 
 fn push_meaning(
@@ -378,10 +326,9 @@ fn push_meaning(
         ));
     }
     match (zero, said.says_success()) {
-        (true, true) => Meaning::Accepted(Receipt {
-            code: code.to_owned(),
-            message: words.to_owned(),
-        }),
+        (true, true) => {
+            Meaning::Accepted(Receipt { code: code.to_owned(), message: words.to_owned() })
+        }
         // Code and words contradict each other, or nobody knows the words: not a success, and not a
         // refusal either.
         (true, false) | (false, true) => Meaning::Failed(refusal(
@@ -512,12 +459,8 @@ fn login_meaning(
 }
 
 fn session_failure(words: &str) -> Failure {
-    Failure::new(
-        codes::SESSION,
-        Disposition::Environment,
-        "the portal refused the session",
-    )
-    .with_details(words)
+    Failure::new(codes::SESSION, Disposition::Environment, "the portal refused the session")
+        .with_details(words)
 }
 
 /// Look-ups and logins change nothing at the portal: what is ambiguous for a push may simply be
@@ -540,20 +483,14 @@ fn retry_after_ms(answer: &HttpAnswer, now: Timestamp) -> Option<u64> {
         seconds.saturating_mul(1000)
     } else {
         let until = http_date_ms(text)?;
-        let from = answer
-            .header("date")
-            .and_then(http_date_ms)
-            .unwrap_or(now.millis());
+        let from = answer.header("date").and_then(http_date_ms).unwrap_or(now.millis());
         u64::try_from(until.saturating_sub(from)).unwrap_or(0)
     };
     Some(ms.min(RETRY_AFTER_MS_MAX))
 }
 
 fn http_date_ms(text: &str) -> Option<i64> {
-    rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()
-        .map(jiff::Timestamp::as_millisecond)
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(jiff::Timestamp::as_millisecond)
 }
 
 fn without_tags(text: &str) -> String {

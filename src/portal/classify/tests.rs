@@ -40,18 +40,11 @@ fn judge(
             now: Timestamp::from_iso("2026-01-26T01:00:00Z").unwrap(),
         },
         &AnswerPatterns::builtin(),
-        &Redactions {
-            secrets: Vec::new(),
-            packets: &[],
-            phrases: &Phrases::default(),
-        },
+        &Redactions { secrets: Vec::new(), packets: &[], phrases: &Phrases::default() },
     )
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the shape that the HTTP door returns"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the shape that the HTTP door returns")]
 fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Result<HttpAnswer, HttpFailure> {
     Ok(HttpAnswer {
         status,
@@ -92,73 +85,18 @@ fn every_fixture_means_what_its_name_says() {
         ("push_ok.json", Steps, false, "accepted"),
         ("push_ok_text_code.json", Dossiers, false, "accepted"),
         ("push_ok_wrapped.json", Dossiers, false, "accepted"),
-        (
-            "push_exists_text_code.json",
-            Dossiers,
-            false,
-            "exists portal.exists Data",
-        ),
-        (
-            "push_exists_zero.json",
-            Dossiers,
-            false,
-            "exists portal.exists Data",
-        ),
-        (
-            "push_refused.json",
-            Dossiers,
-            false,
-            "failed portal.refused Data",
-        ),
-        (
-            "push_refused.json",
-            Steps,
-            false,
-            "failed portal.refused Data",
-        ),
-        (
-            "push_unrecognised.json",
-            Dossiers,
-            false,
-            "failed portal.unrecognised_answer Ambiguous",
-        ),
-        (
-            "push_denied_success.json",
-            Dossiers,
-            true,
-            "failed portal.unrecognised_answer Ambiguous",
-        ),
-        (
-            "update_unknown.json",
-            Dossiers,
-            true,
-            "unknown portal.unknown_dossier Data",
-        ),
-        (
-            "update_unknown.json",
-            Steps,
-            false,
-            "unknown portal.unknown_dossier Data",
-        ),
+        ("push_exists_text_code.json", Dossiers, false, "exists portal.exists Data"),
+        ("push_exists_zero.json", Dossiers, false, "exists portal.exists Data"),
+        ("push_refused.json", Dossiers, false, "failed portal.refused Data"),
+        ("push_refused.json", Steps, false, "failed portal.refused Data"),
+        ("push_unrecognised.json", Dossiers, false, "failed portal.unrecognised_answer Ambiguous"),
+        ("push_denied_success.json", Dossiers, true, "failed portal.unrecognised_answer Ambiguous"),
+        ("update_unknown.json", Dossiers, true, "unknown portal.unknown_dossier Data"),
+        ("update_unknown.json", Steps, false, "unknown portal.unknown_dossier Data"),
         ("update_unknown.json", LookUp, false, "missing"),
-        (
-            "session_expired.json",
-            Dossiers,
-            false,
-            "session portal.session Environment",
-        ),
-        (
-            "session_expired.json",
-            Steps,
-            false,
-            "session portal.session Environment",
-        ),
-        (
-            "session_expired.json",
-            LookUp,
-            false,
-            "session portal.session Environment",
-        ),
+        ("session_expired.json", Dossiers, false, "session portal.session Environment"),
+        ("session_expired.json", Steps, false, "session portal.session Environment"),
+        ("session_expired.json", LookUp, false, "session portal.session Environment"),
         ("look_up_hit_echo.json", LookUp, false, "found 4"),
         ("look_up_hit_existence.json", LookUp, false, "found 1"),
         ("look_up_miss.json", LookUp, false, "missing"),
@@ -169,82 +107,23 @@ fn every_fixture_means_what_its_name_says() {
             "failed portal.unrecognised_answer Retryable",
         ),
         ("login_ok.json", Login, false, "logged in"),
-        (
-            "login_refused.json",
-            Login,
-            false,
-            "failed portal.credentials Environment",
-        ),
-        (
-            "login_without_session.json",
-            Login,
-            false,
-            "failed portal.credentials Environment",
-        ),
-        (
-            "no_code.json",
-            Dossiers,
-            false,
-            "failed portal.no_verdict Ambiguous",
-        ),
-        (
-            "no_code.json",
-            LookUp,
-            false,
-            "failed portal.no_verdict Retryable",
-        ),
-        (
-            "no_code.json",
-            Login,
-            false,
-            "failed portal.no_verdict Retryable",
-        ),
-        (
-            "truncated.txt",
-            Dossiers,
-            false,
-            "failed portal.not_json Ambiguous",
-        ),
-        (
-            "truncated.txt",
-            LookUp,
-            false,
-            "failed portal.not_json Retryable",
-        ),
-        (
-            "empty.txt",
-            Steps,
-            false,
-            "failed portal.empty_answer Ambiguous",
-        ),
-        (
-            "page.html",
-            Dossiers,
-            false,
-            "failed portal.html_answer Ambiguous",
-        ),
-        (
-            "soap_fault.xml",
-            Dossiers,
-            false,
-            "failed portal.soap_fault Ambiguous",
-        ),
-        (
-            "soap_fault.xml",
-            Login,
-            false,
-            "failed portal.soap_fault Retryable",
-        ),
+        ("login_refused.json", Login, false, "failed portal.credentials Environment"),
+        ("login_without_session.json", Login, false, "failed portal.credentials Environment"),
+        ("no_code.json", Dossiers, false, "failed portal.no_verdict Ambiguous"),
+        ("no_code.json", LookUp, false, "failed portal.no_verdict Retryable"),
+        ("no_code.json", Login, false, "failed portal.no_verdict Retryable"),
+        ("truncated.txt", Dossiers, false, "failed portal.not_json Ambiguous"),
+        ("truncated.txt", LookUp, false, "failed portal.not_json Retryable"),
+        ("empty.txt", Steps, false, "failed portal.empty_answer Ambiguous"),
+        ("page.html", Dossiers, false, "failed portal.html_answer Ambiguous"),
+        ("soap_fault.xml", Dossiers, false, "failed portal.soap_fault Ambiguous"),
+        ("soap_fault.xml", Login, false, "failed portal.soap_fault Retryable"),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/portal");
     for (file, service, is_updating, verdict_expected) in &expected {
         let body = std::fs::read_to_string(folder.join(file)).unwrap();
         let judgement = judge(*service, *is_updating, &answer(200, &[], &body));
-        assert_eq!(
-            &verdict(&judgement),
-            verdict_expected,
-            "{file} as {service}"
-        );
+        assert_eq!(&verdict(&judgement), verdict_expected, "{file} as {service}");
     }
     for entry in std::fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -258,14 +137,8 @@ fn every_fixture_means_what_its_name_says() {
 #[test]
 fn the_published_rows_of_codes_hold_for_their_service() {
     // 0 with "thành công": processed.
-    assert_eq!(
-        create(r#"{"error_code":0,"message":"thành công"}"#),
-        "accepted"
-    );
-    assert_eq!(
-        steps(r#"{"error_code":"0","message":"Cập nhật tiến độ thành công"}"#),
-        "accepted"
-    );
+    assert_eq!(create(r#"{"error_code":0,"message":"thành công"}"#), "accepted");
+    assert_eq!(steps(r#"{"error_code":"0","message":"Cập nhật tiến độ thành công"}"#), "accepted");
     // 0, 3 or -3 with "đã tồn tại": exists, when it was a create.
     for code in ["0", "3", "-3", "\"0\"", "\"3\"", "\"-3\"", "7"] {
         let body =
@@ -278,11 +151,7 @@ fn the_published_rows_of_codes_hold_for_their_service() {
         assert_eq!(create(&body), "failed portal.refused Data", "{code}");
         assert_eq!(update(&body), "failed portal.refused Data", "{code}");
         assert_eq!(steps(&body), "failed portal.refused Data", "{code}");
-        assert_eq!(
-            look_up(&body),
-            "failed portal.look_up_refused Retryable",
-            "{code}"
-        );
+        assert_eq!(look_up(&body), "failed portal.look_up_refused Retryable", "{code}");
     }
     // A login needs code 0 and a session.
     assert_eq!(login(r#"{"error_code":"0","session":"s"}"#), "logged in");
@@ -291,11 +160,7 @@ fn the_published_rows_of_codes_hold_for_their_service() {
         r#"{"error_code":0,"session":null}"#,
         r#"{"error_code":1,"session":"s"}"#,
     ] {
-        assert_eq!(
-            login(body),
-            "failed portal.credentials Environment",
-            "{body}"
-        );
+        assert_eq!(login(body), "failed portal.credentials Environment", "{body}");
     }
 }
 
@@ -321,11 +186,7 @@ fn words_of_other_services_mean_nothing_here() {
         assert_eq!(update(&body), "failed portal.refused Data", "{text}");
         assert_eq!(steps(&body), "failed portal.refused Data", "{text}");
         let body = format!(r#"{{"error_code":0,"message":"{text}"}}"#);
-        assert_eq!(
-            update(&body),
-            "failed portal.unrecognised_answer Ambiguous",
-            "{text}"
-        );
+        assert_eq!(update(&body), "failed portal.unrecognised_answer Ambiguous", "{text}");
     }
 }
 
@@ -336,18 +197,9 @@ fn code_and_words_must_agree() {
             r#"{"error_code":3,"message":"Đồng bộ thành công"}"#,
             "failed portal.unrecognised_answer Ambiguous",
         ),
-        (
-            r#"{"error_code":0,"message":""}"#,
-            "failed portal.unrecognised_answer Ambiguous",
-        ),
-        (
-            r#"{"error_code":0}"#,
-            "failed portal.unrecognised_answer Ambiguous",
-        ),
-        (
-            r#"{"error_code":0,"message":{"text":"thành công"}}"#,
-            "accepted",
-        ),
+        (r#"{"error_code":0,"message":""}"#, "failed portal.unrecognised_answer Ambiguous"),
+        (r#"{"error_code":0}"#, "failed portal.unrecognised_answer Ambiguous"),
+        (r#"{"error_code":0,"message":{"text":"thành công"}}"#, "accepted"),
         (
             r#"{"error_code":0,"message":"Thành công 49, 1 hồ sơ lỗi"}"#,
             "failed portal.unrecognised_answer Ambiguous",
@@ -379,11 +231,7 @@ fn code_and_words_must_agree() {
 #[test]
 fn http_statuses_fall_into_their_classes() {
     let push = |status, headers: &[(&str, &str)]| {
-        verdict(&judge(
-            Service::Dossiers,
-            false,
-            &answer(status, headers, ""),
-        ))
+        verdict(&judge(Service::Dossiers, false, &answer(status, headers, "")))
     };
     let ambiguous = "failed portal.server_error Ambiguous";
     let endpoint = "failed portal.endpoint Environment";
@@ -412,10 +260,7 @@ fn http_statuses_fall_into_their_classes() {
     ] {
         assert_eq!(push(status, &[]), expected, "{status}");
     }
-    assert_eq!(
-        push(503, &[("retry-after", "5")]),
-        "failed portal.throttled Throttled"
-    );
+    assert_eq!(push(503, &[("retry-after", "5")]), "failed portal.throttled Throttled");
     // Success words under a failing status are not a success.
     let body = r#"{"error_code":0,"message":"Đồng bộ thành công"}"#;
     for status in [302, 400, 500, 502] {
@@ -426,23 +271,14 @@ fn http_statuses_fall_into_their_classes() {
 
 #[test]
 fn look_ups_and_logins_are_never_ambiguous() {
-    let mut outcomes: Vec<_> = [
-        200, 204, 302, 400, 401, 404, 408, 413, 422, 429, 500, 502, 503,
-    ]
-    .into_iter()
-    .flat_map(|status| {
-        [
-            "",
-            "{}",
-            "[]",
-            "x",
-            r#"{"error_code":0}"#,
-            r#"{"error_code":0,"result":3}"#,
-        ]
+    let mut outcomes: Vec<_> = [200, 204, 302, 400, 401, 404, 408, 413, 422, 429, 500, 502, 503]
         .into_iter()
-        .map(move |body| answer(status, &[], body))
-    })
-    .collect();
+        .flat_map(|status| {
+            ["", "{}", "[]", "x", r#"{"error_code":0}"#, r#"{"error_code":0,"result":3}"#]
+                .into_iter()
+                .map(move |body| answer(status, &[], body))
+        })
+        .collect();
     outcomes.extend([
         Err(HttpFailure::NotSent("x".to_owned())),
         Err(HttpFailure::TimedOut(Duration::from_secs(6))),
@@ -518,10 +354,7 @@ fn the_destination_is_judged_apart_from_the_dossier() {
     assert_eq!(push(429, ""), "throttled");
     assert_eq!(push(404, ""), "environment");
     assert_eq!(signal(Service::Login, &answer(400, &[], "")), "environment");
-    assert_eq!(
-        signal(Service::Login, &answer(200, &[], r#"{"error_code":1}"#)),
-        "environment"
-    );
+    assert_eq!(signal(Service::Login, &answer(200, &[], r#"{"error_code":1}"#)), "environment");
     let lost = Err(HttpFailure::TimedOut(Duration::from_secs(6)));
     assert_eq!(signal(Service::LookUp, &lost), "pressure");
 }
@@ -552,17 +385,11 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
     assert_eq!(ms(&[("retry-after", "7")]), Some(7_000));
     assert_eq!(ms(&[("retry-after", " 120 ")]), Some(120_000));
     assert_eq!(ms(&[("retry-after", "soon")]), None);
-    assert_eq!(
-        ms(&[("retry-after", "99999999999999")]),
-        Some(RETRY_AFTER_MS_MAX)
-    );
+    assert_eq!(ms(&[("retry-after", "99999999999999")]), Some(RETRY_AFTER_MS_MAX));
     // Our clock says 01:00:00; the portal's own clock is ahead and counts.
     let date = ("retry-after", "Mon, 26 Jan 2026 01:01:30 GMT");
     assert_eq!(ms(&[date]), Some(90_000));
-    assert_eq!(
-        ms(&[date, ("date", "Mon, 26 Jan 2026 01:01:00 GMT")]),
-        Some(30_000)
-    );
+    assert_eq!(ms(&[date, ("date", "Mon, 26 Jan 2026 01:01:00 GMT")]), Some(30_000));
     let past = ("retry-after", "Mon, 26 Jan 2026 00:00:00 GMT");
     assert_eq!(ms(&[past]), Some(0));
 }
@@ -576,40 +403,18 @@ fn a_look_up_answers_about_the_dossier_that_was_asked_for() {
     let Meaning::Found(echoed) = judgement.meaning else {
         panic!("{judgement:?}");
     };
-    let echoed: Vec<(&str, &str)> = echoed
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
-    assert_eq!(
-        echoed,
-        [
-            ("MaHoSo", CODE),
-            ("SoLan", "2"),
-            ("X", ""),
-            ("Xong", "true")
-        ]
-    );
+    let echoed: Vec<(&str, &str)> =
+        echoed.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(echoed, [("MaHoSo", CODE), ("SoLan", "2"), ("X", ""), ("Xong", "true")]);
     for (body, expected) in [
         (r#"{"error_code":0}"#, "missing"),
         (r#"{"error_code":0,"result":null}"#, "missing"),
         (r#"{"error_code":0,"result":{}}"#, "missing"),
         (r#"{"error_code":0,"result":{"data":[]}}"#, "missing"),
-        (
-            r#"{"error_code":0,"result":{"data":[{"TrangThaiHoSo":"9"}]}}"#,
-            "found 1",
-        ),
-        (
-            r#"{"error_code":0,"result":{"TrangThaiHoSo":"9"}}"#,
-            "found 1",
-        ),
-        (
-            r#"{"error_code":0,"result":["x"]}"#,
-            "failed portal.unrecognised_answer Retryable",
-        ),
-        (
-            r#"{"error_code":0,"result":"x"}"#,
-            "failed portal.unrecognised_answer Retryable",
-        ),
+        (r#"{"error_code":0,"result":{"data":[{"TrangThaiHoSo":"9"}]}}"#, "found 1"),
+        (r#"{"error_code":0,"result":{"TrangThaiHoSo":"9"}}"#, "found 1"),
+        (r#"{"error_code":0,"result":["x"]}"#, "failed portal.unrecognised_answer Retryable"),
+        (r#"{"error_code":0,"result":"x"}"#, "failed portal.unrecognised_answer Retryable"),
     ] {
         assert_eq!(look_up(body), expected, "{body}");
     }
@@ -624,21 +429,11 @@ fn every_failure_code_is_one_that_can_be_explained() {
         Err(HttpFailure::TooLarge(1)),
         Err(HttpFailure::Invalid(String::new())),
     ];
-    let answers = [200, 302, 400, 401, 403, 404, 413, 429, 500]
-        .into_iter()
-        .flat_map(|status| {
-            [
-                "",
-                "<html>",
-                "soap fault",
-                "x",
-                "{}",
-                r#"{"error_code":0}"#,
-                r#"{"error_code":1}"#,
-            ]
+    let answers = [200, 302, 400, 401, 403, 404, 413, 429, 500].into_iter().flat_map(|status| {
+        ["", "<html>", "soap fault", "x", "{}", r#"{"error_code":0}"#, r#"{"error_code":1}"#]
             .into_iter()
             .map(move |body| answer(status, &[], body))
-        });
+    });
     for outcome in outcomes.into_iter().chain(answers) {
         for service in Service::ALL {
             if let Meaning::Failed(failure) = judge(service, true, &outcome).meaning {

@@ -127,14 +127,7 @@ impl Portal {
         is_updating: bool,
         packets: &[&str],
     ) -> Exchange<PushVerdict> {
-        self.push(
-            class,
-            Operation::Dossiers {
-                is_updating,
-                packets,
-            },
-        )
-        .await
+        self.push(class, Operation::Dossiers { is_updating, packets }).await
     }
 
     /// Sends progress steps; at least one.
@@ -145,10 +138,7 @@ impl Portal {
     /// Asks whether the portal has a dossier.
     pub async fn look_up(&self, class: Priority, ma_ho_so: &str) -> Exchange<LookUpVerdict> {
         let mut calls = Vec::new();
-        let verdict = match self
-            .run(class, Operation::LookUp { ma_ho_so }, &mut calls)
-            .await
-        {
+        let verdict = match self.run(class, Operation::LookUp { ma_ho_so }, &mut calls).await {
             Ok(Meaning::Found(echoed)) => LookUpVerdict::Found { echoed },
             Ok(Meaning::Missing) => LookUpVerdict::Missing,
             Ok(
@@ -208,10 +198,8 @@ impl Portal {
         calls: &mut Vec<Call>,
     ) -> Result<Meaning, Stopped> {
         let session = self.session(calls).await?;
-        let (judgement, used) = self
-            .call(class, &operation, session, false, calls)
-            .await
-            .map_err(Stopped::NotSent)?;
+        let (judgement, used) =
+            self.call(class, &operation, session, false, calls).await.map_err(Stopped::NotSent)?;
         if !matches!(judgement.meaning, Meaning::SessionRefused(_)) {
             return Ok(judgement.meaning);
         }
@@ -225,8 +213,7 @@ impl Portal {
             .map_err(Stopped::NotSent)?;
         match judgement.meaning {
             Meaning::SessionRefused(failure) if !is_last_word => {
-                self.session_or_packets(class, &operation, used, failure, calls)
-                    .await
+                self.session_or_packets(class, &operation, used, failure, calls).await
             }
             meaning => Ok(meaning),
         }
@@ -250,13 +237,9 @@ impl Portal {
             .and_then(|packet| serde_json::from_str::<Identified>(packet).ok())
             .map(|packet| packet.ma_ho_so)
             .unwrap_or_default();
-        let look_up = Operation::LookUp {
-            ma_ho_so: &ma_ho_so,
-        };
-        let (judgement, used) = self
-            .call(class, &look_up, session, true, calls)
-            .await
-            .map_err(Stopped::NotSent)?;
+        let look_up = Operation::LookUp { ma_ho_so: &ma_ho_so };
+        let (judgement, used) =
+            self.call(class, &look_up, session, true, calls).await.map_err(Stopped::NotSent)?;
         if matches!(judgement.meaning, Meaning::SessionRefused(_)) {
             self.inner.sessions.refused(used.number);
         }
@@ -295,10 +278,7 @@ impl Portal {
         calls: &mut Vec<Call>,
     ) -> Result<Arc<Session>, NoSession> {
         let inner = &self.inner;
-        let operation = Operation::Login {
-            username: &inner.username,
-            password: &inner.password,
-        };
+        let operation = Operation::Login { username: &inner.username, password: &inner.password };
         let service = operation.service().as_str();
         // Everybody waits for a login, so it goes first.
         let permit = match inner.gate.admit(Priority::Urgent, service).await {
@@ -328,17 +308,9 @@ impl Portal {
         calls: &mut Vec<Call>,
     ) -> Result<(Judgement, Arc<Session>), Closed> {
         let inner = &self.inner;
-        let permit = inner
-            .gate
-            .admit(class, operation.service().as_str())
-            .await?;
-        let session = inner
-            .sessions
-            .current(inner.clock.monotonic())
-            .unwrap_or(session);
-        let judgement = self
-            .send(class, operation, session.secret.expose_secret(), calls)
-            .await;
+        let permit = inner.gate.admit(class, operation.service().as_str()).await?;
+        let session = inner.sessions.current(inner.clock.monotonic()).unwrap_or(session);
+        let judgement = self.send(class, operation, session.secret.expose_secret(), calls).await;
         permit.done(match &judgement.meaning {
             // Refused right after a fresh login: every call would meet the same.
             Meaning::SessionRefused(failure) if repeated => Signal::Environment(failure.clone()),
@@ -374,13 +346,7 @@ impl Portal {
         let duration = inner.clock.monotonic().saturating_sub(started);
         let facts = Facts {
             service: operation.service(),
-            is_updating: matches!(
-                operation,
-                Operation::Dossiers {
-                    is_updating: true,
-                    ..
-                }
-            ),
+            is_updating: matches!(operation, Operation::Dossiers { is_updating: true, .. }),
             asked: match operation {
                 Operation::LookUp { ma_ho_so } => Some(ma_ho_so),
                 _ => None,
@@ -401,9 +367,7 @@ impl Portal {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             items: operation.items(),
             sent_bytes,
-            answer_bytes: outcome
-                .as_ref()
-                .map_or(0, |answer| answer.body.len() as u64),
+            answer_bytes: outcome.as_ref().map_or(0, |answer| answer.body.len() as u64),
             http_status: outcome.as_ref().ok().map(|answer| answer.status),
             error_code: judgement.error_code.clone(),
             message: judgement.message.clone(),
@@ -415,11 +379,7 @@ impl Portal {
 }
 
 fn unrecognised(disposition: Disposition) -> Failure {
-    Failure::new(
-        codes::UNRECOGNISED_ANSWER,
-        disposition,
-        "the answer does not belong to this call",
-    )
+    Failure::new(codes::UNRECOGNISED_ANSWER, disposition, "the answer does not belong to this call")
 }
 
 #[cfg(test)]

@@ -51,24 +51,13 @@ impl Http for ScriptedPortal {
             });
             return answered(200, &body);
         }
-        self.script
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_else(|| answered(200, OK))
+        self.script.lock().unwrap().pop_front().unwrap_or_else(|| answered(200, OK))
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the shape that the HTTP door returns"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the shape that the HTTP door returns")]
 fn answered(status: u16, body: &str) -> Result<HttpAnswer, HttpFailure> {
-    Ok(HttpAnswer {
-        status,
-        headers: Vec::new(),
-        body: Bytes::copy_from_slice(body.as_bytes()),
-    })
+    Ok(HttpAnswer { status, headers: Vec::new(), body: Bytes::copy_from_slice(body.as_bytes()) })
 }
 
 struct Stage {
@@ -106,11 +95,7 @@ impl Stage {
             Arc::new(gate),
             AnswerPatterns::builtin(),
         );
-        Self {
-            portal,
-            http,
-            clock,
-        }
+        Self { portal, http, clock }
     }
 
     fn next(&self, answer: Result<HttpAnswer, HttpFailure>) {
@@ -126,9 +111,7 @@ impl Stage {
     }
 
     async fn create(&self) -> Exchange<PushVerdict> {
-        self.portal
-            .send_dossiers(Priority::Live, false, &[PACKET])
-            .await
+        self.portal.send_dossiers(Priority::Live, false, &[PACKET]).await
     }
 }
 
@@ -172,14 +155,8 @@ async fn an_accepted_dossier_gives_a_receipt_and_a_record_of_every_call() {
 async fn a_lost_answer_is_ambiguous_and_is_not_sent_again() {
     let stage = Stage::new();
     for (lost, code) in [
-        (
-            HttpFailure::TimedOut(Duration::from_secs(6)),
-            codes::TIMEOUT,
-        ),
-        (
-            HttpFailure::Interrupted("reset".to_owned()),
-            codes::INTERRUPTED,
-        ),
+        (HttpFailure::TimedOut(Duration::from_secs(6)), codes::TIMEOUT),
+        (HttpFailure::Interrupted("reset".to_owned()), codes::INTERRUPTED),
     ] {
         let before = stage.bodies().len();
         stage.next(Err(lost));
@@ -188,10 +165,8 @@ async fn a_lost_answer_is_ambiguous_and_is_not_sent_again() {
         assert_eq!(failure.code, code);
         assert_eq!(failure.disposition, Disposition::Ambiguous);
         assert_eq!(exchange.calls.last().unwrap().outcome, CallOutcome::Unknown);
-        let pushes = stage.bodies()[before..]
-            .iter()
-            .filter(|body| body.contains("DongBoHoSoMC"))
-            .count();
+        let pushes =
+            stage.bodies()[before..].iter().filter(|body| body.contains("DongBoHoSoMC")).count();
         assert_eq!(pushes, 1);
     }
 }
@@ -216,10 +191,7 @@ async fn a_refused_session_is_renewed_and_the_call_repeated_exactly_once() {
     stage.next(answered(200, EXPIRED));
     let exchange = stage.create().await;
     assert!(matches!(exchange.verdict, PushVerdict::Accepted(_)));
-    assert_eq!(
-        services(&exchange.calls),
-        ["DongBoHoSoMC", "login", "DongBoHoSoMC"]
-    );
+    assert_eq!(services(&exchange.calls), ["DongBoHoSoMC", "login", "DongBoHoSoMC"]);
     assert_eq!(exchange.calls[0].outcome, CallOutcome::SessionRefused);
     let bodies = stage.bodies();
     assert!(bodies[2].contains("session-1") && bodies[4].contains("session-2"));
@@ -240,13 +212,7 @@ async fn a_session_refused_twice_holds_the_gate_and_blames_no_dossier() {
     assert_eq!(failure.disposition, Disposition::Environment);
     assert_eq!(
         services(&exchange.calls),
-        [
-            "login",
-            "DongBoHoSoMC",
-            "login",
-            "DongBoHoSoMC",
-            "TraCuuHoSo"
-        ]
+        ["login", "DongBoHoSoMC", "login", "DongBoHoSoMC", "TraCuuHoSo"]
     );
     let next = stage.create().await;
     assert!(matches!(next.verdict, PushVerdict::NotSent { .. }));
@@ -260,10 +226,7 @@ async fn a_dossier_refused_in_words_about_a_session_holds_up_nobody_else() {
     let poison = r#"{"error_code":-3,"message":"TrichYeuHoSo: 'xin phiên dịch' không hợp lệ"}"#;
     stage.next(answered(200, poison));
     stage.next(answered(200, poison));
-    stage.next(answered(
-        200,
-        r#"{"error_code":0,"message":"","result":[]}"#,
-    ));
+    stage.next(answered(200, r#"{"error_code":0,"message":"","result":[]}"#));
     let exchange = stage.create().await;
     let failure = failed(&exchange.verdict);
     assert_eq!(failure.code, codes::REFUSED);
@@ -284,10 +247,7 @@ async fn a_look_up_whose_session_is_refused_twice_holds_the_gate() {
         panic!("{exchange:?}");
     };
     assert_eq!(failure.code, codes::SESSION);
-    assert!(matches!(
-        stage.create().await.verdict,
-        PushVerdict::NotSent { .. }
-    ));
+    assert!(matches!(stage.create().await.verdict, PushVerdict::NotSent { .. }));
 }
 
 #[tokio::test]
@@ -297,10 +257,7 @@ async fn a_hundred_callers_log_in_once() {
         .map(|_| {
             let portal = stage.portal.clone();
             tokio::spawn(async move {
-                portal
-                    .send_dossiers(Priority::Live, true, &[PACKET])
-                    .await
-                    .verdict
+                portal.send_dossiers(Priority::Live, true, &[PACKET]).await.verdict
             })
         })
         .collect();
@@ -395,10 +352,7 @@ async fn a_caller_that_gives_up_its_login_leaves_it_to_the_next() {
     let mut impatient = Box::pin(stage.create());
     assert!(futures_util::poll!(&mut impatient).is_pending());
     drop(impatient);
-    assert!(matches!(
-        stage.create().await.verdict,
-        PushVerdict::Accepted(_)
-    ));
+    assert!(matches!(stage.create().await.verdict, PushVerdict::Accepted(_)));
 }
 
 #[tokio::test]
@@ -406,9 +360,7 @@ async fn throttling_closes_the_gate_for_everybody() {
     let stage = Stage::new();
     stage.create().await;
     let mut answer = answered(429, "").unwrap();
-    answer
-        .headers
-        .push(("retry-after".to_owned(), "12".to_owned()));
+    answer.headers.push(("retry-after".to_owned(), "12".to_owned()));
     stage.next(Ok(answer));
     let exchange = stage.create().await;
     assert_eq!(failed(&exchange.verdict).retry_after_ms, Some(12_000));
@@ -420,10 +372,7 @@ async fn throttling_closes_the_gate_for_everybody() {
     assert_eq!(until, closed_at + Duration::from_secs(12));
     assert_eq!(failure.code, codes::THROTTLED);
     stage.clock.advance(Duration::from_secs(12));
-    assert!(matches!(
-        stage.create().await.verdict,
-        PushVerdict::Accepted(_)
-    ));
+    assert!(matches!(stage.create().await.verdict, PushVerdict::Accepted(_)));
 }
 
 #[tokio::test]

@@ -109,11 +109,7 @@ impl Breaker {
     }
 
     pub(super) fn standing(&mut self, now: Duration) -> Standing<'_> {
-        if let State::Closed {
-            probe_first: false,
-            until,
-            ..
-        } = &self.state
+        if let State::Closed { probe_first: false, until, .. } = &self.state
             && now >= *until
         {
             self.state = State::Open;
@@ -121,10 +117,7 @@ impl Breaker {
         match &self.state {
             State::Open => Standing::Open,
             State::Closed { until, failure, .. } if now >= *until => Standing::ProbeDue(failure),
-            State::Closed { until, failure, .. } => Standing::Closed {
-                until: *until,
-                failure,
-            },
+            State::Closed { until, failure, .. } => Standing::Closed { until: *until, failure },
             State::Probing { failure, since } => Standing::Closed {
                 until: (*since + PROBE_PATIENCE).max(now + PROBE_PATIENCE / 4),
                 failure,
@@ -140,10 +133,7 @@ impl Breaker {
     pub(super) fn start_probe(&mut self, now: Duration) {
         let old = std::mem::replace(&mut self.state, State::Open);
         if let State::Closed { failure, .. } | State::Probing { failure, .. } = old {
-            self.state = State::Probing {
-                failure,
-                since: now,
-            };
+            self.state = State::Probing { failure, since: now };
         }
     }
 
@@ -151,11 +141,9 @@ impl Breaker {
     pub(super) fn probe_abandoned(&mut self, now: Duration) {
         let old = std::mem::replace(&mut self.state, State::Open);
         self.state = match old {
-            State::Probing { failure, .. } => State::Closed {
-                probe_first: true,
-                until: now,
-                failure,
-            },
+            State::Probing { failure, .. } => {
+                State::Closed { probe_first: true, until: now, failure }
+            }
             other => other,
         };
     }
@@ -257,9 +245,7 @@ impl Breaker {
     /// A later end and the need for a probe survive a second reason to be closed.
     fn close(&mut self, probe_first: bool, until: Duration, failure: Failure) {
         let (probe_before, until_before) = match &self.state {
-            State::Closed {
-                probe_first, until, ..
-            } => (*probe_first, *until),
+            State::Closed { probe_first, until, .. } => (*probe_first, *until),
             State::Probing { .. } => (true, Duration::ZERO),
             State::Open => (false, Duration::ZERO),
         };
@@ -342,10 +328,7 @@ mod tests {
         for expected in [10, 20, 40, 80, 160, 300, 300] {
             now = closed_until(&mut breaker, now).unwrap();
             probe(&mut breaker, Signal::Pressure(fault("x")), now);
-            assert_eq!(
-                closed_until(&mut breaker, now),
-                Some(now + expected * SECOND)
-            );
+            assert_eq!(closed_until(&mut breaker, now), Some(now + expected * SECOND));
         }
         now = closed_until(&mut breaker, now).unwrap();
         probe(&mut breaker, Signal::Success, now);
@@ -397,22 +380,12 @@ mod tests {
     fn a_straggler_cannot_open_a_closed_gate_nor_close_it_for_an_old_reason() {
         let mut breaker = Breaker::new(BreakerSettings::default());
         let old = breaker.epoch();
-        learn(
-            &mut breaker,
-            Signal::Environment(fault("portal.credentials")),
-            SECOND,
-        );
+        learn(&mut breaker, Signal::Environment(fault("portal.credentials")), SECOND);
         breaker.learn(Signal::Success, old, false, SECOND, 0.0);
         let until = closed_until(&mut breaker, SECOND).unwrap();
         assert_eq!(until, 31 * SECOND);
         probe(&mut breaker, Signal::Success, until);
-        breaker.learn(
-            Signal::Environment(fault("portal.credentials")),
-            old,
-            false,
-            until,
-            0.0,
-        );
+        breaker.learn(Signal::Environment(fault("portal.credentials")), old, false, until, 0.0);
         assert_eq!(breaker.standing(until), Standing::Open);
     }
 
@@ -420,33 +393,18 @@ mod tests {
     fn an_environment_failure_holds_the_gate_for_longer_each_time() {
         let mut breaker = Breaker::new(BreakerSettings::default());
         let mut now = SECOND;
-        learn(
-            &mut breaker,
-            Signal::Environment(fault("portal.endpoint")),
-            now,
-        );
+        learn(&mut breaker, Signal::Environment(fault("portal.endpoint")), now);
         for expected in [60, 120, 240, 300, 300] {
             now = closed_until(&mut breaker, now).unwrap();
-            probe(
-                &mut breaker,
-                Signal::Environment(fault("portal.endpoint")),
-                now,
-            );
-            assert_eq!(
-                closed_until(&mut breaker, now),
-                Some(now + expected * SECOND)
-            );
+            probe(&mut breaker, Signal::Environment(fault("portal.endpoint")), now);
+            assert_eq!(closed_until(&mut breaker, now), Some(now + expected * SECOND));
         }
     }
 
     #[test]
     fn an_abandoned_probe_lets_the_next_one_try() {
         let mut breaker = Breaker::new(BreakerSettings::default());
-        learn(
-            &mut breaker,
-            Signal::Environment(fault("portal.endpoint")),
-            SECOND,
-        );
+        learn(&mut breaker, Signal::Environment(fault("portal.endpoint")), SECOND);
         let now = closed_until(&mut breaker, SECOND).unwrap();
         breaker.start_probe(now);
         breaker.probe_abandoned(now);

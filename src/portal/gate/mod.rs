@@ -51,11 +51,7 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> Self {
-        Self {
-            windows: Vec::new(),
-            headroom: 0.03,
-            breaker: BreakerSettings::default(),
-        }
+        Self { windows: Vec::new(), headroom: 0.03, breaker: BreakerSettings::default() }
     }
 }
 
@@ -175,21 +171,11 @@ impl Gate {
         loop {
             let (next, joined) = self.attempt(class, service, ticket.as_ref());
             if let Some((place, wake)) = joined {
-                ticket = Some(Ticket {
-                    gate: self,
-                    place,
-                    wake,
-                });
+                ticket = Some(Ticket { gate: self, place, wake });
             }
             match (next, &ticket) {
                 (Next::Admitted { epoch, probe }, _) => {
-                    return Ok(Permit {
-                        gate: self,
-                        service,
-                        epoch,
-                        probe,
-                        pending: true,
-                    });
+                    return Ok(Permit { gate: self, service, epoch, probe, pending: true });
                 }
                 (Next::Closed(closed), _) => return Err(closed),
                 (Next::Promise, _) => {
@@ -225,10 +211,9 @@ impl Gate {
         match self.shared().breaker.standing(now) {
             Standing::Open => Readiness::Open,
             Standing::ProbeDue(_) => Readiness::Probe,
-            Standing::Closed { until, failure } => Readiness::Closed {
-                until: self.wall_at(until, now),
-                failure: failure.clone(),
-            },
+            Standing::Closed { until, failure } => {
+                Readiness::Closed { until: self.wall_at(until, now), failure: failure.clone() }
+            }
         }
     }
 
@@ -240,11 +225,9 @@ impl Gate {
         let (state, reason, until) = match shared.breaker.standing(now) {
             Standing::Open => ("open", None, None),
             Standing::ProbeDue(failure) => ("probe", Some(failure.clone()), None),
-            Standing::Closed { until, failure } => (
-                "closed",
-                Some(failure.clone()),
-                Some(self.wall_at(until, now)),
-            ),
+            Standing::Closed { until, failure } => {
+                ("closed", Some(failure.clone()), Some(self.wall_at(until, now)))
+            }
         };
         GateStatus {
             state,
@@ -287,17 +270,11 @@ impl Gate {
             Standing::Open => false,
             Standing::ProbeDue(_) => true,
             Standing::Closed { until, failure } => {
-                let closed = Closed {
-                    until: self.wall_at(until, now),
-                    failure: failure.clone(),
-                };
+                let closed = Closed { until: self.wall_at(until, now), failure: failure.clone() };
                 return (Next::Closed(closed), None);
             }
         };
-        let next = if shared
-            .queue
-            .is_next(class, ticket.map(|ticket| ticket.place))
-        {
+        let next = if shared.queue.is_next(class, ticket.map(|ticket| ticket.place)) {
             match shared.windows.take(now, || self.clock.now()) {
                 Take::Admitted => {
                     if probe {
@@ -325,9 +302,7 @@ impl Gate {
         let _turn = self.promising.lock().await;
         let needed = {
             let shared = self.shared();
-            shared
-                .windows
-                .promises(self.clock.monotonic(), self.clock.now())
+            shared.windows.promises(self.clock.monotonic(), self.clock.now())
         };
         for (window, until) in needed {
             self.memory.remember(&window, until).await?;
@@ -372,16 +347,14 @@ impl Permit<'_> {
     /// What the call taught about the destination.
     pub fn done(mut self, signal: Signal) {
         self.pending = false;
-        self.gate
-            .settle(self.service, self.epoch, self.probe, signal);
+        self.gate.settle(self.service, self.epoch, self.probe, signal);
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if self.pending {
-            self.gate
-                .settle(self.service, self.epoch, self.probe, Signal::Neutral);
+            self.gate.settle(self.service, self.epoch, self.probe, Signal::Neutral);
         }
     }
 }

@@ -31,10 +31,7 @@ impl Queue {
     }
 
     pub(super) fn join(&mut self, class: Priority) -> (Place, Arc<Notify>) {
-        let place = Place {
-            class,
-            arrival: self.arrivals,
-        };
+        let place = Place { class, arrival: self.arrivals };
         self.arrivals += 1;
         let wake = Arc::new(Notify::new());
         self.waiting.insert(place, Arc::clone(&wake));
@@ -61,9 +58,6 @@ impl Queue {
     }
 
     pub(super) fn count(&self, class: Priority) -> usize {
-        self.waiting
-            .keys()
-            .filter(|place| place.class == class)
-            .count()
+        self.waiting.keys().filter(|place| place.class == class).count()
     }
 }

@@ -15,11 +15,7 @@ fn epoch() -> Timestamp {
 }
 
 fn window(limit: u32, window_ms: u64) -> Window {
-    Window {
-        limit,
-        window_ms,
-        burst: 1,
-    }
+    Window { limit, window_ms, burst: 1 }
 }
 
 fn fault() -> Failure {
@@ -54,17 +50,8 @@ impl QuotaMemory for Disk {
 
 async fn gate_of(windows: Vec<Window>, clock: &ManualClock, disk: &Arc<Disk>) -> Arc<Gate> {
     let memory: Arc<dyn QuotaMemory> = Arc::clone(disk) as Arc<dyn QuotaMemory>;
-    let settings = GateSettings {
-        windows,
-        headroom: 0.0,
-        ..GateSettings::default()
-    };
-    let gate = Gate::open(
-        settings,
-        Arc::new(clock.clone()),
-        Arc::new(Chance::seeded(42)),
-        memory,
-    );
+    let settings = GateSettings { windows, headroom: 0.0, ..GateSettings::default() };
+    let gate = Gate::open(settings, Arc::new(clock.clone()), Arc::new(Chance::seeded(42)), memory);
     Arc::new(gate.await.unwrap())
 }
 
@@ -97,35 +84,18 @@ async fn the_most_pressing_goes_first_and_equals_go_in_order_of_arrival() {
     use Priority::{Audit, Backfill, DeadlineNear, Live, Urgent};
     let clock = ManualClock::at(epoch());
     let gate = gate_of(vec![window(1, 10_000)], &clock, &Arc::default()).await;
-    gate.admit(Live, "test")
-        .await
-        .unwrap()
-        .done(Signal::Success);
+    gate.admit(Live, "test").await.unwrap().done(Signal::Success);
     let log = Arc::new(Mutex::new(Vec::new()));
-    line_up(
-        &gate,
-        &[Audit, Backfill, Live, Live, DeadlineNear, Urgent],
-        &log,
-    );
+    line_up(&gate, &[Audit, Backfill, Live, Live, DeadlineNear, Urgent], &log);
     settle().await;
-    assert_eq!(
-        gate.status().waiting.iter().map(|(_, n)| n).sum::<usize>(),
-        6
-    );
+    assert_eq!(gate.status().waiting.iter().map(|(_, n)| n).sum::<usize>(), 6);
     for _ in 0..6 {
         clock.advance(10 * SECOND);
         settle().await;
     }
     assert_eq!(
         *log.lock().unwrap(),
-        [
-            "urgent 5",
-            "live 2",
-            "live 3",
-            "deadline-near 4",
-            "backfill 1",
-            "audit 0"
-        ]
+        ["urgent 5", "live 2", "live 3", "deadline-near 4", "backfill 1", "audit 0"]
     );
 }
 
@@ -133,10 +103,7 @@ async fn the_most_pressing_goes_first_and_equals_go_in_order_of_arrival() {
 async fn a_waiter_that_goes_away_delays_nobody() {
     let clock = ManualClock::at(epoch());
     let gate = gate_of(vec![window(1, 10_000)], &clock, &Arc::default()).await;
-    gate.admit(Priority::Live, "test")
-        .await
-        .unwrap()
-        .done(Signal::Success);
+    gate.admit(Priority::Live, "test").await.unwrap().done(Signal::Success);
     let log = Arc::new(Mutex::new(Vec::new()));
     // First in line, and given up in the middle of its wait.
     let mut first = Box::pin(gate.admit(Priority::Urgent, "test"));
@@ -163,10 +130,7 @@ async fn those_who_wait_are_sent_away_when_the_gate_closes() {
             .with_retry_after_ms(Some(3_000)),
     ));
     settle().await;
-    assert_eq!(
-        *log.lock().unwrap(),
-        ["closed portal.throttled", "closed portal.throttled"]
-    );
+    assert_eq!(*log.lock().unwrap(), ["closed portal.throttled", "closed portal.throttled"]);
     let Readiness::Closed { until, .. } = gate.readiness() else {
         panic!("open");
     };
@@ -198,12 +162,7 @@ async fn after_a_cool_down_one_single_call_tries() {
     assert_eq!(gate.readiness(), Readiness::Open);
     let status = gate.status();
     assert_eq!(status.state, "open");
-    let expected = Tally {
-        admitted: 6,
-        success: 1,
-        pressure: 5,
-        ..Tally::default()
-    };
+    let expected = Tally { admitted: 6, success: 1, pressure: 5, ..Tally::default() };
     assert_eq!(status.services["test"], expected);
 }
 
@@ -228,12 +187,7 @@ async fn a_probe_whose_caller_went_away_is_given_to_the_next() {
 async fn a_backlog_fills_the_quota_through_the_whole_gate() {
     let clock = ManualClock::at(epoch());
     let disk = Arc::new(Disk::default());
-    let gate = gate_of(
-        vec![window(50, 1_000), window(2_400, 60_000)],
-        &clock,
-        &disk,
-    )
-    .await;
+    let gate = gate_of(vec![window(50, 1_000), window(2_400, 60_000)], &clock, &disk).await;
     let sent = Arc::new(Mutex::new(Vec::new()));
     let workers: Vec<_> = (0..8)
         .map(|at| {
@@ -275,11 +229,7 @@ async fn a_backlog_fills_the_quota_through_the_whole_gate() {
 async fn a_process_that_is_killed_and_started_again_does_not_exceed_a_long_window() {
     let clock = ManualClock::at(epoch());
     let disk = Arc::new(Disk::default());
-    let windows = vec![Window {
-        limit: 10,
-        window_ms: 60_000,
-        burst: 4,
-    }];
+    let windows = vec![Window { limit: 10, window_ms: 60_000, burst: 4 }];
     let mut sent: Vec<Duration> = Vec::new();
     for life in 0..12u32 {
         let gate = gate_of(windows.clone(), &clock, &disk).await;
@@ -295,9 +245,7 @@ async fn a_process_that_is_killed_and_started_again_does_not_exceed_a_long_windo
     }
     assert!(sent.len() > 20);
     for (at, start) in sent.iter().enumerate() {
-        let inside = sent[at..]
-            .iter()
-            .take_while(|one| **one < *start + 60 * SECOND);
+        let inside = sent[at..].iter().take_while(|one| **one < *start + 60 * SECOND);
         assert!(inside.count() <= 10);
     }
 }
@@ -320,10 +268,7 @@ async fn the_status_tells_what_an_operator_needs() {
     let clock = ManualClock::at(epoch());
     let gate = gate_of(vec![window(100, 60_000)], &clock, &Arc::default()).await;
     for _ in 0..3 {
-        gate.admit(Priority::Live, "test")
-            .await
-            .unwrap()
-            .done(Signal::Success);
+        gate.admit(Priority::Live, "test").await.unwrap().done(Signal::Success);
         clock.advance(SECOND);
     }
     let permit = gate.admit(Priority::Live, "test").await.unwrap();
@@ -336,10 +281,7 @@ async fn the_status_tells_what_an_operator_needs() {
     assert_eq!(status.state, "closed");
     assert_eq!(status.reason.unwrap().code, codes::ENDPOINT);
     assert_eq!(status.until, Some(clock.now() + 30 * SECOND));
-    assert_eq!(
-        (status.windows[0].used, status.windows[0].allowed),
-        (4, 100)
-    );
+    assert_eq!((status.windows[0].used, status.windows[0].allowed), (4, 100));
     assert_eq!(status.admitted, 4);
 }
 

@@ -34,10 +34,7 @@ impl Adapter {
         body.push(&json_text(operation.service().as_str()));
         match operation {
             Operation::Login { .. } => {}
-            Operation::Dossiers {
-                is_updating,
-                packets,
-            } => {
+            Operation::Dossiers { is_updating, packets } => {
                 // Strings, not booleans: the portal's own spelling.
                 body.push(if *is_updating {
                     r#","isUpdating":"True""#
@@ -107,13 +104,8 @@ mod tests {
     #[test]
     fn a_dossier_call_carries_the_packets_byte_for_byte() {
         let packets = [r#"{"MaHoSo":"H55-1",  "b":1.0}"#, r#"{"MaHoSo":"H55-2"}"#];
-        let formed = adapter().form(
-            &Operation::Dossiers {
-                is_updating: false,
-                packets: &packets,
-            },
-            "abc\"d",
-        );
+        let formed = adapter()
+            .form(&Operation::Dossiers { is_updating: false, packets: &packets }, "abc\"d");
         assert_eq!(
             text(&formed),
             concat!(
@@ -125,34 +117,26 @@ mod tests {
             formed.url,
             "http://adapter.example.invalid:8080/XrdAdapter/RestService/forward/mapi/g?dstcode=VN:GOV:000.00.00.G22:vpcpdvcprovider"
         );
-        assert!(formed.headers.contains(&(
-            "dstcode".to_owned(),
-            "VN:GOV:000.00.00.G22:vpcpdvcprovider".to_owned()
-        )));
+        assert!(
+            formed.headers.contains(&(
+                "dstcode".to_owned(),
+                "VN:GOV:000.00.00.G22:vpcpdvcprovider".to_owned()
+            ))
+        );
     }
 
     #[test]
     fn updates_steps_and_look_ups_have_the_shape_of_their_service() {
         let adapter = adapter();
-        let update = adapter.form(
-            &Operation::Dossiers {
-                is_updating: true,
-                packets: &["{}"],
-            },
-            "s",
-        );
+        let update =
+            adapter.form(&Operation::Dossiers { is_updating: true, packets: &["{}"] }, "s");
         assert!(text(&update).contains(r#""isUpdating":"True""#));
         let steps = adapter.form(&Operation::Steps { packets: &["{}"] }, "s");
         assert_eq!(
             text(&steps),
             r#"{"session":"s","madonvi":"000.00.00.H55","service":"CapNhatTienDoHoSoMC","data":[{}]}"#
         );
-        let look_up = adapter.form(
-            &Operation::LookUp {
-                ma_ho_so: "H55.242-260126-0001",
-            },
-            "s",
-        );
+        let look_up = adapter.form(&Operation::LookUp { ma_ho_so: "H55.242-260126-0001" }, "s");
         assert_eq!(
             text(&look_up),
             r#"{"session":"s","madonvi":"000.00.00.H55","service":"TraCuuHoSo","mahoso":"H55.242-260126-0001"}"#
@@ -177,17 +161,11 @@ mod tests {
         );
         let login = |password: &str| {
             adapter.form(
-                &Operation::Login {
-                    username: "u",
-                    password: &SecretString::from(password),
-                },
+                &Operation::Login { username: "u", password: &SecretString::from(password) },
                 "",
             )
         };
-        assert_eq!(
-            text(&login("p\\q")),
-            r#"{"username":"u","password":"p\\q"}"#
-        );
+        assert_eq!(text(&login("p\\q")), r#"{"username":"u","password":"p\\q"}"#);
         assert_eq!(login("a").body_hash, login("b").body_hash);
     }
 }

@@ -20,20 +20,10 @@ use super::call::Service;
 /// are.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation<'a> {
-    Login {
-        username: &'a str,
-        password: &'a SecretString,
-    },
-    Dossiers {
-        is_updating: bool,
-        packets: &'a [&'a str],
-    },
-    Steps {
-        packets: &'a [&'a str],
-    },
-    LookUp {
-        ma_ho_so: &'a str,
-    },
+    Login { username: &'a str, password: &'a SecretString },
+    Dossiers { is_updating: bool, packets: &'a [&'a str] },
+    Steps { packets: &'a [&'a str] },
+    LookUp { ma_ho_so: &'a str },
 }
 
 impl<'a> Operation<'a> {

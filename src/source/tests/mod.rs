@@ -27,11 +27,7 @@ struct Province {
 impl Http for Province {
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         self.asked.lock().unwrap().push(request);
-        self.answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .expect("one question more than answers")
+        self.answers.lock().unwrap().pop_front().expect("one question more than answers")
     }
 }
 
@@ -86,10 +82,7 @@ fn ok(body: impl AsRef<[u8]>) -> HttpAnswer {
 /// The scripted province answers at once, so one poll must do.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
-    match future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("waited for something that is not scripted"),
     }
@@ -108,28 +101,19 @@ fn page(body: impl AsRef<[u8]>) -> Page {
 
 /// A page of one item.
 fn one(item: &str) -> Page {
-    page(format!(
-        "<DanhSachHoSo conTro='c1' conNua='false'>{item}</DanhSachHoSo>"
-    ))
+    page(format!("<DanhSachHoSo conTro='c1' conNua='false'>{item}</DanhSachHoSo>"))
 }
 
 /// `cargo test --release --lib source::tests::speed -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement, not a promise"]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "it measures, for people"
-)]
+#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures, for people")]
 fn speed() {
     const COUNT: usize = 500;
     let dossier = include_str!("../../../fixtures/province/dossier.xml")
         .strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
         .unwrap();
-    let text = format!(
-        "<DanhSachHoSo conTro='c'>{}</DanhSachHoSo>",
-        dossier.repeat(COUNT)
-    );
+    let text = format!("<DanhSachHoSo conTro='c'>{}</DanhSachHoSo>", dossier.repeat(COUNT));
     let settings = settings();
     let reading = wire::Reading {
         limits: &settings.limits,

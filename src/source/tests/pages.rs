@@ -19,14 +19,7 @@ fn a_page_keeps_the_order_and_the_text_of_its_dossiers() {
     let seen: Vec<_> = page
         .items
         .iter()
-        .map(|item| {
-            (
-                item.ma_ho_so.as_str(),
-                item.version,
-                item.deleted,
-                item.owner,
-            )
-        })
+        .map(|item| (item.ma_ho_so.as_str(), item.version, item.deleted, item.owner))
         .collect();
     assert_eq!(
         seen,
@@ -41,14 +34,8 @@ fn a_page_keeps_the_order_and_the_text_of_its_dossiers() {
     assert_eq!(page.cursor.as_deref(), Some("c3"));
     assert!(page.more);
     assert_eq!(page.agency.as_deref(), Some("000.00.00.H55"));
-    assert_eq!(
-        page.newest_changed_at,
-        Timestamp::from_portal("20260126153100")
-    );
-    assert_eq!(
-        page.items[2].changed_at,
-        Timestamp::from_portal("20260126152900")
-    );
+    assert_eq!(page.newest_changed_at, Timestamp::from_portal("20260126153100"));
+    assert_eq!(page.items[2].changed_at, Timestamp::from_portal("20260126152900"));
     let text = std::str::from_utf8(fixture!("page.xml")).unwrap();
     for item in &page.items {
         assert!(text.contains(&*item.document));
@@ -59,29 +46,15 @@ fn a_page_keeps_the_order_and_the_text_of_its_dossiers() {
 #[test]
 fn an_empty_page_keeps_the_cursor() {
     let page = page(fixture!("page_empty.xml"));
-    assert_eq!(
-        (page.items.len(), page.cursor.as_deref(), page.more),
-        (0, Some("c3"), false)
-    );
+    assert_eq!((page.items.len(), page.cursor.as_deref(), page.more), (0, Some("c3"), false));
     assert_eq!(super::page("<DanhSachHoSo/>").cursor, None);
 }
 
 #[test]
 fn bad_items_cost_their_neighbours_nothing() {
     let page = page(fixture!("page_mixed.xml"));
-    let taken: Vec<_> = page
-        .items
-        .iter()
-        .map(|item| item.ma_ho_so.as_str())
-        .collect();
-    assert_eq!(
-        taken,
-        [
-            "H55.242-260126-0001",
-            "H55.242-260126-0005",
-            "H55.242-260126-0001"
-        ]
-    );
+    let taken: Vec<_> = page.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
+    assert_eq!(taken, ["H55.242-260126-0001", "H55.242-260126-0005", "H55.242-260126-0001"]);
     let refused: Vec<String> = page
         .refused
         .iter()
@@ -143,16 +116,10 @@ fn attributes_are_read_or_the_item_is_refused() {
     )
     .items[0];
     assert_eq!(good.version, Some(12));
-    assert_eq!(
-        good.changed_at.map(Timestamp::millis),
-        Some(1_769_416_200_123)
-    );
+    assert_eq!(good.changed_at.map(Timestamp::millis), Some(1_769_416_200_123));
     assert_eq!((good.deleted, good.owner), (false, Owner::Province));
     let bare = &item("phienBan='' capNhatLuc='' daXoa='' chuQuan='' khac='1'").items[0];
-    assert_eq!(
-        (bare.version, bare.changed_at, bare.deleted),
-        (None, None, false)
-    );
+    assert_eq!((bare.version, bare.changed_at, bare.deleted), (None, None, false));
     for attributes in [
         "phienBan='1.5'",
         "phienBan='9223372036854775808'",
@@ -166,10 +133,7 @@ fn attributes_are_read_or_the_item_is_refused() {
     ] {
         let page = item(attributes);
         assert_eq!(page.items, [], "{attributes}");
-        assert_eq!(
-            page.refused[0].rule, "source.item_attribute",
-            "{attributes}"
-        );
+        assert_eq!(page.refused[0].rule, "source.item_attribute", "{attributes}");
         assert_eq!(page.refused[0].ma_ho_so.as_deref(), Some("a"));
     }
 }
@@ -207,11 +171,7 @@ fn an_item_is_taken_at_its_size_limit_and_refused_one_byte_above() {
 
 #[test]
 fn evidence_is_cut_at_a_character() {
-    let page = one(&format!(
-        "{}<HoSo><GhiChu>{}</GhiChu></HoSo>",
-        "",
-        "ạ".repeat(40_000)
-    ));
+    let page = one(&format!("{}<HoSo><GhiChu>{}</GhiChu></HoSo>", "", "ạ".repeat(40_000)));
     let kept = page.refused[0].evidence.len();
     assert!((64 * 1024 - 2..=64 * 1024).contains(&kept), "{kept}");
 }
@@ -220,24 +180,16 @@ fn evidence_is_cut_at_a_character() {
 fn the_same_page_reads_alike_in_every_encoding() {
     let expected = page(fixture!("hostile/utf_8_with_mark.xml")).items;
     assert_eq!(expected[0].ma_ho_so, "H55.242-260126-0001");
-    assert_eq!(
-        page(fixture!("hostile/utf_16_le_with_mark.xml")).items,
-        expected
-    );
+    assert_eq!(page(fixture!("hostile/utf_16_le_with_mark.xml")).items, expected);
     // Tone marks come as combining characters, so the text differs and the fingerprint does not.
     let other = page(fixture!("hostile/windows_1258.xml")).items;
     assert_ne!(other[0].document, expected[0].document);
     assert_eq!(other[0].fingerprint, expected[0].fingerprint);
     // The transport's charset beats the document's own word.
     let mut answer = ok(fixture!("hostile/declared_utf_8_is_windows_1258.xml"));
-    answer.headers = vec![(
-        "content-type".to_owned(),
-        "application/xml; Charset=\"windows-1258\"".to_owned(),
-    )];
-    assert_eq!(
-        changes(answer).unwrap().items[0].fingerprint,
-        expected[0].fingerprint
-    );
+    answer.headers =
+        vec![("content-type".to_owned(), "application/xml; Charset=\"windows-1258\"".to_owned())];
+    assert_eq!(changes(answer).unwrap().items[0].fingerprint, expected[0].fingerprint);
 }
 
 #[test]
@@ -258,14 +210,8 @@ fn a_document_that_cannot_be_read_is_kept_and_asked_for_again() {
         (fixture!("hostile/two_roots.xml"), "source.not_xml"),
         (fixture!("hostile/truncated.xml"), "source.truncated"),
         (fixture!("hostile/mismatched_tag.xml"), "source.not_xml"),
-        (
-            fixture!("hostile/duplicate_attribute.xml"),
-            "source.not_xml",
-        ),
-        (
-            fixture!("hostile/declared_utf_8_is_windows_1258.xml"),
-            "source.encoding",
-        ),
+        (fixture!("hostile/duplicate_attribute.xml"), "source.not_xml"),
+        (fixture!("hostile/declared_utf_8_is_windows_1258.xml"), "source.encoding"),
         (fixture!("hostile/soap_fault.xml"), "source.wrong_root"),
         (fixture!("index.xml"), "source.wrong_root"),
         (fixture!("dossier.xml"), "source.wrong_root"),

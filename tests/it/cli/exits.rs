@@ -17,19 +17,13 @@ fn two_for_a_wrong_command_line() {
 #[test]
 fn three_for_a_wrong_configuration_with_every_problem_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(
-        folder.path().join("hoso.toml"),
-        "[ledger]\npath = 5\n\n[push]\nconcurrensy = 4\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("hoso.toml"), "[ledger]\npath = 5\n\n[push]\nconcurrensy = 4\n")
+        .unwrap();
     let ran = hoso_at(folder.path(), &["config", "check", "--config", "hoso.toml"]);
     assert_eq!(ran.code, 3);
     assert_eq!(ran.out, "");
     insta::assert_snapshot!(ran.err);
-    let json = hoso_at(
-        folder.path(),
-        &["config", "check", "--config", "hoso.toml", "--json"],
-    );
+    let json = hoso_at(folder.path(), &["config", "check", "--config", "hoso.toml", "--json"]);
     assert_eq!(json.code, 3);
     assert_eq!(json.json()["problems"][0]["position"]["line"], 2);
 }
@@ -49,11 +43,7 @@ fn three_for_a_wrong_mapping_file_with_line_and_column() {
 #[test]
 fn four_for_no_ledger_and_for_a_file_that_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(
-        folder.path().join("hoso.toml"),
-        "[ledger]\npath = \"ledger.db\"\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("hoso.toml"), "[ledger]\npath = \"ledger.db\"\n").unwrap();
     let none = on(folder.path(), &["status"]);
     assert_eq!(none.code, 4);
     assert!(none.err.contains("there is no ledger"), "{}", none.err);
@@ -65,11 +55,7 @@ fn four_for_no_ledger_and_for_a_file_that_is_none() {
     .unwrap();
     let other = on(folder.path(), &["status"]);
     assert_eq!(other.code, 4);
-    assert!(
-        other.err.starts_with("error[ledger.damaged]"),
-        "{}",
-        other.err
-    );
+    assert!(other.err.starts_with("error[ledger.damaged]"), "{}", other.err);
 }
 
 #[test]
@@ -104,17 +90,9 @@ fn six_for_a_failing_mapping_case_with_a_readable_difference() {
     fs::copy(from.join("feed/mapping.toml"), dir.join("mapping.toml")).unwrap();
     for list in fs::read_dir(from.join("codelists")).unwrap() {
         let list = list.unwrap();
-        fs::copy(
-            list.path(),
-            folder.path().join("codelists").join(list.file_name()),
-        )
-        .unwrap();
+        fs::copy(list.path(), folder.path().join("codelists").join(list.file_name())).unwrap();
     }
-    fs::copy(
-        from.join("feed/cases/normal/input.xml"),
-        case.join("input.xml"),
-    )
-    .unwrap();
+    fs::copy(from.join("feed/cases/normal/input.xml"), case.join("input.xml")).unwrap();
     let expected = fs::read_to_string(from.join("feed/cases/normal/expected.json")).unwrap();
     let mut expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
     expected["dossier"]["TrangThaiHoSo"] = "x".into();
@@ -122,12 +100,7 @@ fn six_for_a_failing_mapping_case_with_a_readable_difference() {
     let ran = hoso_at(folder.path(), &["mapping", "test", "feed"]);
     assert_eq!(ran.code, 6, "{}", ran.err);
     assert!(ran.out.starts_with("FAILED  normal\n"), "{}", ran.out);
-    assert!(
-        ran.out
-            .contains("dossier.TrangThaiHoSo: expected \"x\", found \""),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("dossier.TrangThaiHoSo: expected \"x\", found \""), "{}", ran.out);
 }
 
 #[test]

@@ -11,13 +11,7 @@ fn status_says_the_verdict_first() {
     assert_eq!(ran.code, 0);
     let first = ran.out.lines().next().unwrap();
     assert!(first.ends_with("a person: hoso problems list"), "{first}");
-    for part in [
-        "synchronised",
-        "gate owner      nobody",
-        "last poll",
-        "books closed",
-        "due now",
-    ] {
+    for part in ["synchronised", "gate owner      nobody", "last poll", "books closed", "due now"] {
         assert!(ran.out.contains(part), "{part} is missing:\n{}", ran.out);
     }
 }
@@ -30,9 +24,7 @@ fn a_quarantined_dossier_is_explained_with_place_expectation_and_advice() {
     let column = place.split(' ').next().unwrap();
     assert!(column.parse::<u32>().is_ok(), "{}", ran.out);
     // Where it stands in the line depends on the day on which the demo draws its dossiers.
-    let told = ran
-        .all()
-        .replace(&format!(" at 1:{column} "), " at [PLACE] ");
+    let told = ran.all().replace(&format!(" at 1:{column} "), " at [PLACE] ");
     insta::assert_snapshot!(told.replace(&super::mask_line(&code), "[CODE]"));
 }
 
@@ -40,12 +32,7 @@ fn a_quarantined_dossier_is_explained_with_place_expectation_and_advice() {
 fn an_accepted_dossier_needs_nothing() {
     let code = accepted();
     let ran = on_settled(&["dossier", "explain", &code]);
-    assert!(
-        ran.out
-            .contains("The portal acknowledged its newest packet."),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("The portal acknowledged its newest packet."), "{}", ran.out);
     assert!(ran.out.contains("to do       nothing\n"), "{}", ran.out);
 }
 
@@ -53,13 +40,7 @@ fn an_accepted_dossier_needs_nothing() {
 fn a_dossier_shows_its_steps_and_its_history_in_the_order_of_time() {
     let code = accepted();
     let show = on_settled(&["dossier", "show", &code]);
-    for part in [
-        "revision",
-        "state         accepted",
-        "acknowledged",
-        "steps",
-        "acked",
-    ] {
+    for part in ["revision", "state         accepted", "acknowledged", "steps", "acked"] {
         assert!(show.out.contains(part), "{part} is missing:\n{}", show.out);
     }
     let history = on_settled(&["dossier", "history", &code]);
@@ -79,11 +60,7 @@ fn problems_are_listed_and_shown_by_dossier_and_by_rule() {
     assert!(by_rule.out.contains("What to do: "), "{}", by_rule.out);
     assert!(by_rule.out.contains(problem["ma_ho_so"].as_str().unwrap()));
     let by_code = on_settled(&["problems", "show", problem["ma_ho_so"].as_str().unwrap()]);
-    assert!(
-        by_code.out.contains("The mapping refused it"),
-        "{}",
-        by_code.out
-    );
+    assert!(by_code.out.contains("The mapping refused it"), "{}", by_code.out);
     let none = on_settled(&["problems", "list", "--code", "portal.refused"]);
     assert_eq!(none.out, "nothing waits for a person\n");
 }
@@ -117,10 +94,7 @@ fn json_is_alone_on_stdout_and_text_holds_no_escape_sequences() {
     ] {
         let text = on_settled(arguments);
         assert_eq!(text.code, 0, "{arguments:?}: {}", text.err);
-        assert!(
-            !text.out.contains('\x1b') && !text.err.contains('\x1b'),
-            "{arguments:?}"
-        );
+        assert!(!text.out.contains('\x1b') && !text.err.contains('\x1b'), "{arguments:?}");
         let mut with_json = arguments.to_vec();
         with_json.push("--json");
         let json = on_settled(&with_json);
@@ -132,11 +106,8 @@ fn json_is_alone_on_stdout_and_text_holds_no_escape_sequences() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let mut child = command(&["explain"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(&["explain"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Closed before a word is read.
     drop(child.stdout.take());
     let status = child.wait().unwrap();
@@ -160,8 +131,5 @@ fn a_mapping_explanation_masks_what_is_personal() {
     };
     assert_eq!(value("MaHoSo"), code);
     let owner = value("ChuHoSo");
-    assert!(
-        owner.split(' ').all(|initial| initial.ends_with('.')),
-        "a name was shown"
-    );
+    assert!(owner.split(' ').all(|initial| initial.ends_with('.')), "a name was shown");
 }

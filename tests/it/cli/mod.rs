@@ -19,10 +19,7 @@ struct Ran {
 impl Ran {
     /// Both streams and the exit code, as a snapshot holds them.
     fn all(&self) -> String {
-        masked(&format!(
-            "exit {}\n--- stdout\n{}--- stderr\n{}",
-            self.code, self.out, self.err
-        ))
+        masked(&format!("exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err))
     }
 
     #[track_caller]
@@ -37,11 +34,8 @@ fn hoso(arguments: &[&str]) -> Ran {
 }
 
 fn hoso_at(folder: &Path, arguments: &[&str]) -> Ran {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command(arguments).current_dir(folder).output().unwrap();
+    let Output { status, stdout, stderr } =
+        command(arguments).current_dir(folder).output().unwrap();
     Ran {
         code: status.code().expect("ended by itself"),
         out: String::from_utf8(stdout).unwrap(),
@@ -66,14 +60,7 @@ fn settled() -> &'static Path {
     let (_, path) = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("demo");
-        let ran = hoso(&[
-            "demo",
-            "--once",
-            "--dossiers",
-            "60",
-            "--keep",
-            path.to_str().unwrap(),
-        ]);
+        let ran = hoso(&["demo", "--once", "--dossiers", "60", "--keep", path.to_str().unwrap()]);
         assert_eq!(ran.code, 0, "{}", ran.err);
         (folder, path)
     });
@@ -126,10 +113,7 @@ fn accepted() -> String {
 
 /// Codes of acknowledged dossiers, from the ledger file itself.
 fn acknowledged() -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use hoso_gateway::ledger::Ledger;
         use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
@@ -181,13 +165,10 @@ fn mask_line(line: &str) -> String {
 
 fn strip_shape<'t>(text: &'t str, shape: &str) -> Option<&'t str> {
     let head = text.get(..shape.len())?;
-    let fits = head.bytes().zip(shape.bytes()).all(|(byte, wanted)| {
-        if wanted == b'#' {
-            byte.is_ascii_digit()
-        } else {
-            byte == wanted
-        }
-    });
+    let fits = head
+        .bytes()
+        .zip(shape.bytes())
+        .all(|(byte, wanted)| if wanted == b'#' { byte.is_ascii_digit() } else { byte == wanted });
     fits.then(|| &text[shape.len()..])
 }
 
@@ -196,8 +177,5 @@ fn number_before<'t>(text: &'t str, units: &[&str]) -> Option<(&'static str, &'t
     if digits == 0 {
         return None;
     }
-    units
-        .iter()
-        .find_map(|unit| text[digits..].strip_prefix(unit))
-        .map(|after| ("[AGO]", after))
+    units.iter().find_map(|unit| text[digits..].strip_prefix(unit)).map(|after| ("[AGO]", after))
 }

@@ -6,58 +6,31 @@ use super::{accepted, copied, hoso, on, quarantined};
 fn resync_opens_once_says_who_sends_and_leaves_its_reason_in_the_history() {
     let code = accepted();
     let copy = copied();
-    let resync = |reason| {
-        on(
-            copy.path(),
-            &["resync", "--code", &code, "--reason", reason],
-        )
-    };
+    let resync = |reason| on(copy.path(), &["resync", "--code", &code, "--reason", reason]);
     let first = resync("nguoi dan khong thay ho so");
     assert_eq!(first.code, 0, "{}", first.err);
-    assert!(
-        first.out.contains("will be mapped anew and sent"),
-        "{}",
-        first.out
-    );
+    assert!(first.out.contains("will be mapped anew and sent"), "{}", first.out);
     assert!(first.out.contains("hoso run push"), "{}", first.out);
     let second = resync("lan thu hai");
     assert_eq!(second.code, 0);
-    assert!(
-        second.out.contains("already open (received)"),
-        "{}",
-        second.out
-    );
+    assert!(second.out.contains("already open (received)"), "{}", second.out);
     let history = on(copy.path(), &["dossier", "history", &code]);
     assert!(
-        history
-            .out
-            .contains("resync by can-bo-thu-nghiem: nguoi dan khong thay ho so"),
+        history.out.contains("resync by can-bo-thu-nghiem: nguoi dan khong thay ho so"),
         "{}",
         history.out
     );
     let explained = on(copy.path(), &["dossier", "explain", &code]);
-    assert!(
-        explained.out.contains("is not mapped yet"),
-        "{}",
-        explained.out
-    );
-    assert!(
-        on(copy.path(), &["status"])
-            .out
-            .contains("1 dossier on its way")
-    );
+    assert!(explained.out.contains("is not mapped yet"), "{}", explained.out);
+    assert!(on(copy.path(), &["status"]).out.contains("1 dossier on its way"));
 }
 
 #[test]
 fn some_known_and_some_unknown_codes_are_told_apart() {
     let code = accepted();
     let copy = copied();
-    let ran = on(
-        copy.path(),
-        &[
-            "resync", "--code", &code, "KHONG-CO", "--reason", "thu", "--json",
-        ],
-    );
+    let ran =
+        on(copy.path(), &["resync", "--code", &code, "KHONG-CO", "--reason", "thu", "--json"]);
     assert_eq!(ran.code, 6);
     let outcomes = ran.json();
     assert_eq!(outcomes["dossiers"][0]["outcome"], "opened");
@@ -68,22 +41,14 @@ fn some_known_and_some_unknown_codes_are_told_apart() {
 fn retry_acts_on_what_was_named_and_says_how_many() {
     let code = quarantined();
     let copy = copied();
-    let none = on(
-        copy.path(),
-        &["problems", "retry", "--kind", "dead", "--reason", "thu"],
-    );
+    let none = on(copy.path(), &["problems", "retry", "--kind", "dead", "--reason", "thu"]);
     assert_eq!(none.code, 5, "{}", none.out);
-    let ran = on(
-        copy.path(),
-        &["problems", "retry", &code, "--reason", "da sua du lieu"],
-    );
+    let ran = on(copy.path(), &["problems", "retry", &code, "--reason", "da sua du lieu"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.starts_with("1 problem put back"), "{}", ran.out);
     let history = on(copy.path(), &["dossier", "history", &code]);
     assert!(
-        history
-            .out
-            .contains("retry by can-bo-thu-nghiem: da sua du lieu (1 back on their way)"),
+        history.out.contains("retry by can-bo-thu-nghiem: da sua du lieu (1 back on their way)"),
         "{}",
         history.out
     );

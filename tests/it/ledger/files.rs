@@ -21,12 +21,7 @@ async fn open(path: &Path) -> Result<SqliteLedger, LedgerError> {
 
 /// A second connection, as an administrator's tool opens one.
 async fn beside(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap()
+    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
 }
 
 async fn run(path: &Path, statement: &'static str) {
@@ -150,10 +145,7 @@ async fn a_ledger_whose_first_start_was_cut_short_is_made_whole() {
 #[tokio::test]
 async fn a_truncated_file_is_refused() {
     let ledger = filled().await;
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(ledger.path())
-        .unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(ledger.path()).unwrap();
     let bytes = file.metadata().unwrap().len();
     for kept in [bytes - 4096, bytes / 2, 100] {
         file.set_len(kept).unwrap();
@@ -165,10 +157,7 @@ async fn a_truncated_file_is_refused() {
 async fn flipped_bytes_in_the_pages_are_refused() {
     let ledger = filled().await;
     let pages = std::fs::metadata(ledger.path()).unwrap().len() / 4096;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(ledger.path())
-        .unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(ledger.path()).unwrap();
     // Headers of b-tree pages in the middle of the file.
     for page in pages / 3..pages / 3 + 20 {
         file.seek(SeekFrom::Start(page * 4096)).unwrap();
@@ -181,14 +170,9 @@ async fn flipped_bytes_in_the_pages_are_refused() {
 #[tokio::test]
 async fn a_flipped_bit_in_a_body_sets_that_dossier_aside_and_no_other() {
     let ledger = open_ledger().await;
-    ledger
-        .pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")])
+    ledger.pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")]).await;
+    run(&ledger.path(), "UPDATE document SET body = zeroblob(length(body)) WHERE revision_id = 1")
         .await;
-    run(
-        &ledger.path(),
-        "UPDATE document SET body = zeroblob(length(body)) WHERE revision_id = 1",
-    )
-    .await;
     let unmapped = ledger.to_map(10).await.unwrap();
     assert_eq!(unmapped.len(), 1);
     assert_eq!(unmapped[0].ma_ho_so, B);
@@ -200,24 +184,15 @@ async fn a_flipped_bit_in_a_body_sets_that_dossier_aside_and_no_other() {
 #[tokio::test]
 async fn a_damaged_packet_is_never_sent_and_can_be_made_anew() {
     let ledger = open_ledger().await;
-    ledger
-        .pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")])
-        .await;
+    ledger.pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")]).await;
     ledger.map(t(1)).await;
-    run(
-        &ledger.path(),
-        "UPDATE packet SET body = zeroblob(length(body)) WHERE entry_id = 1",
-    )
-    .await;
+    run(&ledger.path(), "UPDATE packet SET body = zeroblob(length(body)) WHERE entry_id = 1").await;
     assert_eq!(ledger.claim_one(t(2), 1).await.ma_ho_so, B);
     let entry = ledger.newest(A).await;
     assert_eq!(entry.state, S::Dead);
     assert_eq!(entry.failure.unwrap().code, "ledger.corrupt");
-    let scope = RetryScope {
-        dead: true,
-        code: Some("ledger.corrupt".into()),
-        ..RetryScope::default()
-    };
+    let scope =
+        RetryScope { dead: true, code: Some("ledger.corrupt".into()), ..RetryScope::default() };
     ledger.retry(t(3), &scope, &audit(A)).await.unwrap();
     ledger.map(t(3)).await;
     assert_eq!(ledger.claim_one(t(3), 2).await.packet, "one");
@@ -243,15 +218,9 @@ async fn a_ledger_of_a_newer_program_is_refused() {
 async fn migrations_that_were_not_wanted_are_not_applied() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
-    let settings = SqliteSettings {
-        migrate: false,
-        ..SqliteSettings::default()
-    };
+    let settings = SqliteSettings { migrate: false, ..SqliteSettings::default() };
     let refusal = SqliteLedger::open(&path, &settings).await.unwrap_err();
-    assert!(
-        matches!(refusal, LedgerError::Older { found: 0, .. }),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, LedgerError::Older { found: 0, .. }), "{refusal:?}");
     assert!(!path.exists(), "nothing is created");
     open(&path).await.unwrap().close().await;
     SqliteLedger::open(&path, &settings).await.unwrap();
@@ -262,10 +231,7 @@ async fn a_folder_that_is_not_there_is_unavailable() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("ledger.db");
     let refusal = open(&path).await.unwrap_err();
-    assert!(
-        matches!(refusal, LedgerError::Unavailable { .. }),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, LedgerError::Unavailable { .. }), "{refusal:?}");
 }
 
 /// Where the tests run as a user whom permissions do not bind, they cannot show anything.
@@ -288,11 +254,7 @@ async fn a_file_or_folder_that_may_not_be_written_is_said_so_at_start() {
     for forbid_folder in [false, true] {
         let ledger = filled().await;
         let path = ledger.path();
-        let target = if forbid_folder {
-            path.parent().unwrap()
-        } else {
-            &path
-        };
+        let target = if forbid_folder { path.parent().unwrap() } else { &path };
         if !forbid_writing(target) {
             return;
         }
@@ -308,37 +270,24 @@ async fn a_file_or_folder_that_may_not_be_written_is_said_so_at_start() {
 async fn what_retention_drops_the_file_uses_again() {
     let ledger = open_ledger().await;
     let text = |n: usize, round: usize| -> String {
-        (0..40)
-            .map(|k| blake3::hash(format!("{n} {round} {k}").as_bytes()).to_string())
-            .collect()
+        (0..40).map(|k| blake3::hash(format!("{n} {round} {k}").as_bytes()).to_string()).collect()
     };
     let mut pages = Vec::new();
     for round in 0..4usize {
         let at = 100 * i64::try_from(round).unwrap();
         let version = 1 + i64::try_from(round).unwrap();
         let items = (0..200).map(|n| item(&format!("{n}"), version, &text(n, round)));
-        ledger
-            .commit_pull(&page(t(at), items.collect()))
-            .await
-            .unwrap();
+        ledger.commit_pull(&page(t(at), items.collect())).await.unwrap();
         ledger.map(t(at)).await;
         while ledger.accept_all(t(at)).await > 0 {}
-        let policy = UpkeepPolicy {
-            body_retention_ms: 1000,
-            ..upkeep_policy()
-        };
+        let policy = UpkeepPolicy { body_retention_ms: 1000, ..upkeep_policy() };
         let counts = ledger.upkeep(t(at + 50), &policy).await.unwrap();
         assert_eq!(counts.bodies_dropped, 400, "documents and packets");
         let mut conn = beside(&ledger.path()).await;
-        let count: i64 = sqlx::query_scalar("PRAGMA page_count")
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
+        let count: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut conn).await.unwrap();
         pages.push(count);
     }
     let growth = pages[3] - pages[0];
-    assert!(
-        growth < pages[0] / 2,
-        "three more rounds took as much room as the first: {pages:?}"
-    );
+    assert!(growth < pages[0] / 2, "three more rounds took as much room as the first: {pages:?}");
 }

@@ -35,12 +35,7 @@ use super::support::{
 // Few, so that their lives are long and come back to where they were.
 const CODES: [&str; 2] = ["1", "2"];
 const PACKETS: [&str; 3] = ["a", "b", "! refused"];
-const STEPS: [&str; 4] = [
-    "",
-    "0800/2",
-    "0800/2 0900/5 1000/4",
-    "0800/2:other 1000/4 1100/5",
-];
+const STEPS: [&str; 4] = ["", "0800/2", "0800/2 0900/5 1000/4", "0800/2:other 1000/4 1100/5"];
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -153,11 +148,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let ledger = open_ledger().await;
-        let beside = SqliteConnectOptions::new()
-            .filename(ledger.path())
-            .connect()
-            .await
-            .unwrap();
+        let beside = SqliteConnectOptions::new().filename(ledger.path()).connect().await.unwrap();
         Self {
             ledger,
             beside,
@@ -199,14 +190,7 @@ impl World {
     async fn run(&mut self, op: &Op) {
         let now = self.clock();
         match op {
-            Op::Pull {
-                dossier,
-                late,
-                packet,
-                steps,
-                deleted: gone,
-                mapped,
-            } => {
+            Op::Pull { dossier, late, packet, steps, deleted: gone, mapped } => {
                 self.version += 2;
                 let version = self.version - if *late { 3 } else { 0 };
                 let code = CODES[*dossier];
@@ -232,21 +216,15 @@ impl World {
                 self.ledger.record_mapped(now, &mapped).await.unwrap();
             }
             Op::Claim { limit, reaches } => self.claim(*limit, *reaches).await,
-            Op::Settle {
-                which,
-                answered,
-                refused,
-            } => self.settle(*which, *answered, *refused).await,
-            Op::ClaimSteps {
-                limit,
-                steps_max,
-                reaches,
-            } => self.claim_steps(*limit, *steps_max, *reaches).await,
-            Op::SettleSteps {
-                which,
-                answered,
-                refused,
-            } => self.settle_steps(*which, *answered, *refused).await,
+            Op::Settle { which, answered, refused } => {
+                self.settle(*which, *answered, *refused).await
+            }
+            Op::ClaimSteps { limit, steps_max, reaches } => {
+                self.claim_steps(*limit, *steps_max, *reaches).await
+            }
+            Op::SettleSteps { which, answered, refused } => {
+                self.settle_steps(*which, *answered, *refused).await
+            }
             Op::ReadBack { works, echo } => self.read_back(*works, *echo).await,
             Op::Wait { seconds } => self.now += seconds,
             Op::Upkeep => {
@@ -328,11 +306,8 @@ impl World {
     async fn claim_steps(&mut self, limit: u32, steps_max: u32, reaches: bool) {
         self.token += 1;
         let now = self.clock();
-        let claimed = self
-            .ledger
-            .claim_steps(now, lease(self.token, now), limit, steps_max)
-            .await
-            .unwrap();
+        let claimed =
+            self.ledger.claim_steps(now, lease(self.token, now), limit, steps_max).await.unwrap();
         for lane in claimed {
             assert!(lane.steps.len() <= steps_max as usize);
             let supplement = lane.steps.iter().any(|s| s.identity.trang_thai == "5");
@@ -344,10 +319,7 @@ impl World {
                     let name = step.identity.to_string();
                     let count = portal.steps.entry(name).or_default();
                     *count += 1;
-                    assert!(
-                        !supplement || *count == 1 || retried,
-                        "sent twice: {lane:?}"
-                    );
+                    assert!(!supplement || *count == 1 || retried, "sent twice: {lane:?}");
                 }
             }
             self.step_calls.push((self.token, lane, reaches));
@@ -398,10 +370,7 @@ impl World {
                 outcome: "read back",
             });
         }
-        let batch = SettleBatch {
-            entries,
-            ..SettleBatch::default()
-        };
+        let batch = SettleBatch { entries, ..SettleBatch::default() };
         self.ledger.settle(now, &batch).await.unwrap();
     }
 
@@ -463,25 +432,13 @@ impl World {
             }
             self.step(&Op::Claim { limit, reaches }).await;
             while !self.calls.is_empty() {
-                let settle = Op::Settle {
-                    which,
-                    answered,
-                    refused,
-                };
+                let settle = Op::Settle { which, answered, refused };
                 self.step(&settle).await;
             }
-            let claim = Op::ClaimSteps {
-                limit,
-                steps_max: limit,
-                reaches,
-            };
+            let claim = Op::ClaimSteps { limit, steps_max: limit, reaches };
             self.step(&claim).await;
             while !self.step_calls.is_empty() {
-                let settle = Op::SettleSteps {
-                    which,
-                    answered,
-                    refused,
-                };
+                let settle = Op::SettleSteps { which, answered, refused };
                 self.step(&settle).await;
             }
             let standing = self.ledger.standing(now).await.unwrap();
@@ -491,10 +448,8 @@ impl World {
                 .filter(|(state, _)| state.is_open())
                 .map(|(_, count)| count)
                 .sum();
-            let owed: u64 = ["pending", "waiting"]
-                .iter()
-                .filter_map(|state| standing.steps.get(*state))
-                .sum();
+            let owed: u64 =
+                ["pending", "waiting"].iter().filter_map(|state| standing.steps.get(*state)).sum();
             if round > 2 && open + standing.due_now == 0 && owed == self.parked().await {
                 return;
             }
@@ -518,10 +473,7 @@ impl World {
 
 fn check_shape(view: &DossierView) {
     for revision in &view.revisions {
-        let owned = view
-            .entries
-            .iter()
-            .any(|one| one.revision_id == revision.id);
+        let owned = view.entries.iter().any(|one| one.revision_id == revision.id);
         assert!(owned, "revision {} owes nothing to anybody", revision.id);
     }
     let count = |wanted: &[EntryState]| {
@@ -539,9 +491,7 @@ fn check_shape(view: &DossierView) {
 fn may_become(from: EntryState, to: EntryState) -> bool {
     from == to
         || from.may_become(to)
-        || EntryState::ALL
-            .into_iter()
-            .any(|via| from.may_become(via) && via.may_become(to))
+        || EntryState::ALL.into_iter().any(|via| from.may_become(via) && via.may_become(to))
 }
 
 fn check_change(before: &DossierView, after: &DossierView, lost: bool) {
@@ -600,10 +550,7 @@ async fn long_lives_meet_every_situation() {
     for seed in 1..=2u8 {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
         let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
-        let ops = prop::collection::vec(any_op(), 1000)
-            .new_tree(&mut runner)
-            .unwrap()
-            .current();
+        let ops = prop::collection::vec(any_op(), 1000).new_tree(&mut runner).unwrap().current();
         let mut world = World::new().await;
         for op in &ops {
             world.step(op).await;

@@ -31,20 +31,14 @@ async fn a_ready_revision_takes_the_place_of_everything_older_that_waits() {
     ledger.settle_one(t(1), &claimed, 1, dead()).await;
     ledger.receive(t(2), item(A, 2, "! two")).await;
     ledger.pull(t(3), vec![item(A, 3, "three")]).await;
-    assert_eq!(
-        ledger.states(A).await,
-        [S::Dead, S::Quarantined, S::Received]
-    );
+    assert_eq!(ledger.states(A).await, [S::Dead, S::Quarantined, S::Received]);
     let counts = ledger.map(t(3)).await;
     assert_eq!((counts.ready, counts.superseded), (1, 2));
     let counts = ledger.receive(t(4), item(A, 4, "four")).await;
     assert_eq!((counts.ready, counts.superseded), (1, 1));
     let view = ledger.view(A).await;
     let states: Vec<S> = view.entries.iter().map(|entry| entry.state).collect();
-    assert_eq!(
-        states,
-        [S::Superseded, S::Superseded, S::Superseded, S::Ready]
-    );
+    assert_eq!(states, [S::Superseded, S::Superseded, S::Superseded, S::Ready]);
     assert_eq!(view.entries[2].superseded_by, Some(view.entries[3].id));
     assert_eq!(ledger.claim_one(t(5), 1).await.packet, "four");
 }
@@ -109,42 +103,24 @@ async fn a_resync_sends_what_is_unchanged() {
     ledger.resync(t(2), None, A, &audit(A)).await.unwrap();
     let counts = ledger.map(t(2)).await;
     assert_eq!((counts.ready, counts.unchanged), (1, 0));
-    assert_eq!(
-        ledger.claim_one(t(2), 1).await.portal_known,
-        PortalKnown::Yes
-    );
+    assert_eq!(ledger.claim_one(t(2), 1).await.portal_known, PortalKnown::Yes);
 }
 
 #[tokio::test]
 async fn a_deletion_takes_what_waits_with_it_and_is_a_discrepancy_if_the_portal_has_the_dossier() {
     let ledger = open_ledger().await;
-    ledger
-        .deliver(t(1), item(A, 1, "one | 0800/2 0900/4"))
-        .await;
-    ledger
-        .receive(t(2), item(A, 2, "two | 0800/2 0900/4"))
-        .await;
+    ledger.deliver(t(1), item(A, 1, "one | 0800/2 0900/4")).await;
+    ledger.receive(t(2), item(A, 2, "two | 0800/2 0900/4")).await;
     let counts = ledger.receive(t(3), deleted(A, 3)).await;
-    assert_eq!(
-        (counts.not_ours, counts.superseded, counts.discrepancies),
-        (1, 1, 1)
-    );
-    assert_eq!(
-        ledger.states(A).await,
-        [S::Accepted, S::Superseded, S::NotOurs]
-    );
+    assert_eq!((counts.not_ours, counts.superseded, counts.discrepancies), (1, 1, 1));
+    assert_eq!(ledger.states(A).await, [S::Accepted, S::Superseded, S::NotOurs]);
     assert_eq!(ledger.open_discrepancies(A).await, ["deleted_at_source"]);
-    assert_eq!(
-        ledger.step_states(A).await,
-        "0800/2=withdrawn 0900/4=withdrawn"
-    );
+    assert_eq!(ledger.step_states(A).await, "0800/2=withdrawn 0900/4=withdrawn");
     assert!(ledger.claim(t(4), 1).await.is_empty());
     assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
 
     // The source takes it back.
-    ledger
-        .deliver(t(5), item(A, 4, "two | 0800/2 0900/4"))
-        .await;
+    ledger.deliver(t(5), item(A, 4, "two | 0800/2 0900/4")).await;
     assert_eq!(ledger.open_discrepancies(A).await, [""; 0]);
     assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
 }
@@ -155,9 +131,7 @@ async fn a_deletion_before_anything_was_sent_is_no_discrepancy() {
     ledger.receive(t(1), item(A, 1, "one")).await;
     let counts = ledger.receive(t(2), deleted(A, 2)).await;
     assert_eq!((counts.superseded, counts.discrepancies), (1, 0));
-    let counts = ledger
-        .receive(t(2), item(B, 1, "filed there @portal"))
-        .await;
+    let counts = ledger.receive(t(2), item(B, 1, "filed there @portal")).await;
     assert_eq!(counts.ready, 1);
     let counts = ledger.receive(t(3), deleted(B, 2)).await;
     assert_eq!(counts.discrepancies, 1, "the portal knows it without us");
@@ -181,10 +155,7 @@ async fn a_call_that_was_out_when_the_deletion_came_is_not_repeated() {
 async fn what_became_a_ministry_s_is_not_sent_either() {
     let ledger = open_ledger().await;
     ledger.receive(t(1), item(A, 1, "one")).await;
-    let ministry = ReceivedItem {
-        ministry: true,
-        ..item(A, 2, "two")
-    };
+    let ministry = ReceivedItem { ministry: true, ..item(A, 2, "two") };
     let counts = ledger.receive(t(2), ministry).await;
     assert_eq!((counts.superseded, counts.discrepancies), (1, 0));
     assert_eq!(ledger.states(A).await, [S::Superseded, S::NotOurs]);
@@ -215,19 +186,13 @@ async fn a_filing_at_the_portal_makes_the_first_call_an_update() {
 #[tokio::test]
 async fn mapping_raises_a_priority_but_never_lowers_it() {
     let ledger = open_ledger().await;
-    let backfill = PullCommit {
-        priority: Priority::Backfill,
-        ..page(t(1), vec![item(A, 1, "one")])
-    };
+    let backfill =
+        PullCommit { priority: Priority::Backfill, ..page(t(1), vec![item(A, 1, "one")]) };
     ledger.commit_pull(&backfill).await.unwrap();
     ledger.pull(t(1), vec![item(B, 1, "one")]).await;
     let unmapped = ledger.to_map(10).await.unwrap();
     let codes: Vec<&str> = unmapped.iter().map(|entry| &*entry.ma_ho_so).collect();
-    assert_eq!(
-        codes,
-        [B, A],
-        "the live change is mapped before the backfill"
-    );
+    assert_eq!(codes, [B, A], "the live change is mapped before the backfill");
     let mut near = Vec::new();
     for entry in &unmapped {
         let mut entry = mapped(entry);

@@ -15,10 +15,7 @@ const A: &str = "H55.242-260126-0001";
 const B: &str = "H55.242-260126-0002";
 
 async fn resync(ledger: &TestLedger, at: i64, code: &str) -> ResyncOutcome {
-    ledger
-        .resync(t(at), None, code, &audit(code))
-        .await
-        .unwrap()
+    ledger.resync(t(at), None, code, &audit(code)).await.unwrap()
 }
 
 #[tokio::test]
@@ -66,27 +63,12 @@ async fn a_resync_makes_what_is_open_urgent_and_due() {
     let claimed = ledger.claim_one(t(1), 1).await;
     ledger.settle_one(t(2), &claimed, 1, again(t(900), 3)).await;
     let outcome = resync(&ledger, 3, A).await;
-    assert!(
-        matches!(
-            outcome,
-            ResyncOutcome::AlreadyOpen {
-                state: S::Ready,
-                ..
-            }
-        ),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, ResyncOutcome::AlreadyOpen { state: S::Ready, .. }), "{outcome:?}");
     let claimed = ledger.claim_one(t(3), 2).await;
     assert_eq!(claimed.priority, Priority::Urgent);
     // While the call is out there is nothing to hurry.
     let outcome = resync(&ledger, 4, A).await;
-    assert!(matches!(
-        outcome,
-        ResyncOutcome::AlreadyOpen {
-            state: S::Leased,
-            ..
-        }
-    ));
+    assert!(matches!(outcome, ResyncOutcome::AlreadyOpen { state: S::Leased, .. }));
     ledger.settle_one(t(5), &claimed, 2, in_doubt(t(900))).await;
     resync(&ledger, 6, A).await;
     assert!(ledger.claim(t(6), 3).await.is_empty());
@@ -96,10 +78,7 @@ async fn a_resync_makes_what_is_open_urgent_and_due() {
 async fn a_resync_overtakes_a_backlog_of_unmapped_dossiers() {
     let ledger = open_ledger().await;
     let backlog = (0..50).map(|n| item(&format!("{n}"), 1, "one"));
-    let commit = PullCommit {
-        priority: Priority::Backfill,
-        ..page(t(1), backlog.collect())
-    };
+    let commit = PullCommit { priority: Priority::Backfill, ..page(t(1), backlog.collect()) };
     ledger.commit_pull(&commit).await.unwrap();
     // Its own older revision must not hold it back either.
     for version in [1, 2] {
@@ -128,10 +107,7 @@ async fn a_resync_reopens_what_waits_for_a_person() {
             ledger.settle_one(t(1), &claimed, 1, dead()).await;
         }
         let outcome = resync(&ledger, 2, A).await;
-        assert!(
-            matches!(outcome, ResyncOutcome::Opened { .. }),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, ResyncOutcome::Opened { .. }), "{outcome:?}");
         let view = ledger.view(A).await;
         assert_eq!(view.entries.len(), 1, "the same obligation, reopened");
         assert_eq!(view.entries[0].state, S::Received);
@@ -142,56 +118,34 @@ async fn a_resync_reopens_what_waits_for_a_person() {
 async fn a_resync_names_its_source_when_two_have_the_code() {
     let ledger = open_ledger().await;
     for source in ["east", "west"] {
-        let commit = PullCommit {
-            source: source.into(),
-            ..page(t(1), vec![item(A, 1, source)])
-        };
+        let commit = PullCommit { source: source.into(), ..page(t(1), vec![item(A, 1, source)]) };
         ledger.commit_pull(&commit).await.unwrap();
     }
     ledger.map(t(1)).await;
     ledger.accept_all(t(1)).await;
-    ledger
-        .resync(t(2), Some("west"), A, &audit(A))
-        .await
-        .unwrap();
+    ledger.resync(t(2), Some("west"), A, &audit(A)).await.unwrap();
     ledger.map(t(2)).await;
     assert_eq!(ledger.claim_one(t(2), 2).await.packet, "west");
 }
 
 #[tokio::test]
 async fn a_retry_takes_exactly_its_scope() {
-    let dead_scope = RetryScope {
-        dead: true,
-        ..RetryScope::default()
-    };
-    let quarantined = RetryScope {
-        quarantined: true,
-        ..RetryScope::default()
-    };
+    let dead_scope = RetryScope { dead: true, ..RetryScope::default() };
+    let quarantined = RetryScope { quarantined: true, ..RetryScope::default() };
     let scopes = [
         (RetryScope::default(), ["dead", "dead", "quarantined"]),
         (dead_scope.clone(), ["received", "received", "quarantined"]),
         (quarantined.clone(), ["dead", "dead", "received"]),
         (
-            RetryScope {
-                ma_ho_so: vec![B.into(), "unknown".into()],
-                ..dead_scope.clone()
-            },
+            RetryScope { ma_ho_so: vec![B.into(), "unknown".into()], ..dead_scope.clone() },
             ["dead", "received", "quarantined"],
         ),
         (
-            RetryScope {
-                code: Some("portal.refused".into()),
-                quarantined: true,
-                ..dead_scope
-            },
+            RetryScope { code: Some("portal.refused".into()), quarantined: true, ..dead_scope },
             ["received", "received", "quarantined"],
         ),
         (
-            RetryScope {
-                code: Some("mapping.required".into()),
-                ..quarantined
-            },
+            RetryScope { code: Some("mapping.required".into()), ..quarantined },
             ["dead", "dead", "received"],
         ),
     ];
@@ -225,10 +179,7 @@ async fn a_retried_dossier_is_sent_again_with_a_fresh_budget_and_its_attempts_go
     ledger.settle_one(t(1), &claimed, 1, again(t(2), 5)).await;
     let claimed = ledger.claim_one(t(2), 2).await;
     ledger.settle_one(t(2), &claimed, 2, dead()).await;
-    let scope = RetryScope {
-        dead: true,
-        ..RetryScope::default()
-    };
+    let scope = RetryScope { dead: true, ..RetryScope::default() };
     ledger.retry(t(3), &scope, &audit(A)).await.unwrap();
     ledger.map(t(3)).await;
     let claimed = ledger.claim_one(t(3), 3).await;
@@ -244,11 +195,7 @@ async fn a_retry_never_revives_what_a_newer_revision_has_overtaken() {
     ledger.settle_one(t(3), &claimed, 1, dead()).await;
     assert_eq!(ledger.states(A).await, [S::Dead, S::Quarantined]);
     ledger.deliver(t(4), item(A, 3, "three")).await;
-    let scope = RetryScope {
-        dead: true,
-        quarantined: true,
-        ..RetryScope::default()
-    };
+    let scope = RetryScope { dead: true, quarantined: true, ..RetryScope::default() };
     assert_eq!(ledger.retry(t(5), &scope, &audit(A)).await.unwrap(), 0);
     assert!(ledger.to_map(10).await.unwrap().is_empty());
 }
@@ -260,20 +207,14 @@ async fn one_process_at_a_time_holds_a_singleton() {
         let ledger = &ledger;
         async move {
             let lease = lease(token, now);
-            ledger
-                .hold_singleton(now, "gate", holder, lease)
-                .await
-                .unwrap()
+            ledger.hold_singleton(now, "gate", holder, lease).await.unwrap()
         }
     };
     assert_eq!(hold("first", 1, t(0)).await, None);
     assert_eq!(hold("second", 2, t(1)).await.as_deref(), Some("first"));
     assert_eq!(hold("first", 1, t(30)).await, None, "renewed");
     assert_eq!(hold("second", 2, t(89)).await.as_deref(), Some("first"));
-    assert_eq!(
-        ledger.standing(t(89)).await.unwrap().gate_owner.as_deref(),
-        Some("first")
-    );
+    assert_eq!(ledger.standing(t(89)).await.unwrap().gate_owner.as_deref(), Some("first"));
     assert_eq!(ledger.standing(t(90)).await.unwrap().gate_owner, None);
     assert_eq!(hold("second", 2, t(90)).await, None, "its lease was over");
     assert_eq!(hold("first", 1, t(91)).await.as_deref(), Some("second"));
@@ -282,16 +223,9 @@ async fn one_process_at_a_time_holds_a_singleton() {
     assert_eq!(hold("third", 3, t(92)).await.as_deref(), Some("second"));
     ledger.release_singleton("gate", 2).await.unwrap();
     assert_eq!(hold("third", 3, t(92)).await, None);
-    let elsewhere = Lease {
-        token: 4,
-        expires_at: t(99),
-    };
+    let elsewhere = Lease { token: 4, expires_at: t(99) };
     let other = ledger.hold_singleton(t(92), "feed", "fourth", elsewhere);
-    assert_eq!(
-        other.await.unwrap(),
-        None,
-        "another name, another singleton"
-    );
+    assert_eq!(other.await.unwrap(), None, "another name, another singleton");
 }
 
 #[tokio::test]

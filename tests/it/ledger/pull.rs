@@ -11,19 +11,11 @@ const A: &str = "H55.242-260126-0001";
 const B: &str = "H55.242-260126-0002";
 
 fn counts(new: u64, unchanged: u64, outdated: u64) -> PullCounts {
-    PullCounts {
-        new,
-        unchanged,
-        outdated,
-        refused: 0,
-    }
+    PullCounts { new, unchanged, outdated, refused: 0 }
 }
 
 fn page_to(position: &str, at: i64, newest: i64) -> PullCommit {
-    PullCommit {
-        cursor: Some((position.to_owned(), Some(t(newest)))),
-        ..page(t(at), Vec::new())
-    }
+    PullCommit { cursor: Some((position.to_owned(), Some(t(newest)))), ..page(t(at), Vec::new()) }
 }
 
 #[tokio::test]
@@ -61,11 +53,7 @@ async fn the_same_dossier_twice_in_a_page_is_taken_in_order_of_versions() {
     assert_eq!(ledger.pull(t(1), items).await, counts(2, 2, 1));
     assert_eq!(
         ledger.states(A).await,
-        [
-            EntryState::Received,
-            EntryState::Superseded,
-            EntryState::Received
-        ]
+        [EntryState::Received, EntryState::Superseded, EntryState::Received]
     );
     let unmapped = ledger.to_map(10).await.unwrap();
     assert_eq!(unmapped.len(), 1, "one revision of a dossier at a time");
@@ -76,10 +64,7 @@ async fn the_same_dossier_twice_in_a_page_is_taken_in_order_of_versions() {
 async fn an_older_revision_that_comes_late_is_stored_but_never_sent() {
     let ledger = open_ledger().await;
     ledger.pull(t(1), vec![item(A, 5, "new")]).await;
-    assert_eq!(
-        ledger.pull(t(2), vec![item(A, 4, "old")]).await,
-        counts(0, 0, 1)
-    );
+    assert_eq!(ledger.pull(t(2), vec![item(A, 4, "old")]).await, counts(0, 0, 1));
     let view = ledger.view(A).await;
     assert_eq!(view.revisions.len(), 2);
     assert_eq!(view.entries[1].state, EntryState::Superseded);
@@ -113,17 +98,9 @@ async fn revisions_are_ordered_by_version_then_time_then_arrival() {
     ];
     for (stored, offered, newer) in table {
         let ledger = open_ledger().await;
-        ledger
-            .pull(t(1), vec![timed(stored.0, stored.1, "stored")])
-            .await;
-        let found = ledger
-            .pull(t(2), vec![timed(offered.0, offered.1, "offered")])
-            .await;
-        let expected = if newer {
-            counts(1, 0, 0)
-        } else {
-            counts(0, 0, 1)
-        };
+        ledger.pull(t(1), vec![timed(stored.0, stored.1, "stored")]).await;
+        let found = ledger.pull(t(2), vec![timed(offered.0, offered.1, "offered")]).await;
+        let expected = if newer { counts(1, 0, 0) } else { counts(0, 0, 1) };
         assert_eq!(found, expected, "{stored:?} then {offered:?}");
     }
 }
@@ -132,30 +109,18 @@ async fn revisions_are_ordered_by_version_then_time_then_arrival() {
 async fn the_same_content_under_a_newer_version_is_no_revision_but_counts_in_the_order() {
     let ledger = open_ledger().await;
     ledger.pull(t(1), vec![item(A, 1, "a")]).await;
-    assert_eq!(
-        ledger.pull(t(2), vec![item(A, 3, "a")]).await,
-        counts(0, 1, 0)
-    );
+    assert_eq!(ledger.pull(t(2), vec![item(A, 3, "a")]).await, counts(0, 1, 0));
     let standing = ledger.standings(SOURCE, &[A.into()]).await.unwrap();
     assert_eq!(standing[0].newest_version, Some(3));
     assert_eq!(standing[0].newest_changed_at, Some(t(3)));
-    assert_eq!(
-        ledger.pull(t(3), vec![item(A, 2, "in between")]).await,
-        counts(0, 0, 1)
-    );
+    assert_eq!(ledger.pull(t(3), vec![item(A, 2, "in between")]).await, counts(0, 0, 1));
 }
 
 #[tokio::test]
 async fn a_dossier_that_goes_back_to_earlier_content_is_a_new_revision() {
     let ledger = open_ledger().await;
     for (version, text) in [(1, "a"), (2, "b"), (3, "a")] {
-        assert_eq!(
-            ledger
-                .pull(t(version), vec![item(A, version, text)])
-                .await
-                .new,
-            1
-        );
+        assert_eq!(ledger.pull(t(version), vec![item(A, version, text)]).await.new, 1);
     }
     assert_eq!(ledger.view(A).await.revisions.len(), 3);
 }
@@ -165,14 +130,8 @@ async fn revisions_of_one_moment_do_not_chase_each_other_when_the_overlap_is_rea
     let ledger = open_ledger().await;
     let both = || {
         vec![
-            ReceivedItem {
-                version: None,
-                ..item(A, 7, "first")
-            },
-            ReceivedItem {
-                version: None,
-                ..item(A, 7, "second")
-            },
+            ReceivedItem { version: None, ..item(A, 7, "first") },
+            ReceivedItem { version: None, ..item(A, 7, "second") },
         ]
     };
     assert_eq!(ledger.pull(t(8), both()).await, counts(2, 0, 0));
@@ -184,10 +143,7 @@ async fn revisions_of_one_moment_do_not_chase_each_other_when_the_overlap_is_rea
 async fn two_sources_may_use_the_same_code() {
     let ledger = open_ledger().await;
     ledger.pull(t(1), vec![item(A, 1, "a")]).await;
-    let other = PullCommit {
-        source: "neighbour".into(),
-        ..page(t(1), vec![item(A, 1, "a")])
-    };
+    let other = PullCommit { source: "neighbour".into(), ..page(t(1), vec![item(A, 1, "a")]) };
     assert_eq!(ledger.commit_pull(&other).await.unwrap(), counts(1, 0, 0));
     assert_eq!(ledger.dossier(A).await.unwrap().len(), 2);
 }
@@ -211,17 +167,11 @@ async fn a_poll_starts_before_the_overlap_measured_from_the_newest_change() {
         (201, None),
     ];
     for (overlap, expected) in table {
-        let position = ledger
-            .source_position(SOURCE, overlap * 1000)
-            .await
-            .unwrap();
+        let position = ledger.source_position(SOURCE, overlap * 1000).await.unwrap();
         assert_eq!(position.start.as_deref(), expected, "overlap {overlap} s");
     }
     // Much later, a source that was silent is still read from the same place.
-    ledger
-        .record_poll_failure(SOURCE, t(1_000_000), None, None)
-        .await
-        .unwrap();
+    ledger.record_poll_failure(SOURCE, t(1_000_000), None, None).await.unwrap();
     let position = ledger.source_position(SOURCE, 100_000).await.unwrap();
     assert_eq!(position.start.as_deref(), Some("c2"));
 }
@@ -230,10 +180,7 @@ async fn a_poll_starts_before_the_overlap_measured_from_the_newest_change() {
 async fn a_source_whose_clock_runs_ahead_cannot_carry_the_overlap_into_the_future() {
     let ledger = open_ledger().await;
     ledger.commit_pull(&page_to("c1", 100, 100)).await.unwrap();
-    ledger
-        .commit_pull(&page_to("c2", 110, 999_999_999))
-        .await
-        .unwrap();
+    ledger.commit_pull(&page_to("c2", 110, 999_999_999)).await.unwrap();
     ledger.commit_pull(&page_to("c3", 400, 390)).await.unwrap();
     let position = ledger.source_position(SOURCE, 60_000).await.unwrap();
     assert_eq!(position.start.as_deref(), Some("c2"));
@@ -242,10 +189,7 @@ async fn a_source_whose_clock_runs_ahead_cannot_carry_the_overlap_into_the_futur
 #[tokio::test]
 async fn a_page_without_any_time_counts_as_of_its_arrival() {
     let ledger = open_ledger().await;
-    let commit = PullCommit {
-        cursor: Some(("c1".into(), None)),
-        ..page(t(50), Vec::new())
-    };
+    let commit = PullCommit { cursor: Some(("c1".into(), None)), ..page(t(50), Vec::new()) };
     ledger.commit_pull(&commit).await.unwrap();
     ledger.commit_pull(&page_to("c2", 100, 90)).await.unwrap();
     let position = ledger.source_position(SOURCE, 40_000).await.unwrap();
@@ -274,10 +218,7 @@ async fn an_entity_tag_is_only_given_with_the_position_it_was_asked_with() {
         .await
         .unwrap();
     let position = ledger.source_position(SOURCE, 0).await.unwrap();
-    assert_eq!(
-        (position.start.as_deref(), position.etag),
-        (Some("c1"), None)
-    );
+    assert_eq!((position.start.as_deref(), position.etag), (Some("c1"), None));
     assert!(position.caught_up, "once read to its end, always so");
 
     let tagged = PullCommit {
@@ -304,18 +245,12 @@ async fn a_failing_source_is_remembered_since_its_first_failure_until_it_answers
     let standing = ledger.standing(t(30)).await.unwrap();
     assert_eq!(standing.sources[0].failing_since, Some(t(10)));
     assert_eq!(standing.sources[0].polled_at, Some(t(20)));
-    assert_eq!(
-        standing.refused_documents, 1,
-        "the same bytes are kept once"
-    );
+    assert_eq!(standing.refused_documents, 1, "the same bytes are kept once");
 
     ledger.pull(t(40), vec![]).await;
     let standing = ledger.standing(t(50)).await.unwrap();
     assert_eq!(standing.sources[0].failing_since, None);
-    assert_eq!(
-        standing.refused_documents, 0,
-        "a readable page makes up for it"
-    );
+    assert_eq!(standing.refused_documents, 0, "a readable page makes up for it");
 }
 
 #[tokio::test]

@@ -59,10 +59,7 @@ async fn the_most_pressing_goes_first_then_the_earliest_due() {
         ("5", Priority::DeadlineNear, 4),
     ];
     for (code, priority, at) in classes {
-        let commit = PullCommit {
-            priority,
-            ..page(t(at), vec![item(code, 1, "packet")])
-        };
+        let commit = PullCommit { priority, ..page(t(at), vec![item(code, 1, "packet")]) };
         ledger.commit_pull(&commit).await.unwrap();
         ledger.map(t(at)).await;
     }
@@ -70,10 +67,7 @@ async fn the_most_pressing_goes_first_then_the_earliest_due() {
     ledger.resync(t(9), None, "6", &audit("6")).await.unwrap();
     let mut order = Vec::new();
     for token in 1..4 {
-        let claimed = ledger
-            .claim_entries(t(10), lease(token, t(10)), 2)
-            .await
-            .unwrap();
+        let claimed = ledger.claim_entries(t(10), lease(token, t(10)), 2).await.unwrap();
         assert_eq!(claimed.len(), 2);
         order.extend(claimed.into_iter().map(|entry| entry.ma_ho_so));
     }
@@ -135,13 +129,7 @@ async fn acceptance_is_what_the_portal_knows_from_then_on() {
     ledger.receive(t(1), item(A, 1, "one")).await;
     let claimed = ledger.claim_one(t(1), 1).await;
     let counts = ledger.settle_one(t(2), &claimed, 1, accepted()).await;
-    assert_eq!(
-        counts,
-        SettleCounts {
-            accepted: 1,
-            ..SettleCounts::default()
-        }
-    );
+    assert_eq!(counts, SettleCounts { accepted: 1, ..SettleCounts::default() });
     let view = ledger.view(A).await;
     assert_eq!(view.entries[0].state, S::Accepted);
     assert_eq!(view.portal_known, PortalKnown::Yes);
@@ -171,9 +159,7 @@ async fn each_settlement_leaves_the_state_that_it_names() {
         let ledger = open_ledger().await;
         ledger.receive(t(1), item(A, 1, "one")).await;
         let claimed = ledger.claim_one(t(1), 1).await;
-        ledger
-            .settle_one(t(2), &claimed, 1, settlement.clone())
-            .await;
+        ledger.settle_one(t(2), &claimed, 1, settlement.clone()).await;
         let view = ledger.view(A).await;
         let entry = &view.entries[0];
         assert_eq!(
@@ -184,11 +170,7 @@ async fn each_settlement_leaves_the_state_that_it_names() {
         assert_eq!(entry.changed_at, t(2));
         assert!(entry.failure.is_some());
         assert_eq!(entry.lease_expires_at, None);
-        if let Settlement::Ready {
-            batch_max: Some(max),
-            ..
-        } = settlement
-        {
+        if let Settlement::Ready { batch_max: Some(max), .. } = settlement {
             assert_eq!(ledger.claim_one(t(2), 2).await.batch_max, Some(max));
         }
     }
@@ -218,9 +200,7 @@ async fn the_flag_flips_with_the_settlement_that_says_so() {
     ledger.receive(t(1), item(A, 1, "one")).await;
     for (token, known) in [(1, PortalKnown::Yes), (2, PortalKnown::No)] {
         let claimed = ledger.claim_one(t(token), token).await;
-        ledger
-            .settle_one(t(token), &claimed, token, flipped(t(token), known))
-            .await;
+        ledger.settle_one(t(token), &claimed, token, flipped(t(token), known)).await;
         assert_eq!(ledger.view(A).await.portal_known, known);
     }
     let claimed = ledger.claim_one(t(3), 3).await;
@@ -239,10 +219,7 @@ async fn a_settlement_with_another_token_changes_nothing_but_is_on_record() {
     assert_eq!((counts.accepted, counts.lost_leases), (0, 1));
     let view = ledger.view(A).await;
     let after = view.newest_entry().unwrap();
-    assert_eq!(
-        (after.state, after.changed_at),
-        (before.state, before.changed_at)
-    );
+    assert_eq!((after.state, after.changed_at), (before.state, before.changed_at));
     assert!(view.lane_busy);
     assert_eq!(view.attempts.len(), 1);
     assert!(view.attempts[0].detail.as_ref().unwrap().contains("lease"));
@@ -300,9 +277,7 @@ async fn an_unknown_outcome_keeps_the_newer_revision_waiting_until_it_is_decided
     ledger.receive(t(3), item(A, 2, "two")).await;
     assert_eq!(ledger.states(A).await, [S::Unconfirmed, S::Ready]);
     assert!(ledger.claim(t(4), 2).await.is_empty());
-    let counts = ledger
-        .read_back(t(5), flipped(t(5), PortalKnown::Yes))
-        .await;
+    let counts = ledger.read_back(t(5), flipped(t(5), PortalKnown::Yes)).await;
     assert_eq!(counts.superseded, 1);
     let claimed = ledger.claim_one(t(5), 3).await;
     assert_eq!(claimed.packet, "two");
@@ -312,9 +287,7 @@ async fn an_unknown_outcome_keeps_the_newer_revision_waiting_until_it_is_decided
 #[tokio::test]
 async fn calls_and_what_they_meant_are_on_record() {
     let ledger = open_ledger().await;
-    ledger
-        .pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")])
-        .await;
+    ledger.pull(t(1), vec![item(A, 1, "one"), item(B, 1, "one")]).await;
     ledger.map(t(1)).await;
     let claimed = ledger.claim(t(5), 1).await;
     let mut first = settled(&claimed[0], Some(1), accepted());
@@ -328,13 +301,7 @@ async fn calls_and_what_they_meant_are_on_record() {
     };
     ledger.settle(t(6), &batch).await.unwrap();
     ledger
-        .settle(
-            t(7),
-            &SettleBatch {
-                calls: vec![call("useful")],
-                ..SettleBatch::default()
-            },
-        )
+        .settle(t(7), &SettleBatch { calls: vec![call("useful")], ..SettleBatch::default() })
         .await
         .unwrap();
 
@@ -362,16 +329,7 @@ async fn an_empty_batch_and_an_empty_claim_are_nothing() {
     assert_eq!(counts, SettleCounts::default());
     assert!(ledger.claim(t(1), 1).await.is_empty());
     ledger.receive(t(1), item(A, 1, "one")).await;
-    let none = Lease {
-        token: 1,
-        expires_at: t(2),
-    };
-    assert!(
-        ledger
-            .claim_entries(t(1), none, 0)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let none = Lease { token: 1, expires_at: t(2) };
+    assert!(ledger.claim_entries(t(1), none, 0).await.unwrap().is_empty());
     assert_eq!(ledger.newest(A).await.attempt, 0);
 }

@@ -35,10 +35,7 @@ async fn a_read_back_is_given_out_when_it_is_due_and_not_twice() {
     assert_eq!(found[0].failure.code, "portal.timeout");
     assert!(claim(t(39), t(70)).await.unwrap().is_empty());
     assert_eq!(claim(t(40), t(70)).await.unwrap().len(), 1);
-    assert!(
-        ledger.claim(t(40), 2).await.is_empty(),
-        "never sent blindly"
-    );
+    assert!(ledger.claim(t(40), 2).await.is_empty(), "never sent blindly");
 }
 
 #[tokio::test]
@@ -62,23 +59,14 @@ async fn a_look_at_the_portal_decides_an_unknown_outcome() {
     assert_eq!(counts.unconfirmed, 1);
     assert!(ledger.view(A).await.lane_busy);
     let next = ledger.claim_unconfirmed(t(89), t(99), 1).await.unwrap();
-    assert!(
-        next.is_empty(),
-        "the failed look-up says when to look again"
-    );
+    assert!(next.is_empty(), "the failed look-up says when to look again");
 }
 
 #[tokio::test]
 async fn a_look_that_took_too_long_does_not_decide_about_a_later_call() {
     let ledger = doubtful().await;
-    let slow = ledger
-        .claim_unconfirmed(t(10), t(20), 1)
-        .await
-        .unwrap()
-        .remove(0);
-    ledger
-        .read_back(t(20), flipped(t(20), PortalKnown::No))
-        .await;
+    let slow = ledger.claim_unconfirmed(t(10), t(20), 1).await.unwrap().remove(0);
+    ledger.read_back(t(20), flipped(t(20), PortalKnown::No)).await;
     let claimed = ledger.claim_one(t(21), 5).await;
     ledger.settle_one(t(22), &claimed, 5, in_doubt(t(22))).await;
     let batch = SettleBatch {
@@ -108,21 +96,11 @@ async fn the_standing_of_each_dossier_of_an_index_is_told() {
     let standings = ledger.standings(SOURCE, &codes).await.unwrap();
     let told: Vec<(&str, S, bool, Option<i64>)> = standings
         .iter()
-        .map(|one| {
-            (
-                &*one.ma_ho_so,
-                one.newest_state,
-                one.acknowledged,
-                one.newest_version,
-            )
-        })
+        .map(|one| (&*one.ma_ho_so, one.newest_state, one.acknowledged, one.newest_version))
         .collect();
     assert_eq!(
         told,
-        [
-            (A, S::Unchanged, true, Some(2)),
-            (B, S::Quarantined, false, Some(7))
-        ],
+        [(A, S::Unchanged, true, Some(2)), (B, S::Quarantined, false, Some(7))],
         "one that never came is not invented"
     );
     assert_eq!(standings[0].acked_at, Some(t(1)));
@@ -154,10 +132,7 @@ async fn a_discrepancy_is_opened_once_and_resolved_once() {
         detail: String::new(),
     };
     for at in [2, 3] {
-        ledger
-            .record_discrepancies(t(at), std::slice::from_ref(&found))
-            .await
-            .unwrap();
+        ledger.record_discrepancies(t(at), std::slice::from_ref(&found)).await.unwrap();
     }
     assert_eq!(ledger.open_discrepancies(A).await, ["missing"]);
     assert_eq!(ledger.view(A).await.discrepancies[0].found_at, t(2));
@@ -165,10 +140,7 @@ async fn a_discrepancy_is_opened_once_and_resolved_once() {
         let codes = [A.to_owned(), B.to_owned()];
         let ledger = &ledger;
         async move {
-            ledger
-                .resolve_discrepancies(at, SOURCE, kind, &codes, "found again")
-                .await
-                .unwrap()
+            ledger.resolve_discrepancies(at, SOURCE, kind, &codes, "found again").await.unwrap()
         }
     };
     assert_eq!(resolve(DiscrepancyKind::Different, t(4)).await, 0);
@@ -184,17 +156,11 @@ async fn a_discrepancy_is_opened_once_and_resolved_once() {
 #[tokio::test]
 async fn a_dossier_that_the_portal_lost_is_owed_again_packet_and_all_steps() {
     let ledger = open_ledger().await;
-    ledger
-        .deliver(t(1), item(A, 1, "one | 0800/2 0900/5"))
-        .await;
+    ledger.deliver(t(1), item(A, 1, "one | 0800/2 0900/5")).await;
     ledger.ack_steps(t(2)).await;
     let dossier = ledger.view(A).await.dossier_id;
     assert_eq!(ledger.repair_missing(t(3), &[dossier]).await.unwrap(), 1);
-    assert_eq!(
-        ledger.repair_missing(t(3), &[dossier]).await.unwrap(),
-        0,
-        "it is on its way"
-    );
+    assert_eq!(ledger.repair_missing(t(3), &[dossier]).await.unwrap(), 0, "it is on its way");
     ledger.map(t(4)).await;
     assert_eq!(ledger.states(A).await, [S::Accepted, S::Ready]);
     assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
@@ -210,9 +176,7 @@ async fn a_dossier_that_the_portal_lost_is_owed_again_packet_and_all_steps() {
 async fn a_repair_sends_the_newest_acknowledged_revision_and_keeps_a_newer_quarantine() {
     let ledger = open_ledger().await;
     ledger.deliver(t(1), item(A, 1, "one | 0800/2")).await;
-    ledger
-        .receive(t(2), item(A, 2, "one | 0800/2 0900/4"))
-        .await;
+    ledger.receive(t(2), item(A, 2, "one | 0800/2 0900/4")).await;
     ledger.receive(t(3), item(A, 3, "! bad")).await;
     let dossier = ledger.view(A).await.dossier_id;
     assert_eq!(ledger.repair_missing(t(4), &[dossier]).await.unwrap(), 1);
@@ -230,9 +194,7 @@ async fn a_repair_sends_the_newest_acknowledged_revision_and_keeps_a_newer_quara
     assert_eq!(ledger.accept_all(t(5)).await, 1);
     assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
     // The corrected revision then takes its way as any other.
-    ledger
-        .deliver(t(6), item(A, 4, "four | 0800/2 0900/4"))
-        .await;
+    ledger.deliver(t(6), item(A, 4, "four | 0800/2 0900/4")).await;
 }
 
 #[tokio::test]
@@ -267,9 +229,6 @@ async fn the_last_books_of_each_source_are_shown() {
         ledger.record_books(&books).await.unwrap();
     }
     let shown = ledger.standing(t(9)).await.unwrap().last_books;
-    let shown: Vec<(&str, u64)> = shown
-        .iter()
-        .map(|one| (&*one.source, one.matched))
-        .collect();
+    let shown: Vec<(&str, u64)> = shown.iter().map(|one| (&*one.source, one.matched)).collect();
     assert_eq!(shown, [("neighbour", 2), (SOURCE, 3)]);
 }

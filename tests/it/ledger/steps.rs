@@ -45,9 +45,7 @@ fn held_in_doubt(lane: &ClaimedSteps, token: i64) -> SettledSteps {
 #[tokio::test]
 async fn steps_wait_for_their_packet() {
     let ledger = open_ledger().await;
-    ledger
-        .receive(t(1), item(A, 1, "one | 0800/2 0900/4"))
-        .await;
+    ledger.receive(t(1), item(A, 1, "one | 0800/2 0900/4")).await;
     assert!(ledger.claim_steps_of(t(1), 1).await.is_empty());
     let claimed = ledger.claim_one(t(1), 2).await;
     assert!(ledger.claim_steps_of(t(1), 3).await.is_empty());
@@ -70,18 +68,12 @@ async fn steps_of_a_dossier_whose_newest_packet_is_refused_wait() {
 async fn a_call_carries_at_most_its_number_of_steps_in_time_order() {
     let text = "one | 1000/4 0800/2 0900/4 1100/4 1100/4#1";
     let ledger = delivered(text).await;
-    let claimed = ledger
-        .claim_steps(t(2), lease(1, t(2)), 10, 3)
-        .await
-        .unwrap();
+    let claimed = ledger.claim_steps(t(2), lease(1, t(2)), 10, 3).await.unwrap();
     assert_eq!(names(&claimed[0]), ["080000/2", "090000/4", "100000/4"]);
     let acked = settled_steps(&claimed[0], 1, t(2), StepState::Acked);
     let counts = ledger.settle_steps(t(2), vec![acked]).await;
     assert_eq!(counts.steps_acked, 3);
-    let claimed = ledger
-        .claim_steps(t(3), lease(2, t(3)), 10, 3)
-        .await
-        .unwrap();
+    let claimed = ledger.claim_steps(t(3), lease(2, t(3)), 10, 3).await.unwrap();
     assert_eq!(names(&claimed[0]), ["110000/4", "110000/4#2"]);
 }
 
@@ -95,20 +87,14 @@ async fn a_request_for_a_supplement_travels_alone() {
         let acked = settled_steps(&lane, token, t(2), StepState::Acked);
         ledger.settle_steps(t(2), vec![acked]).await;
     }
-    assert_eq!(
-        calls,
-        ["080000/2 090000/4", "100000/5", "110000/5", "120000/4"]
-    );
+    assert_eq!(calls, ["080000/2 090000/4", "100000/5", "110000/5", "120000/4"]);
 }
 
 #[tokio::test]
 async fn after_a_refused_call_steps_go_one_by_one_until_settled_otherwise() {
     let ledger = delivered("one | 0800/2 0900/4").await;
     let lane = claim_one(&ledger, 2, 1).await;
-    let refused = SettledSteps {
-        alone: true,
-        ..settled_steps(&lane, 1, t(5), StepState::Pending)
-    };
+    let refused = SettledSteps { alone: true, ..settled_steps(&lane, 1, t(5), StepState::Pending) };
     ledger.settle_steps(t(2), vec![refused]).await;
     assert!(ledger.claim_steps_of(t(4), 2).await.is_empty(), "not due");
     let lane = claim_one(&ledger, 5, 2).await;
@@ -123,24 +109,14 @@ async fn after_a_refused_call_steps_go_one_by_one_until_settled_otherwise() {
 #[tokio::test]
 async fn the_most_pressing_lane_goes_first_then_the_earliest_due() {
     let ledger = open_ledger().await;
-    let lanes = [
-        ("3", Priority::Live, 3),
-        ("2", Priority::Backfill, 1),
-        ("1", Priority::Live, 2),
-    ];
+    let lanes = [("3", Priority::Live, 3), ("2", Priority::Backfill, 1), ("1", Priority::Live, 2)];
     for (code, priority, at) in lanes {
-        let commit = PullCommit {
-            priority,
-            ..page(t(at), vec![item(code, 1, "packet | 0800/2")])
-        };
+        let commit = PullCommit { priority, ..page(t(at), vec![item(code, 1, "packet | 0800/2")]) };
         ledger.commit_pull(&commit).await.unwrap();
         ledger.map(t(at)).await;
     }
     ledger.accept_all(t(5)).await;
-    let first = ledger
-        .claim_steps(t(5), lease(1, t(5)), 2, 10)
-        .await
-        .unwrap();
+    let first = ledger.claim_steps(t(5), lease(1, t(5)), 2, 10).await.unwrap();
     let codes: Vec<&str> = first.iter().map(|lane| &*lane.ma_ho_so).collect();
     assert_eq!(codes, ["1", "3"]);
     assert_eq!(claim_one(&ledger, 5, 2).await.ma_ho_so, "2");
@@ -149,18 +125,10 @@ async fn the_most_pressing_lane_goes_first_then_the_earliest_due() {
 #[tokio::test]
 async fn a_step_that_vanishes_before_it_was_sent_is_never_sent() {
     let ledger = delivered("one | 0800/2 0900/4").await;
-    let counts = ledger
-        .receive(t(2), item(A, 2, "one | 0800/2 1000/9"))
-        .await;
+    let counts = ledger.receive(t(2), item(A, 2, "one | 0800/2 1000/9")).await;
     assert_eq!((counts.steps_new, counts.discrepancies), (1, 0));
-    assert_eq!(
-        ledger.step_states(A).await,
-        "0800/2=pending 0900/4=withdrawn 1000/9=pending"
-    );
-    assert_eq!(
-        names(&claim_one(&ledger, 3, 1).await),
-        ["080000/2", "100000/9"]
-    );
+    assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=withdrawn 1000/9=pending");
+    assert_eq!(names(&claim_one(&ledger, 3, 1).await), ["080000/2", "100000/9"]);
 }
 
 #[tokio::test]
@@ -168,9 +136,7 @@ async fn a_step_that_comes_back_is_owed_again() {
     let ledger = delivered("one | 0800/2").await;
     ledger.receive(t(2), item(A, 2, "one")).await;
     assert_eq!(ledger.step_states(A).await, "0800/2=withdrawn");
-    ledger
-        .receive(t(3), item(A, 3, "one | 0800/2:better"))
-        .await;
+    ledger.receive(t(3), item(A, 3, "one | 0800/2:better")).await;
     let lane = claim_one(&ledger, 4, 1).await;
     assert!(lane.steps[0].body.contains("better"));
 }
@@ -193,10 +159,7 @@ async fn an_acknowledged_step_that_changes_or_vanishes_is_a_discrepancy_never_a_
     assert_eq!(ledger.step_states(A).await, "0800/2=acked 0900/4=acked");
     assert_eq!(
         ledger.open_discrepancies(A).await,
-        [
-            "step_changed 20260126080000/2",
-            "step_vanished 20260126090000/4"
-        ]
+        ["step_changed 20260126080000/2", "step_vanished 20260126090000/4"]
     );
     assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
     // Seen again, not opened again.
@@ -208,16 +171,11 @@ async fn an_acknowledged_step_that_changes_or_vanishes_is_a_discrepancy_never_a_
 async fn a_step_in_a_call_that_is_out_is_not_rewritten_either() {
     let ledger = delivered("one | 0800/2 0900/4").await;
     let lane = claim_one(&ledger, 2, 1).await;
-    let counts = ledger
-        .receive(t(3), item(A, 2, "one | 0800/2:other 1000/9"))
-        .await;
+    let counts = ledger.receive(t(3), item(A, 2, "one | 0800/2:other 1000/9")).await;
     assert_eq!((counts.discrepancies, counts.steps_new), (2, 1));
     let acked = settled_steps(&lane, 1, t(4), StepState::Acked);
     ledger.settle_steps(t(4), vec![acked]).await;
-    assert_eq!(
-        ledger.step_states(A).await,
-        "0800/2=acked 0900/4=acked 1000/9=pending"
-    );
+    assert_eq!(ledger.step_states(A).await, "0800/2=acked 0900/4=acked 1000/9=pending");
     assert_eq!(names(&claim_one(&ledger, 5, 2).await), ["100000/9"]);
 }
 
@@ -225,9 +183,7 @@ async fn a_step_in_a_call_that_is_out_is_not_rewritten_either() {
 async fn a_held_step_of_unknown_outcome_is_never_replaced() {
     let ledger = delivered("one | 0800/5").await;
     let lane = claim_one(&ledger, 2, 1).await;
-    let counts = ledger
-        .settle_steps(t(2), vec![held_in_doubt(&lane, 1)])
-        .await;
+    let counts = ledger.settle_steps(t(2), vec![held_in_doubt(&lane, 1)]).await;
     assert_eq!(counts.steps_held, 1);
     let counts = ledger.receive(t(3), item(A, 2, "one | 0800/5:other")).await;
     assert_eq!(counts.discrepancies, 1);
@@ -241,13 +197,9 @@ async fn a_held_step_that_was_refused_is_replaced_by_corrected_content() {
     let lane = claim_one(&ledger, 2, 1).await;
     let refused = settled_steps(&lane, 1, t(5), StepState::Held);
     ledger.settle_steps(t(2), vec![refused]).await;
-    ledger
-        .receive(t(3), item(A, 2, "one | 0800/2:wrong 0900/4"))
-        .await;
+    ledger.receive(t(3), item(A, 2, "one | 0800/2:wrong 0900/4")).await;
     assert_eq!(ledger.step_states(A).await, "0800/2=held 0900/4=pending");
-    let counts = ledger
-        .receive(t(4), item(A, 3, "one | 0800/2:right 0900/4"))
-        .await;
+    let counts = ledger.receive(t(4), item(A, 3, "one | 0800/2:right 0900/4")).await;
     assert_eq!(counts.discrepancies, 0);
     assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/4=pending");
     let lane = claim_one(&ledger, 4, 2).await;
@@ -258,16 +210,10 @@ async fn a_held_step_that_was_refused_is_replaced_by_corrected_content() {
 async fn an_operator_may_send_a_held_step_again() {
     let ledger = delivered("one | 0800/5 0900/4").await;
     let lane = claim_one(&ledger, 2, 1).await;
-    ledger
-        .settle_steps(t(2), vec![held_in_doubt(&lane, 1)])
-        .await;
+    ledger.settle_steps(t(2), vec![held_in_doubt(&lane, 1)]).await;
     // Also while another call of the dossier is out.
     let other = claim_one(&ledger, 6, 2).await;
-    let scope = RetryScope {
-        held: true,
-        ma_ho_so: vec![A.into()],
-        ..RetryScope::default()
-    };
+    let scope = RetryScope { held: true, ma_ho_so: vec![A.into()], ..RetryScope::default() };
     assert_eq!(ledger.retry(t(6), &scope, &audit(A)).await.unwrap(), 1);
     let acked = settled_steps(&other, 2, t(7), StepState::Acked);
     ledger.settle_steps(t(7), vec![acked]).await;
@@ -296,10 +242,7 @@ async fn a_settlement_must_name_the_steps_of_its_call() {
     let lane = claim_one(&ledger, 2, 1).await;
     let mut partial = settled_steps(&lane, 1, t(2), StepState::Acked);
     partial.steps.pop();
-    let batch = SettleBatch {
-        steps: vec![partial],
-        ..SettleBatch::default()
-    };
+    let batch = SettleBatch { steps: vec![partial], ..SettleBatch::default() };
     let refusal = ledger.settle(t(2), &batch).await.unwrap_err();
     assert!(matches!(refusal, LedgerError::Conflict(_)), "{refusal:?}");
     assert_eq!(ledger.step_states(A).await, "0800/2=leased 0900/4=leased");
@@ -329,9 +272,7 @@ async fn an_attempt_of_steps_names_them_and_counts() {
 async fn a_portal_that_lost_the_dossier_gets_the_packet_before_any_step() {
     let ledger = delivered("one | 0800/2 0900/4").await;
     ledger.ack_steps(t(2)).await;
-    ledger
-        .receive(t(3), item(A, 2, "one | 0800/2 0900/4 1000/9"))
-        .await;
+    ledger.receive(t(3), item(A, 2, "one | 0800/2 0900/4 1000/9")).await;
     let lane = claim_one(&ledger, 4, 1).await;
     let lost = SettledSteps {
         portal_lost_dossier: true,
@@ -339,10 +280,7 @@ async fn a_portal_that_lost_the_dossier_gets_the_packet_before_any_step() {
     };
     ledger.settle_steps(t(4), vec![lost]).await;
     assert!(ledger.claim_steps_of(t(60), 2).await.is_empty());
-    assert_eq!(
-        ledger.states(A).await,
-        [S::Accepted, S::Unchanged, S::Received]
-    );
+    assert_eq!(ledger.states(A).await, [S::Accepted, S::Unchanged, S::Received]);
     ledger.map(t(6)).await;
     let claimed = ledger.claim_one(t(6), 3).await;
     assert_eq!(claimed.portal_known, PortalKnown::No);
@@ -381,10 +319,7 @@ async fn a_step_lease_that_ran_out_holds_supplements_and_returns_the_rest() {
         let view = ledger.view(A).await;
         assert!(!view.lane_busy);
         assert_eq!(ledger.step_states(A).await, expected);
-        assert_eq!(
-            ledger.claim_steps_of(t(63), 2).await.len(),
-            usize::from(resend)
-        );
+        assert_eq!(ledger.claim_steps_of(t(63), 2).await.len(), usize::from(resend));
         let attempt = view.attempts.last().unwrap();
         assert_eq!((&*attempt.kind, &*attempt.outcome), ("steps", "unknown"));
         assert_eq!(attempt.detail.as_deref(), Some("20260126080000/5"));

@@ -37,10 +37,7 @@ pub(crate) async fn open_ledger() -> TestLedger {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     // What a machine's sudden death does is not tested here, so the disk need not be waited for.
-    let settings = SqliteSettings {
-        durable: false,
-        ..SqliteSettings::default()
-    };
+    let settings = SqliteSettings { durable: false, ..SqliteSettings::default() };
     let ledger = Arc::new(SqliteLedger::open(&path, &settings).await.unwrap());
     TestLedger { ledger, folder }
 }
@@ -73,10 +70,7 @@ pub(crate) fn item(code: &str, version: i64, text: &str) -> ReceivedItem {
 }
 
 pub(crate) fn deleted(code: &str, version: i64) -> ReceivedItem {
-    ReceivedItem {
-        deleted: true,
-        ..item(code, version, "deleted")
-    }
+    ReceivedItem { deleted: true, ..item(code, version, "deleted") }
 }
 
 pub(crate) fn page(at: Timestamp, items: Vec<ReceivedItem>) -> PullCommit {
@@ -101,12 +95,7 @@ pub(crate) fn unknown() -> Failure {
 }
 
 pub(crate) fn accepted() -> Settlement {
-    Settlement::Accepted {
-        receipt: Receipt {
-            code: "0".into(),
-            message: "thanh cong".into(),
-        },
-    }
+    Settlement::Accepted { receipt: Receipt { code: "0".into(), message: "thanh cong".into() } }
 }
 
 pub(crate) fn again(due_at: Timestamp, retries: u32) -> Settlement {
@@ -130,25 +119,15 @@ pub(crate) fn flipped(due_at: Timestamp, known: PortalKnown) -> Settlement {
 }
 
 pub(crate) fn in_doubt(due_at: Timestamp) -> Settlement {
-    Settlement::Unconfirmed {
-        due_at,
-        retries: 1,
-        batch_max: None,
-        failure: unknown(),
-    }
+    Settlement::Unconfirmed { due_at, retries: 1, batch_max: None, failure: unknown() }
 }
 
 pub(crate) fn dead() -> Settlement {
-    Settlement::Dead {
-        failure: failure("portal.refused", Disposition::Data),
-    }
+    Settlement::Dead { failure: failure("portal.refused", Disposition::Data) }
 }
 
 pub(crate) fn lease(token: i64, now: Timestamp) -> Lease {
-    Lease {
-        token,
-        expires_at: now + Duration::from_secs(LEASE_SECONDS.unsigned_abs()),
-    }
+    Lease { token, expires_at: now + Duration::from_secs(LEASE_SECONDS.unsigned_abs()) }
 }
 
 pub(crate) fn audit(target: &str) -> AuditRecord {
@@ -196,11 +175,7 @@ pub(crate) fn settled_steps(
     SettledSteps {
         dossier_id: claimed.dossier_id,
         lease_token,
-        steps: claimed
-            .steps
-            .iter()
-            .map(|step| (step.identity.clone(), state))
-            .collect(),
+        steps: claimed.steps.iter().map(|step| (step.identity.clone(), state)).collect(),
         due_at,
         retries: if acked { 0 } else { claimed.retries + 1 },
         alone: false,
@@ -229,18 +204,13 @@ fn step(text: &str) -> MappedStep {
 /// What the stories' mapping makes of an unmapped revision.
 pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
     let text = unmapped.document.as_str();
-    let (text, filed_at_portal) = text
-        .strip_suffix("@portal")
-        .map_or((text, false), |text| (text, true));
+    let (text, filed_at_portal) =
+        text.strip_suffix("@portal").map_or((text, false), |text| (text, true));
     let (packet, steps) = text.split_once('|').unwrap_or((text, ""));
     let outcome = if unmapped.deleted {
-        MapOutcome::NotOurs {
-            rule: "source.deleted",
-        }
+        MapOutcome::NotOurs { rule: "source.deleted" }
     } else if unmapped.ministry {
-        MapOutcome::NotOurs {
-            rule: "source.ministry",
-        }
+        MapOutcome::NotOurs { rule: "source.ministry" }
     } else if text.starts_with('!') {
         let diagnostics = [
             ("mapping.length", Severity::Warning),
@@ -307,9 +277,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim(&self, now: Timestamp, token: i64) -> Vec<ClaimedEntry> {
-        self.claim_entries(now, lease(token, now), 100)
-            .await
-            .unwrap()
+        self.claim_entries(now, lease(token, now), 100).await.unwrap()
     }
 
     /// The one packet that is due.
@@ -335,10 +303,7 @@ impl TestLedger {
 
     /// What a look at the portal says about the one unconfirmed entry that is due.
     pub(crate) async fn read_back(&self, now: Timestamp, settlement: Settlement) -> SettleCounts {
-        let found = self
-            .claim_unconfirmed(now, now + Duration::from_secs(30), 10)
-            .await
-            .unwrap();
+        let found = self.claim_unconfirmed(now, now + Duration::from_secs(30), 10).await.unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         let batch = SettleBatch {
             entries: vec![SettledEntry {
@@ -358,14 +323,8 @@ impl TestLedger {
     /// The portal accepts every packet that is due.
     pub(crate) async fn accept_all(&self, now: Timestamp) -> u64 {
         let claimed = self.claim(now, 1).await;
-        let entries = claimed
-            .iter()
-            .map(|entry| settled(entry, Some(1), accepted()))
-            .collect();
-        let batch = SettleBatch {
-            entries,
-            ..SettleBatch::default()
-        };
+        let entries = claimed.iter().map(|entry| settled(entry, Some(1), accepted())).collect();
+        let batch = SettleBatch { entries, ..SettleBatch::default() };
         self.settle(now, &batch).await.unwrap().accepted
     }
 
@@ -376,10 +335,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim_steps_of(&self, now: Timestamp, token: i64) -> Vec<ClaimedSteps> {
-        (**self)
-            .claim_steps(now, lease(token, now), 100, 10)
-            .await
-            .unwrap()
+        (**self).claim_steps(now, lease(token, now), 100, 10).await.unwrap()
     }
 
     pub(crate) async fn settle_steps(
@@ -387,10 +343,7 @@ impl TestLedger {
         now: Timestamp,
         steps: Vec<SettledSteps>,
     ) -> SettleCounts {
-        let batch = SettleBatch {
-            steps,
-            ..SettleBatch::default()
-        };
+        let batch = SettleBatch { steps, ..SettleBatch::default() };
         self.settle(now, &batch).await.unwrap()
     }
 
@@ -401,10 +354,8 @@ impl TestLedger {
             if claimed.is_empty() {
                 return;
             }
-            let settled = claimed
-                .iter()
-                .map(|lane| settled_steps(lane, 2, now, StepState::Acked))
-                .collect();
+            let settled =
+                claimed.iter().map(|lane| settled_steps(lane, 2, now, StepState::Acked)).collect();
             self.settle_steps(now, settled).await;
         }
     }

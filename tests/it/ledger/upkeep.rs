@@ -12,10 +12,7 @@ const A: &str = "H55.242-260126-0001";
 const DAYS: i64 = 24 * 60 * 60;
 
 fn days(days: u64) -> UpkeepPolicy {
-    UpkeepPolicy {
-        body_retention_ms: days * 24 * 60 * 60 * 1000,
-        ..upkeep_policy()
-    }
+    UpkeepPolicy { body_retention_ms: days * 24 * 60 * 60 * 1000, ..upkeep_policy() }
 }
 
 /// Whether the newest document, and how many acknowledged packets, are still there.
@@ -63,22 +60,16 @@ async fn bodies_of_settled_work_are_dropped_at_the_end_of_their_time() {
     assert_eq!(counts.bodies_dropped, 0);
     // What happened is still told, and that the document is gone is said.
     assert_eq!(ledger.view(A).await.attempts.len(), 2);
-    let gone = ledger
-        .resync(t(3 * DAYS), None, A, &audit(A))
-        .await
-        .unwrap();
+    let gone = ledger.resync(t(3 * DAYS), None, A, &audit(A)).await.unwrap();
     assert_eq!(gone, ResyncOutcome::DocumentGone);
 }
 
 #[tokio::test]
 async fn bodies_of_work_that_is_open_or_waits_for_a_person_are_kept() {
     let ledger = open_ledger().await;
-    for (code, text) in [
-        ("dead", "one"),
-        ("later", "one"),
-        ("refused", "! bad"),
-        ("steps", "one | 0800/2"),
-    ] {
+    for (code, text) in
+        [("dead", "one"), ("later", "one"), ("refused", "! bad"), ("steps", "one | 0800/2")]
+    {
         ledger.receive(t(0), item(code, 1, text)).await;
     }
     ledger.pull(t(0), vec![item("unmapped", 1, "one")]).await;
@@ -104,10 +95,7 @@ async fn bodies_of_work_that_is_open_or_waits_for_a_person_are_kept() {
 async fn a_source_item_of_a_dossier_that_still_moves_keeps_its_document() {
     let ledger = open_ledger().await;
     ledger.deliver(t(0), item(A, 1, "one")).await;
-    ledger
-        .resync(t(10 * DAYS), None, A, &audit(A))
-        .await
-        .unwrap();
+    ledger.resync(t(10 * DAYS), None, A, &audit(A)).await.unwrap();
     ledger.map(t(10 * DAYS)).await;
     ledger.accept_all(t(10 * DAYS)).await;
     ledger.upkeep(t(11 * DAYS), &days(2)).await.unwrap();
@@ -130,10 +118,8 @@ async fn cursors_are_pruned_but_for_the_one_where_the_overlap_begins() {
             ledger.commit_pull(&commit).await.unwrap();
         }
     }
-    let policy = UpkeepPolicy {
-        cursor_retention_ms: 3 * 24 * 60 * 60 * 1000 + 1,
-        ..upkeep_policy()
-    };
+    let policy =
+        UpkeepPolicy { cursor_retention_ms: 3 * 24 * 60 * 60 * 1000 + 1, ..upkeep_policy() };
     ledger.upkeep(t(20 * DAYS), &policy).await.unwrap();
     let start = |overlap_days: u64| {
         let ledger = &ledger;
@@ -147,11 +133,7 @@ async fn cursors_are_pruned_but_for_the_one_where_the_overlap_begins() {
     assert_eq!(start(4).await.as_deref(), Some("c5"));
     assert_eq!(start(5).await, None, "older ones are gone");
     let slow = ledger.source_position("slow", 0).await.unwrap();
-    assert_eq!(
-        slow.start.as_deref(),
-        Some("c9"),
-        "another source's cursors"
-    );
+    assert_eq!(slow.start.as_deref(), Some("c9"), "another source's cursors");
 }
 
 #[tokio::test]
@@ -174,10 +156,7 @@ async fn the_watchdog_counts_what_could_run_and_did_not() {
     ledger.pull(t(0), vec![item("unmapped", 1, "one")]).await;
     // Watched for a minute; the lease is kept alive by not asking after its end.
     assert_eq!(ledger.keep_up(t(59)).await.stuck, 0);
-    let policy = UpkeepPolicy {
-        watchdog_ms: 59_000,
-        ..upkeep_policy()
-    };
+    let policy = UpkeepPolicy { watchdog_ms: 59_000, ..upkeep_policy() };
     let counts = ledger.upkeep(t(59), &policy).await.unwrap();
     assert_eq!(counts.stuck, 3, "ready, steps, unmapped");
 }

@@ -58,10 +58,7 @@ async fn mixed() -> TestLedger {
 }
 
 fn shown(problems: &[Problem]) -> Vec<(ProblemKind, &str, &str)> {
-    problems
-        .iter()
-        .map(|one| (one.kind, &*one.ma_ho_so, &*one.code))
-        .collect()
+    problems.iter().map(|one| (one.kind, &*one.ma_ho_so, &*one.code)).collect()
 }
 
 #[tokio::test]
@@ -151,10 +148,7 @@ async fn a_dossier_tells_its_whole_life() {
     assert_eq!(view.source, SOURCE);
     assert_eq!(view.first_seen_at, t(1));
     assert_eq!(view.packet_state, "accepted");
-    assert_eq!(
-        (view.steps_due_at, view.steps_failure.is_some()),
-        (None, false)
-    );
+    assert_eq!((view.steps_due_at, view.steps_failure.is_some()), (None, false));
     assert_eq!(view.revisions.len(), 2);
     assert_eq!(view.revisions[1].version, Some(2));
     assert_eq!(view.revisions[1].fingerprint.len(), 64);

@@ -19,9 +19,7 @@ async fn one_dossier_with(fault: Fault, read_back: ReadBack) -> TestGateway {
     let mut story = Story::of(0);
     story.portal.read_back = read_back;
     let gateway = story.start_with(&[Paper::of(CODE)]).await;
-    gateway
-        .portal
-        .inject(ScriptedFault::next(fault).of_service(DOSSIERS));
+    gateway.portal.inject(ScriptedFault::next(fault).of_service(DOSSIERS));
     gateway.pull_and_map().await;
     gateway.push().await;
     assert_eq!(gateway.states(CODE).await, [EntryState::Unconfirmed]);
@@ -38,13 +36,7 @@ async fn a_request_that_was_lost_is_looked_up_and_sent_once_more_as_new() {
         .into_iter()
         .map(|call| (call.updating, call.outcome))
         .collect();
-    assert_eq!(
-        sent,
-        [
-            (Some(false), Outcome::NotApplied),
-            (Some(false), Outcome::Accepted)
-        ]
-    );
+    assert_eq!(sent, [(Some(false), Outcome::NotApplied), (Some(false), Outcome::Accepted)]);
     assert_eq!(gateway.portal.record(CODE).unwrap().updates, 0);
     gateway.end().await;
 }
@@ -55,10 +47,7 @@ async fn a_lost_answer_is_not_believed_the_dossier_is_found_and_updated() {
         Fault::ApplyThenDrop,
         Fault::ResetMidBody,
         Fault::EmptyBody { applied: true },
-        Fault::Status {
-            status: 500,
-            applied: true,
-        },
+        Fault::Status { status: 500, applied: true },
     ] {
         let gateway = one_dossier_with(fault.clone(), ReadBack::Existence).await;
         gateway.read_back().await;
@@ -93,9 +82,7 @@ async fn an_echo_never_proves_an_update() {
     gateway.settle().await;
     // The new note is not among the fields that are echoed.
     gateway.put(&Paper::of(CODE).version(2).with("GhiChu", "Đã bổ sung"));
-    gateway
-        .portal
-        .inject(ScriptedFault::next(Fault::DropRequest).of_service(DOSSIERS));
+    gateway.portal.inject(ScriptedFault::next(Fault::DropRequest).of_service(DOSSIERS));
     gateway.settle().await;
     assert_eq!(gateway.portal.record(CODE).unwrap().updates, 1);
     gateway.end().await;
@@ -120,18 +107,10 @@ async fn a_call_that_is_applied_after_the_look_up_ends_in_one_record() {
     gateway.read_back().await;
     assert_eq!(gateway.outcomes(Service::LookUp), [Outcome::Miss]);
     gateway.advance(Duration::from_millis(600)).await;
-    gateway
-        .until("the late call is applied", || {
-            gateway.portal.record(CODE).is_some()
-        })
-        .await;
+    gateway.until("the late call is applied", || gateway.portal.record(CODE).is_some()).await;
     gateway.settle().await;
     assert_eq!(gateway.states(CODE).await, [EntryState::Accepted]);
-    assert!(
-        gateway
-            .outcomes(Service::Dossiers)
-            .contains(&Outcome::Exists)
-    );
+    assert!(gateway.outcomes(Service::Dossiers).contains(&Outcome::Exists));
     assert_eq!(gateway.portal.records().len(), 1);
     gateway.end().await;
 }
@@ -145,14 +124,8 @@ async fn steps_without_an_answer_are_sent_again_but_a_request_for_a_supplement_w
     ]);
     let gateway = Story::of(0).start_with(&[paper]).await;
     // The pair is lost, its repetition arrives, the request for a supplement is lost.
-    for fault in [
-        Fault::ApplyThenDrop,
-        Fault::CodeAsString,
-        Fault::ApplyThenDrop,
-    ] {
-        gateway
-            .portal
-            .inject(ScriptedFault::next(fault).of_service(STEPS));
+    for fault in [Fault::ApplyThenDrop, Fault::CodeAsString, Fault::ApplyThenDrop] {
+        gateway.portal.inject(ScriptedFault::next(fault).of_service(STEPS));
     }
     gateway.settle().await;
     assert_eq!(gateway.step_states(CODE).await, ["acked", "acked", "held"]);
@@ -165,13 +138,9 @@ async fn steps_without_an_answer_are_sent_again_but_a_request_for_a_supplement_w
 
 #[tokio::test]
 async fn a_held_supplement_request_goes_out_when_a_person_says_so() {
-    let paper = Paper::of(CODE)
-        .with("TrangThaiHoSo", "5")
-        .steps(&[("20260126083000", "5")]);
+    let paper = Paper::of(CODE).with("TrangThaiHoSo", "5").steps(&[("20260126083000", "5")]);
     let gateway = Story::of(0).start_with(&[paper]).await;
-    gateway
-        .portal
-        .inject(ScriptedFault::next(Fault::DropRequest).of_service(STEPS));
+    gateway.portal.inject(ScriptedFault::next(Fault::DropRequest).of_service(STEPS));
     gateway.settle().await;
     assert_eq!(gateway.step_states(CODE).await, ["held"]);
     assert_eq!(gateway.calls(Service::Steps).len(), 1);
@@ -181,14 +150,9 @@ async fn a_held_supplement_request_goes_out_when_a_person_says_so() {
         held: true,
         ..RetryScope::default()
     };
-    let count = retry_problems(
-        &gateway.context,
-        &scope,
-        "thu-nghiem",
-        "looked at the portal",
-    )
-    .await
-    .unwrap();
+    let count = retry_problems(&gateway.context, &scope, "thu-nghiem", "looked at the portal")
+        .await
+        .unwrap();
     assert_eq!(count, 1);
     gateway.settle().await;
     assert_eq!(gateway.step_states(CODE).await, ["acked"]);
@@ -200,13 +164,8 @@ async fn a_held_supplement_request_goes_out_when_a_person_says_so() {
 async fn a_dossier_that_the_portal_forgot_is_found_missing_and_repaired_with_all_its_steps() {
     let gateway = Story::of(12).start().await;
     gateway.settle().await;
-    let lost: Vec<String> = gateway
-        .province
-        .expected()
-        .iter()
-        .take(3)
-        .map(|dossier| dossier.code.clone())
-        .collect();
+    let lost: Vec<String> =
+        gateway.province.expected().iter().take(3).map(|dossier| dossier.code.clone()).collect();
     for code in &lost {
         assert!(gateway.portal.forget(code));
     }
@@ -224,14 +183,9 @@ async fn a_dossier_that_the_portal_forgot_is_found_missing_and_repaired_with_all
 #[tokio::test]
 async fn a_dossier_forgotten_before_its_steps_came_goes_first_again() {
     let gateway = Story::of(0).start_with(&[Paper::of(CODE)]).await;
-    gateway
-        .portal
-        .inject(ScriptedFault::next(Fault::Forget).of_service(STEPS));
+    gateway.portal.inject(ScriptedFault::next(Fault::Forget).of_service(STEPS));
     gateway.settle().await;
-    assert_eq!(
-        gateway.outcomes(Service::Steps),
-        [Outcome::UnknownDossier, Outcome::Accepted]
-    );
+    assert_eq!(gateway.outcomes(Service::Steps), [Outcome::UnknownDossier, Outcome::Accepted]);
     assert_eq!(gateway.portal.record(CODE).unwrap().steps.len(), 1);
     gateway.end().await;
 }

@@ -20,17 +20,12 @@ async fn invalid_dossiers_wait_for_a_person_and_sound_ones_go_on() {
     let invalid: usize = counts.invalid.values().sum();
     assert!(counts.invalid.len() > 15, "few kinds: {:?}", counts.invalid);
     assert_eq!(gateway.count(EntryState::Quarantined).await, invalid as u64);
-    let filter = hoso_gateway::ledger::view::ProblemFilter {
-        limit: 1000,
-        ..Default::default()
-    };
+    let filter = hoso_gateway::ledger::view::ProblemFilter { limit: 1000, ..Default::default() };
     for problem in gateway.context.ledger.problems(&filter).await.unwrap() {
         let dossier = gateway.dossier(&problem.ma_ho_so).await;
         let entry = dossier.newest_entry().unwrap();
-        let errors = entry
-            .diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == Severity::Error);
+        let errors =
+            entry.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
         assert!(errors.count() > 0, "{}", problem.ma_ho_so);
     }
     gateway.end().await;
@@ -45,16 +40,9 @@ async fn a_quarantined_dossier_tells_all_that_is_wrong_with_it() {
     let gateway = Story::of(0).start_with(&[paper]).await;
     assert_eq!(gateway.pull_and_map().await.counts.quarantined, 1);
     let entry = gateway.entry(CODE, 1).await;
-    let told: Vec<&str> = entry
-        .diagnostics
-        .iter()
-        .map(|d| d.target.as_str())
-        .collect();
+    let told: Vec<&str> = entry.diagnostics.iter().map(|d| d.target.as_str()).collect();
     for field in ["TrangThaiHoSo", "NgayTiepNhan", "MaTTHC"] {
-        assert!(
-            told.iter().any(|target| target.contains(field)),
-            "{field} is not among {told:?}"
-        );
+        assert!(told.iter().any(|target| target.contains(field)), "{field} is not among {told:?}");
     }
     gateway.end().await;
 }
@@ -84,10 +72,7 @@ async fn a_deletion_becomes_a_discrepancy_and_is_never_sent() {
     let states = gateway.states(&code).await;
     assert_eq!(states, [EntryState::Accepted, EntryState::NotOurs]);
     let standing = gateway.standing().await;
-    assert_eq!(
-        standing.open_discrepancies.get("deleted_at_source"),
-        Some(&1)
-    );
+    assert_eq!(standing.open_discrepancies.get("deleted_at_source"), Some(&1));
     gateway.end().await;
 }
 
@@ -111,15 +96,9 @@ async fn a_quarantined_newer_revision_never_kills_the_older_valid_one() {
     let spoilt = first.clone().version(2).with("TrangThaiHoSo", "77");
     gateway.put(&spoilt);
     gateway.pull_and_map().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Ready, EntryState::Quarantined]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Ready, EntryState::Quarantined]);
     gateway.push().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Accepted, EntryState::Quarantined]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Accepted, EntryState::Quarantined]);
     assert_eq!(gateway.portal.record(CODE).unwrap().steps.len(), 1);
     gateway.end().await;
 }
@@ -132,10 +111,7 @@ async fn a_corrected_revision_takes_the_place_of_the_quarantined_one() {
     assert!(gateway.calls(Service::Dossiers).is_empty());
     gateway.put(&Paper::of(CODE).version(2));
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Superseded, EntryState::Accepted]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Superseded, EntryState::Accepted]);
     assert!(gateway.portal.record(CODE).is_some());
     gateway.end().await;
 }

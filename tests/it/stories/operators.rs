@@ -16,15 +16,8 @@ async fn a_hundred_resyncs_of_one_dossier_at_once_make_one_call_and_a_hundred_au
     let gateway = Story::of(0).start_with(&[Paper::of(CODE)]).await;
     gateway.settle().await;
     let codes = [CODE.to_owned()];
-    let asked = (0..100).map(|_| {
-        resync(
-            &gateway.context,
-            None,
-            &codes,
-            "thu-nghiem",
-            "the agency asked",
-        )
-    });
+    let asked =
+        (0..100).map(|_| resync(&gateway.context, None, &codes, "thu-nghiem", "the agency asked"));
     let mut opened = 0;
     for report in join_all(asked).await {
         for dossier in report.unwrap().dossiers {
@@ -47,15 +40,10 @@ async fn a_resync_that_opens_nothing_leaves_its_audit_row_too() {
     let gateway = Story::of(0).start_with(&[Paper::of(CODE)]).await;
     gateway.settle().await;
     let codes = [CODE.to_owned(), "H55.242-260126-0999".to_owned()];
-    let report = resync(&gateway.context, None, &codes, "thu-nghiem", "by hand")
-        .await
-        .unwrap();
+    let report = resync(&gateway.context, None, &codes, "thu-nghiem", "by hand").await.unwrap();
     assert_eq!(report.dossiers[1].outcome, ResyncOutcome::UnknownDossier);
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Accepted, EntryState::Accepted]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Accepted, EntryState::Accepted]);
     gateway.end().await;
 }
 
@@ -75,9 +63,7 @@ async fn closed_books_put_every_dossier_into_exactly_one_bucket() {
         ])
         .await;
     let code = |serial: u32| format!("H55.242-260126-{serial:04}");
-    gateway
-        .portal
-        .refuse(&code(dead), "thủ tục không còn hiệu lực");
+    gateway.portal.refuse(&code(dead), "thủ tục không còn hiệu lực");
     gateway.settle().await;
     let not_ours = gateway.count(EntryState::NotOurs).await;
     let matched = gateway.province.expected().len() as u64;
@@ -90,15 +76,9 @@ async fn closed_books_put_every_dossier_into_exactly_one_bucket() {
     gateway.province.delete(&extra).unwrap();
     let books = gateway.reconcile().await;
     assert!(books.closed, "{books:#?}");
-    assert_eq!(
-        (books.matched, books.different, books.missing),
-        (matched - 1, 1, 1)
-    );
+    assert_eq!((books.matched, books.different, books.missing), (matched - 1, 1, 1));
     assert_eq!((books.quarantined, books.dead, books.open), (1, 1, 1));
-    assert_eq!(
-        (books.not_ours, books.extra, books.unverifiable),
-        (not_ours, 1, 0)
-    );
+    assert_eq!((books.not_ours, books.extra, books.unverifiable), (not_ours, 1, 0));
     let sum = books.matched
         + books.different
         + books.missing
@@ -120,30 +100,16 @@ async fn closed_books_put_every_dossier_into_exactly_one_bucket() {
 async fn tamper_with(gateway: &crate::support::gateway::TestGateway, code: &str) {
     let packet = {
         let dossier = gateway.dossier(code).await;
-        let packets = gateway
-            .context
-            .ledger
-            .acked_packets(&[dossier.dossier_id])
-            .await
-            .unwrap();
+        let packets = gateway.context.ledger.acked_packets(&[dossier.dossier_id]).await.unwrap();
         packets[0].1.clone()
     };
-    let changed = packet.replace(
-        "\"NgayHenTra\":\"20260127170000\"",
-        "\"NgayHenTra\":\"20260131170000\"",
-    );
+    let changed =
+        packet.replace("\"NgayHenTra\":\"20260127170000\"", "\"NgayHenTra\":\"20260131170000\"");
     assert_ne!(changed, packet);
     let class = hoso_gateway::domain::priority::Priority::Urgent;
-    let exchange = gateway
-        .line
-        .portal
-        .send_dossiers(class, true, &[&changed])
-        .await;
+    let exchange = gateway.line.portal.send_dossiers(class, true, &[&changed]).await;
     assert!(
-        matches!(
-            exchange.verdict,
-            hoso_gateway::portal::PushVerdict::Accepted(_)
-        ),
+        matches!(exchange.verdict, hoso_gateway::portal::PushVerdict::Accepted(_)),
         "{:?}",
         exchange.verdict
     );
@@ -162,21 +128,14 @@ async fn a_difference_is_repaired_where_policy_says_so() {
     assert_eq!((books.different, books.matched), (0, 1));
     let dossier = gateway.dossier(CODE).await;
     assert_eq!(dossier.audit.len(), 1);
-    assert!(
-        dossier
-            .discrepancies
-            .iter()
-            .all(|found| found.resolved_at.is_some())
-    );
+    assert!(dossier.discrepancies.iter().all(|found| found.resolved_at.is_some()));
     gateway.end().await;
 }
 
 #[tokio::test]
 async fn a_portal_that_cannot_be_asked_leaves_dossiers_unverifiable_not_matched() {
-    let gateway = Story::of(0)
-        .set("gate", "breaker_failures", "1000")
-        .start_with(&[Paper::of(CODE)])
-        .await;
+    let gateway =
+        Story::of(0).set("gate", "breaker_failures", "1000").start_with(&[Paper::of(CODE)]).await;
     gateway.settle().await;
     let down = hoso_gateway::lab::portal::Fault::DropRequest;
     gateway.portal.inject(
@@ -185,10 +144,7 @@ async fn a_portal_that_cannot_be_asked_leaves_dossiers_unverifiable_not_matched(
             .until_cleared(),
     );
     let books = gateway.reconcile().await;
-    assert_eq!(
-        (books.unverifiable, books.matched, books.missing),
-        (1, 0, 0)
-    );
+    assert_eq!((books.unverifiable, books.matched, books.missing), (1, 0, 0));
     assert!(books.closed);
     gateway.end().await;
 }

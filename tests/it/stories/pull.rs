@@ -10,10 +10,7 @@ use crate::support::gateway::Story;
 
 #[tokio::test]
 async fn pages_are_read_to_the_end_and_the_next_poll_goes_on_behind_them() {
-    let gateway = Story::of(25)
-        .set("source", "page_limit", "10")
-        .start()
-        .await;
+    let gateway = Story::of(25).set("source", "page_limit", "10").start().await;
     let first = gateway.pull().await.unwrap();
     assert_eq!((first.pages, first.new, first.caught_up), (3, 25, true));
     gateway.province.evolve_any().unwrap();
@@ -56,10 +53,7 @@ async fn an_unchanged_feed_answers_not_modified_and_counts_as_read() {
     let gateway = Story::of(5).start().await;
     assert_eq!(gateway.pull().await.unwrap().pages, 1);
     let again = gateway.pull().await.unwrap();
-    assert_eq!(
-        (again.pages, again.unchanged, again.caught_up),
-        (0, 0, true)
-    );
+    assert_eq!((again.pages, again.unchanged, again.caught_up), (0, 0, true));
     gateway.province.evolve_any().unwrap();
     assert_eq!(gateway.pull().await.unwrap().new, 1);
     gateway.end().await;
@@ -132,10 +126,7 @@ async fn a_spoilt_document_is_refused_whole_kept_as_evidence_and_read_later() {
 
 #[tokio::test]
 async fn one_flawed_item_does_not_stop_its_page() {
-    let gateway = Story::of(10)
-        .set("source", "item_bytes_max", "100000")
-        .start()
-        .await;
+    let gateway = Story::of(10).set("source", "item_bytes_max", "100000").start().await;
     let large = Misbehaviour::OversizedItem { bytes: 200_000 };
     gateway.province.misbehave(MisbehaviourRule::once(large));
     let report = gateway.pull().await.unwrap();
@@ -149,14 +140,9 @@ async fn one_flawed_item_does_not_stop_its_page() {
 
 #[tokio::test]
 async fn an_item_with_broken_text_is_kept_for_a_person_and_its_neighbours_go_on() {
-    for misbehaviour in [
-        Misbehaviour::UnescapedAmpersand,
-        Misbehaviour::ControlCharacter,
-    ] {
+    for misbehaviour in [Misbehaviour::UnescapedAmpersand, Misbehaviour::ControlCharacter] {
         let gateway = Story::of(10).start().await;
-        gateway
-            .province
-            .misbehave(MisbehaviourRule::once(misbehaviour));
+        gateway.province.misbehave(MisbehaviourRule::once(misbehaviour));
         let counts = gateway.pull_and_map().await.counts;
         assert_eq!((counts.ready, counts.quarantined), (9, 1));
         gateway.push().await;
@@ -222,10 +208,7 @@ async fn wrong_credentials_are_named_and_mended_in_place() {
 
 #[tokio::test]
 async fn changes_younger_than_the_settle_lag_are_left_for_the_next_poll() {
-    let gateway = Story::of(10)
-        .set("source", "settle_lag_ms", "60000")
-        .start()
-        .await;
+    let gateway = Story::of(10).set("source", "settle_lag_ms", "60000").start().await;
     gateway.advance(Duration::from_secs(90)).await;
     assert_eq!(gateway.pull().await.unwrap().new, 10);
     let code = gateway.province.evolve_any().unwrap();
@@ -251,16 +234,10 @@ async fn two_named_sources_share_a_ledger_and_one_that_fails_does_not_hold_up_th
         },
         ..ProvinceOptions::default()
     };
-    let second = hoso_gateway::lab::province::start(options, clock)
-        .await
-        .unwrap();
+    let second = hoso_gateway::lab::province::start(options, clock).await.unwrap();
     let gateway = Story::of(11)
         .set("second source", "name", "\"dat-dai\"")
-        .set(
-            "second source",
-            "base_url",
-            &format!("\"{}\"", second.url()),
-        )
+        .set("second source", "base_url", &format!("\"{}\"", second.url()))
         .start()
         .await;
     let html = MisbehaviourRule::once(Misbehaviour::HtmlPage);

@@ -16,9 +16,7 @@ const CODE: &str = "H55.242-260126-0001";
 const DOSSIERS: &str = "DongBoHoSoMC";
 
 fn papers(count: u32) -> Vec<Paper> {
-    (1..=count)
-        .map(|serial| Paper::of(&format!("H55.242-260126-{serial:04}")))
-        .collect()
+    (1..=count).map(|serial| Paper::of(&format!("H55.242-260126-{serial:04}"))).collect()
 }
 
 #[tokio::test]
@@ -49,20 +47,15 @@ async fn a_province_is_delivered_whole_each_dossier_before_its_steps_and_steps_i
 
 #[tokio::test]
 async fn more_than_ten_steps_go_in_several_calls_in_the_order_of_their_times() {
-    let times: Vec<String> = (10..35)
-        .map(|minute| format!("2026012608{minute}00"))
-        .collect();
+    let times: Vec<String> = (10..35).map(|minute| format!("2026012608{minute}00")).collect();
     let mut steps: Vec<(&str, &str)> = times.iter().map(|time| (time.as_str(), "4")).collect();
     // The source lists them in any order.
     steps.swap(0, 20);
     let paper = Paper::of(CODE).steps(&steps);
     let gateway = Story::of(0).start_with(&[paper]).await;
     gateway.settle().await;
-    let sizes: Vec<usize> = gateway
-        .calls(Service::Steps)
-        .iter()
-        .map(|call| call.digests.len())
-        .collect();
+    let sizes: Vec<usize> =
+        gateway.calls(Service::Steps).iter().map(|call| call.digests.len()).collect();
     assert_eq!(sizes, [10, 10, 5]);
     let dossier = gateway.dossier(CODE).await;
     let attempts: Vec<String> = dossier
@@ -90,15 +83,9 @@ async fn steps_of_one_second_go_in_the_order_of_the_source() {
     let gateway = Story::of(0).start_with(&[paper]).await;
     gateway.settle().await;
     let dossier = gateway.dossier(CODE).await;
-    let sent: Vec<String> = dossier
-        .attempts
-        .into_iter()
-        .filter_map(|attempt| attempt.detail)
-        .collect();
-    assert_eq!(
-        sent,
-        ["20260126083000/4 20260126150000/9 20260126150000/10"]
-    );
+    let sent: Vec<String> =
+        dossier.attempts.into_iter().filter_map(|attempt| attempt.detail).collect();
+    assert_eq!(sent, ["20260126083000/4 20260126150000/9 20260126150000/10"]);
     gateway.end().await;
 }
 
@@ -113,32 +100,23 @@ async fn a_request_for_a_supplement_travels_alone() {
     ]);
     let gateway = Story::of(0).start_with(&[paper]).await;
     gateway.settle().await;
-    let sizes: Vec<usize> = gateway
-        .calls(Service::Steps)
-        .iter()
-        .map(|call| call.digests.len())
-        .collect();
+    let sizes: Vec<usize> =
+        gateway.calls(Service::Steps).iter().map(|call| call.digests.len()).collect();
     assert_eq!(sizes, [2, 1, 2]);
     gateway.end().await;
 }
 
 #[tokio::test]
 async fn in_a_batch_of_ten_one_refused_dossier_alone_is_dead() {
-    let gateway = Story::of(0)
-        .set("push", "dossiers_per_call", "10")
-        .start_with(&papers(10))
-        .await;
+    let gateway = Story::of(0).set("push", "dossiers_per_call", "10").start_with(&papers(10)).await;
     let bad = "H55.242-260126-0007";
     gateway.portal.refuse(bad, "thủ tục không còn hiệu lực");
     gateway.settle().await;
     assert_eq!(gateway.count(EntryState::Accepted).await, 9);
     assert_eq!(gateway.states(bad).await, [EntryState::Dead]);
     assert_eq!(gateway.portal.records().len(), 9);
-    let sizes: Vec<usize> = gateway
-        .calls(Service::Dossiers)
-        .iter()
-        .map(|call| call.codes.len())
-        .collect();
+    let sizes: Vec<usize> =
+        gateway.calls(Service::Dossiers).iter().map(|call| call.codes.len()).collect();
     assert_eq!(sizes[0], 10);
     assert!(sizes.len() <= 12, "too many calls: {sizes:?}");
     // The nine were sent, and accepted, once each.
@@ -155,10 +133,7 @@ async fn a_refused_dossier_goes_on_when_the_source_corrects_it() {
     gateway.portal.accept(CODE);
     gateway.put(&Paper::of(CODE).version(2).with("GhiChu", "Đã sửa"));
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Superseded, EntryState::Accepted]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Superseded, EntryState::Accepted]);
     gateway.end().await;
 }
 
@@ -168,9 +143,7 @@ async fn nothing_is_sent_when_nothing_that_the_portal_can_see_changed() {
     gateway.settle().await;
     let calls = gateway.portal.state().calls;
     // Another export of the same: the link's signature differs, nothing else.
-    let exported = Paper::of(CODE)
-        .version(2)
-        .replace("&amp;t=9f1c", "&amp;t=77aa");
+    let exported = Paper::of(CODE).version(2).replace("&amp;t=9f1c", "&amp;t=77aa");
     gateway.put(&exported);
     let report = gateway.pull().await.unwrap();
     assert_eq!((report.new, report.unchanged), (0, 1));
@@ -183,15 +156,11 @@ async fn nothing_is_sent_when_nothing_that_the_portal_can_see_changed() {
 async fn a_revision_that_only_adds_a_step_sends_only_the_step() {
     let gateway = Story::of(0).start_with(&papers(1)).await;
     gateway.settle().await;
-    let more = Paper::of(CODE)
-        .version(2)
-        .steps(&[("20260126083000", "4"), ("20260126093000", "4")]);
+    let more =
+        Paper::of(CODE).version(2).steps(&[("20260126083000", "4"), ("20260126093000", "4")]);
     gateway.put(&more);
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Accepted, EntryState::Unchanged]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Accepted, EntryState::Unchanged]);
     assert_eq!(gateway.calls(Service::Dossiers).len(), 1);
     let steps = gateway.calls(Service::Steps);
     assert_eq!(steps.len(), 2);
@@ -227,13 +196,7 @@ async fn a_create_of_a_dossier_that_exists_becomes_an_update() {
         .filter(|call| call.service == Service::Dossiers)
         .map(|call| (call.updating, call.outcome))
         .collect();
-    assert_eq!(
-        about,
-        [
-            (Some(false), Outcome::Exists),
-            (Some(true), Outcome::Accepted)
-        ]
-    );
+    assert_eq!(about, [(Some(false), Outcome::Exists), (Some(true), Outcome::Accepted)]);
     assert_eq!(gateway.count(EntryState::Accepted).await, 3);
     gateway.end().await;
 }
@@ -244,10 +207,7 @@ async fn a_newer_revision_takes_the_place_of_one_that_still_waits() {
     gateway.pull_and_map().await;
     gateway.put(&Paper::of(CODE).version(2).with("GhiChu", "Mới hơn"));
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Superseded, EntryState::Accepted]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Superseded, EntryState::Accepted]);
     assert_eq!(gateway.calls(Service::Dossiers).len(), 1);
     gateway.end().await;
 }
@@ -258,35 +218,22 @@ async fn a_newer_revision_waits_while_a_call_about_its_dossier_is_out() {
     let slow = ScriptedFault::next(Fault::Delay { ms: 2_000 }).of_service(DOSSIERS);
     gateway.portal.inject(slow);
     gateway.pull_and_map().await;
-    let (context, line, stop) = (
-        gateway.context.clone(),
-        gateway.line.clone(),
-        gateway.stop.clone(),
-    );
+    let (context, line, stop) =
+        (gateway.context.clone(), gateway.line.clone(), gateway.stop.clone());
     let out = tokio::spawn(async move { push_once(&context, &line, &stop).await });
     let about = || gateway.portal.calls(Some(CODE)).len();
     gateway.until("the call is out", || about() == 1).await;
     gateway.put(&Paper::of(CODE).version(2).with("GhiChu", "Mới hơn"));
     assert_eq!(gateway.pull_and_map().await.counts.ready, 1);
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Leased, EntryState::Ready]
-    );
+    assert_eq!(gateway.states(CODE).await, [EntryState::Leased, EntryState::Ready]);
     // A second sender finds nothing that it may take.
     assert_eq!(gateway.push().await.packets, 0);
     assert_eq!(about(), 1);
     gateway.advance(Duration::from_secs(2)).await;
     out.await.unwrap().unwrap();
     gateway.settle().await;
-    assert_eq!(
-        gateway.states(CODE).await,
-        [EntryState::Accepted, EntryState::Accepted]
-    );
-    let flags: Vec<_> = gateway
-        .calls(Service::Dossiers)
-        .iter()
-        .map(|call| call.updating)
-        .collect();
+    assert_eq!(gateway.states(CODE).await, [EntryState::Accepted, EntryState::Accepted]);
+    let flags: Vec<_> = gateway.calls(Service::Dossiers).iter().map(|call| call.updating).collect();
     assert_eq!(flags, [Some(false), Some(true)]);
     gateway.end().await;
 }
@@ -294,12 +241,8 @@ async fn a_newer_revision_waits_while_a_call_about_its_dossier_is_out() {
 #[tokio::test]
 async fn a_time_that_the_portal_names_is_waited_for() {
     let gateway = Story::of(0).start_with(&papers(4)).await;
-    let wait = Fault::TooManyRequests {
-        retry_after_s: Some(30),
-    };
-    gateway
-        .portal
-        .inject(ScriptedFault::next(wait).of_service(DOSSIERS));
+    let wait = Fault::TooManyRequests { retry_after_s: Some(30) };
+    gateway.portal.inject(ScriptedFault::next(wait).of_service(DOSSIERS));
     gateway.pull_and_map().await;
     let asked_at = gateway.clock.now();
     let closed = gateway.push().await.gate_closed.unwrap();
@@ -313,9 +256,7 @@ async fn a_time_that_the_portal_names_is_waited_for() {
     gateway.settle().await;
     assert_eq!(gateway.count(EntryState::Accepted).await, 4);
     for serial in 1..=4 {
-        let entry = gateway
-            .entry(&format!("H55.242-260126-{serial:04}"), 1)
-            .await;
+        let entry = gateway.entry(&format!("H55.242-260126-{serial:04}"), 1).await;
         assert_eq!(entry.retries, 0);
     }
     gateway.end().await;
@@ -334,16 +275,8 @@ async fn a_wrong_password_spends_no_attempts_and_sending_goes_on_when_it_is_mend
     let closed = gateway.push().await.gate_closed;
     assert!(closed.is_some_and(|closed| closed.failure.code == "portal.credentials"));
     let logins = gateway.outcomes(Service::Login);
-    assert!(
-        logins
-            .iter()
-            .all(|outcome| *outcome == Outcome::WrongPassword)
-    );
-    assert!(
-        logins.len() <= 5,
-        "the account is hammered: {}",
-        logins.len()
-    );
+    assert!(logins.iter().all(|outcome| *outcome == Outcome::WrongPassword));
+    assert!(logins.len() <= 5, "the account is hammered: {}", logins.len());
     assert_eq!(gateway.count(EntryState::Ready).await, 3);
     assert_eq!(gateway.entry(CODE, 1).await.retries, 0);
     let gateway = gateway.restart(&right, "", &[]).await;
@@ -354,10 +287,7 @@ async fn a_wrong_password_spends_no_attempts_and_sending_goes_on_when_it_is_mend
 
 #[tokio::test]
 async fn a_session_that_ends_in_mid_run_is_renewed_and_the_call_repeated_once() {
-    let gateway = Story::of(0)
-        .set("push", "concurrency", "1")
-        .start_with(&papers(5))
-        .await;
+    let gateway = Story::of(0).set("push", "concurrency", "1").start_with(&papers(5)).await;
     let about = ScriptedFault::next(Fault::SessionExpired).of_service(DOSSIERS);
     gateway.portal.inject(about.about("H55.242-260126-0003"));
     gateway.settle().await;
@@ -395,15 +325,8 @@ async fn the_breaker_opens_after_failures_in_a_row_and_one_probe_closes_it() {
         .set("gate", "breaker_cool_down_ms", "10000")
         .start_with(&papers(10))
         .await;
-    let down = Fault::Status {
-        status: 500,
-        applied: false,
-    };
-    gateway.portal.inject(
-        ScriptedFault::next(down)
-            .of_service(DOSSIERS)
-            .until_cleared(),
-    );
+    let down = Fault::Status { status: 500, applied: false };
+    gateway.portal.inject(ScriptedFault::next(down).of_service(DOSSIERS).until_cleared());
     gateway.pull_and_map().await;
     let closed = gateway.push().await.gate_closed.unwrap();
     assert_eq!(closed.failure.code, "portal.breaker_open");
@@ -433,9 +356,7 @@ async fn a_process_that_lost_the_gate_ends_its_pass_and_sends_nothing() {
     assert_eq!(closed.failure.code, "push.gate_lost");
     assert_eq!(gateway.portal.state().calls, 0);
     for serial in 1..=3 {
-        let entry = gateway
-            .entry(&format!("H55.242-260126-{serial:04}"), 1)
-            .await;
+        let entry = gateway.entry(&format!("H55.242-260126-{serial:04}"), 1).await;
         assert_eq!((entry.state, entry.attempt), (EntryState::Ready, 0));
     }
     gateway.end().await;
@@ -470,11 +391,7 @@ async fn the_quota_of_two_windows_is_used_well_and_never_exceeded() {
     // One call at a time takes no time on this clock, so only the gate sets the pace.
     let seconds = gateway.clock.now().since(began).as_secs_f64();
     let allowed = seconds * 10.0;
-    assert!(
-        state.calls as f64 > allowed * 0.9,
-        "{} calls in {seconds} s",
-        state.calls
-    );
+    assert!(state.calls as f64 > allowed * 0.9, "{} calls in {seconds} s", state.calls);
     gateway.end().await;
 }
 
@@ -486,22 +403,15 @@ async fn a_crashed_owners_quota_is_honoured_by_the_next_one() {
         "[{ limit = 30, window_ms = 60000, burst = 25 }]",
     );
     story.portal.quota = Quota {
-        windows: vec![Window {
-            limit: 30,
-            window_ms: 60_000,
-            kind: WindowKind::SlidingAttempts,
-        }],
+        windows: vec![Window { limit: 30, window_ms: 60_000, kind: WindowKind::SlidingAttempts }],
         retry_after: true,
     };
     let gateway = story.start().await;
     gateway.pull_and_map().await;
     // Time stands still, so only the burst can leave; then the owner is cut off.
     let calls = || gateway.portal.state().calls;
-    let (context, line, stop) = (
-        gateway.context.clone(),
-        gateway.line.clone(),
-        gateway.stop.clone(),
-    );
+    let (context, line, stop) =
+        (gateway.context.clone(), gateway.line.clone(), gateway.stop.clone());
     let cut_off = tokio::spawn(async move { push_once(&context, &line, &stop).await });
     gateway.until("the burst is out", || calls() >= 25).await;
     cut_off.abort();

@@ -22,10 +22,7 @@ fn province(dossiers: u32) -> ProvinceOptions {
 fn slow_portal() -> PortalOptions {
     PortalOptions {
         faults: Faults {
-            rates: vec![FaultRate {
-                share: 1.0,
-                fault: Fault::Delay { ms: 40 },
-            }],
+            rates: vec![FaultRate { share: 1.0, fault: Fault::Delay { ms: 40 } }],
             next: Vec::new(),
         },
         ..PortalOptions::default()
@@ -52,11 +49,7 @@ async fn a_gateway_that_is_killed_again_and_again_loses_nothing_and_invents_noth
     for kill in 0..KILLS {
         let process = site.serve();
         // Every other time it dies before a dead owner's gate is free: while it reads and maps.
-        let calls = if kill % 2 == 0 {
-            site.portal.state().calls + rng.u64(1..25)
-        } else {
-            0
-        };
+        let calls = if kill % 2 == 0 { site.portal.state().calls + rng.u64(1..25) } else { 0 };
         let pulled = site.province.state().requests_served + rng.u64(1..4);
         site.until("it did some work", |site| {
             site.portal.state().calls >= calls && site.province.state().requests_served >= pulled
@@ -85,8 +78,7 @@ async fn a_gateway_that_is_killed_again_and_again_loses_nothing_and_invents_noth
 async fn a_request_to_stop_lets_calls_on_their_way_finish() {
     let mut site = Site::open(province(60), slow_portal(), HASTY).await;
     let mut process = site.serve();
-    site.until("calls are out", |site| site.portal.state().calls > 10)
-        .await;
+    site.until("calls are out", |site| site.portal.state().calls > 10).await;
     process.terminate();
     let status = process.ended().await;
     assert_eq!(status.code(), Some(0), "{}", process.log());
@@ -108,17 +100,11 @@ async fn a_request_to_stop_lets_calls_on_their_way_finish() {
 async fn a_second_request_to_stop_ends_it_at_once_and_the_next_start_looks_up_what_was_out() {
     let mut site = Site::open(province(5), PortalOptions::default(), HASTY).await;
     let never = Fault::Delay { ms: 600_000 };
-    site.portal.inject(
-        ScriptedFault::next(never)
-            .of_service("DongBoHoSoMC")
-            .until_cleared(),
-    );
+    site.portal.inject(ScriptedFault::next(never).of_service("DongBoHoSoMC").until_cleared());
     let mut process = site.serve();
-    site.until("calls are out", |site| site.portal.state().records > 0)
-        .await;
+    site.until("calls are out", |site| site.portal.state().records > 0).await;
     process.terminate();
-    site.until("it is stopping", |_| process.log().contains("stopping"))
-        .await;
+    site.until("it is stopping", |_| process.log().contains("stopping")).await;
     process.terminate();
     let status = process.ended().await;
     assert_eq!(status.code(), Some(0), "{}", process.log());
@@ -135,22 +121,15 @@ async fn a_second_request_to_stop_ends_it_at_once_and_the_next_start_looks_up_wh
 async fn beside_a_running_daemon_nobody_else_owns_the_gate() {
     let mut site = Site::open(province(20), PortalOptions::default(), HASTY).await;
     let mut first = site.serve();
-    site.until("the daemon sends", |site| site.portal.state().calls > 0)
-        .await;
+    site.until("the daemon sends", |site| site.portal.state().calls > 0).await;
     let (success, pushed, _) = site.run(&["--json", "run", "push"]).await;
     assert!(success);
     assert!(pushed.contains("handed_over_to"), "{pushed}");
     let mut second = site.serve();
-    site.until("the second one waits", |_| {
-        second.log().contains("another process owns the gate")
-    })
-    .await;
+    site.until("the second one waits", |_| second.log().contains("another process owns the gate"))
+        .await;
     site.until_delivered().await;
-    assert_eq!(
-        site.portal.state().sessions_issued,
-        1,
-        "one owner logged in"
-    );
+    assert_eq!(site.portal.state().sessions_issued, 1, "one owner logged in");
     first.terminate();
     first.ended().await;
     // The gate goes on in other hands.

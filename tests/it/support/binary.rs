@@ -43,9 +43,7 @@ impl Site {
         let province = hoso_gateway::lab::province::start(province, Arc::clone(&time))
             .await
             .expect("a province");
-        let portal = hoso_gateway::lab::portal::start(portal, time)
-            .await
-            .expect("a portal");
+        let portal = hoso_gateway::lab::portal::start(portal, time).await.expect("a portal");
         let folder = tempfile::tempdir().expect("a folder");
         let text = format!(
             r#"
@@ -81,14 +79,7 @@ unconfirmed_every_ms = 100
         );
         std::fs::write(folder.path().join("hoso.toml"), text).expect("a file");
         std::fs::write(folder.path().join("password"), password).expect("a file");
-        Self {
-            province,
-            portal,
-            clock,
-            folder,
-            ledger: None,
-            processes: 0,
-        }
+        Self { province, portal, clock, folder, ledger: None, processes: 0 }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -98,21 +89,14 @@ unconfirmed_every_ms = 100
     /// `hoso serve`, with its log in a file of its own.
     pub(crate) fn serve(&mut self) -> Process {
         self.processes += 1;
-        let log = self
-            .folder
-            .path()
-            .join(format!("serve-{}.log", self.processes));
+        let log = self.folder.path().join(format!("serve-{}.log", self.processes));
         let child = hoso(&self.config())
             .arg("serve")
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
             .spawn()
             .expect("the program starts");
-        Process {
-            child,
-            log,
-            clock: Arc::clone(&self.clock),
-        }
+        Process { child, log, clock: Arc::clone(&self.clock) }
     }
 
     /// Runs a command to its end: success, stdout, stderr.
@@ -124,11 +108,7 @@ unconfirmed_every_ms = 100
             .expect("a thread")
             .expect("the program starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        (
-            output.status.success(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        (output.status.success(), text(output.stdout), text(output.stderr))
     }
 
     /// The ledger's numbers, once there is a ledger.
@@ -149,15 +129,10 @@ unconfirmed_every_ms = 100
     pub(crate) async fn problem_codes(&mut self) -> Vec<String> {
         self.standing().await;
         let ledger = self.ledger.as_ref().expect("a ledger");
-        let filter = hoso_gateway::ledger::view::ProblemFilter {
-            limit: 1000,
-            ..Default::default()
-        };
+        let filter =
+            hoso_gateway::ledger::view::ProblemFilter { limit: 1000, ..Default::default() };
         let problems = ledger.problems(&filter).await.expect("problems");
-        problems
-            .into_iter()
-            .map(|problem| problem.ma_ho_so)
-            .collect()
+        problems.into_iter().map(|problem| problem.ma_ho_so).collect()
     }
 
     pub(crate) fn comparison(&self) -> Comparison {

@@ -71,10 +71,7 @@ impl Waiting {
         all.next += 1;
         let number = all.next;
         all.until.insert(number, until);
-        Self {
-            number,
-            waits: Arc::clone(waits),
-        }
+        Self { number, waits: Arc::clone(waits) }
     }
 }
 

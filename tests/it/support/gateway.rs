@@ -77,11 +77,7 @@ impl Story {
             .set("portal", "username", "\"tinh-thu-nghiem\"")
             .set("gate", "headroom", "0.0")
             // As good as no limit, without a wait at the start.
-            .set(
-                "gate",
-                "windows",
-                "[{ limit = 1000000, window_ms = 60000, burst = 500000 }]",
-            )
+            .set("gate", "windows", "[{ limit = 1000000, window_ms = 60000, burst = 500000 }]")
             .set("push", "concurrency", "4")
             .set("push", "claim_limit", "64")
             .set("retry", "initial_ms", "1000")
@@ -92,10 +88,7 @@ impl Story {
 
     /// One option of the configuration, as TOML. `source` is the section of the (first) source.
     pub(crate) fn set(mut self, section: &'static str, key: &'static str, toml: &str) -> Self {
-        self.settings
-            .entry(section)
-            .or_default()
-            .insert(key, toml.to_owned());
+        self.settings.entry(section).or_default().insert(key, toml.to_owned());
         self
     }
 
@@ -129,10 +122,7 @@ impl Story {
         set("source", "name", "mot-cua");
         set("source", "base_url", &province.url());
         set("portal", "base_url", &portal.url());
-        let secrets = Secrets {
-            password: self.password,
-            token: self.token,
-        };
+        let secrets = Secrets { password: self.password, token: self.token };
         let config = config(&settings, folder.path(), &secrets);
         let mut gateway = TestGateway::wire(config, clock, province, portal, folder).await;
         gateway.settings = settings;
@@ -239,22 +229,12 @@ impl TestGateway {
         self.stop.cancel();
         self.stop_keeping.cancel();
         self.keeper.await.expect("the gate was kept");
-        self.line
-            .ownership
-            .release(&self.context)
-            .await
-            .expect("the gate is given back");
+        self.line.ownership.release(&self.context).await.expect("the gate is given back");
         self.context.ledger.close().await;
         for (section, key, value) in change {
-            self.settings
-                .entry(section)
-                .or_default()
-                .insert(key, (*value).to_owned());
+            self.settings.entry(section).or_default().insert(key, (*value).to_owned());
         }
-        let secrets = Secrets {
-            password: password.to_owned(),
-            token: token.to_owned(),
-        };
+        let secrets = Secrets { password: password.to_owned(), token: token.to_owned() };
         let config = config(&self.settings, self.folder.path(), &secrets);
         let settings = self.settings;
         let mut again =
@@ -297,8 +277,7 @@ impl TestGateway {
     /// Time passes while this process gets no turn: whatever it held has run out when it wakes up.
     pub(crate) async fn freeze(&self) {
         self.stop_keeping.cancel();
-        self.until("nothing is renewed", || self.keeper.is_finished())
-            .await;
+        self.until("nothing is renewed", || self.keeper.is_finished()).await;
         self.clock.manual.advance(Duration::from_mins(1));
     }
 
@@ -354,9 +333,7 @@ impl TestGateway {
     pub(crate) async fn map(&self) -> MapReport {
         let mut total = MapReport::default();
         loop {
-            let report = map_once(&self.context, &self.mapping)
-                .await
-                .expect("a map pass");
+            let report = map_once(&self.context, &self.mapping).await.expect("a map pass");
             if report.mapped == 0 {
                 return total;
             }
@@ -376,26 +353,17 @@ impl TestGateway {
     }
 
     pub(crate) async fn push(&self) -> PushReport {
-        push_once(&self.context, &self.line, &self.stop)
-            .await
-            .expect("a push pass")
+        push_once(&self.context, &self.line, &self.stop).await.expect("a push pass")
     }
 
     pub(crate) async fn read_back(&self) -> ReadBackReport {
-        read_back_once(&self.context, &self.line, &self.stop)
-            .await
-            .expect("a read-back pass")
+        read_back_once(&self.context, &self.line, &self.stop).await.expect("a read-back pass")
     }
 
     pub(crate) async fn reconcile(&self) -> Books {
-        reconcile_once(
-            &self.context,
-            &self.sources[0],
-            Some(&self.line),
-            &self.stop,
-        )
-        .await
-        .expect("books")
+        reconcile_once(&self.context, &self.sources[0], Some(&self.line), &self.stop)
+            .await
+            .expect("books")
     }
 
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
@@ -409,10 +377,7 @@ impl TestGateway {
             let mut read = true;
             for source in 0..self.sources.len() {
                 // A source that fails is asked again in the next round.
-                read &= self
-                    .pull_from(source)
-                    .await
-                    .is_ok_and(|report| report.caught_up);
+                read &= self.pull_from(source).await.is_ok_and(|report| report.caught_up);
             }
             self.map().await;
             self.push().await;
@@ -428,11 +393,7 @@ impl TestGateway {
     // --- what is so ---
 
     pub(crate) async fn standing(&self) -> Standing {
-        self.context
-            .ledger
-            .standing(self.context.clock.now())
-            .await
-            .expect("a standing")
+        self.context.ledger.standing(self.context.clock.now()).await.expect("a standing")
     }
 
     /// Nothing is on its way. Steps behind a dead packet wait for the same person as the packet.
@@ -495,9 +456,7 @@ impl TestGateway {
 pub(crate) async fn breathe(turn: u32) {
     if turn % 64 == 63 {
         let rest = Duration::from_micros(200);
-        tokio::task::spawn_blocking(move || std::thread::sleep(rest))
-            .await
-            .expect("a rest");
+        tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.expect("a rest");
     } else {
         tokio::task::yield_now().await;
     }
@@ -510,10 +469,8 @@ pub(crate) fn is_quiet(standing: &Standing) -> bool {
         .filter(|(state, _)| state.is_open())
         .map(|(_, count)| *count)
         .sum();
-    let owed: u64 = ["pending", "leased"]
-        .iter()
-        .filter_map(|state| standing.steps.get(*state))
-        .sum();
+    let owed: u64 =
+        ["pending", "leased"].iter().filter_map(|state| standing.steps.get(*state)).sum();
     open + owed == 0
 }
 
@@ -529,10 +486,7 @@ async fn open(
         .expect("nobody else owns the gate");
     let ownership = Arc::new(ownership);
     // Renewing must not count as somebody's wait.
-    let keeping = Context {
-        clock: Arc::new(clock.manual.clone()),
-        ..context.clone()
-    };
+    let keeping = Context { clock: Arc::new(clock.manual.clone()), ..context.clone() };
     let (kept, ended) = (Arc::clone(&ownership), stop.clone());
     let keeper = tokio::spawn(async move { kept.keep(&keeping, &ended).await });
     let line = build::open_portal(config, context).expect("a portal")(ownership)

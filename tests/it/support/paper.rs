@@ -12,9 +12,7 @@ impl Paper {
     /// Version 1 of a dossier under this code, being worked on (status 4), with one step.
     pub(crate) fn of(code: &str) -> Self {
         let (_, xml) = SAMPLE.split_once('\n').expect("a declaration first");
-        let mut paper = Self {
-            xml: xml.trim().replace("H55.242-260126-0001", code),
-        };
+        let mut paper = Self { xml: xml.trim().replace("H55.242-260126-0001", code) };
         paper = paper.version(1);
         paper = paper.with("TrangThaiHoSo", "4").with("NgayKetThucXuLy", "");
         paper.steps(&[("20260126083000", "4")])
@@ -56,8 +54,7 @@ impl Paper {
             .collect();
         let from = self.xml.find("<DanhSachTienDo>").expect("a list of steps");
         let to = self.xml.find("</DanhSachTienDo>").expect("its end");
-        self.xml
-            .replace_range(from + "<DanhSachTienDo>".len()..to, &list.concat());
+        self.xml.replace_range(from + "<DanhSachTienDo>".len()..to, &list.concat());
         self
     }
 

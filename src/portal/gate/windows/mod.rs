@@ -148,10 +148,7 @@ impl Windows {
     pub(super) fn new(windows: &[Window], headroom: f64, now: Duration) -> Result<Self, String> {
         let mut pacers: Vec<Pacer> = Vec::with_capacity(windows.len());
         for window in windows {
-            if pacers
-                .iter()
-                .any(|other| other.window.window_ms == window.window_ms)
-            {
+            if pacers.iter().any(|other| other.window.window_ms == window.window_ms) {
                 return Err(format!("two windows of {} ms", window.window_ms));
             }
             pacers.push(Pacer::new(window.clone(), headroom, now)?);
@@ -253,13 +250,7 @@ impl Windows {
     pub(super) fn usage(&self, now: Duration) -> Vec<(Window, u32, u32)> {
         self.pacers
             .iter()
-            .map(|pacer| {
-                (
-                    pacer.window.clone(),
-                    pacer.allowed,
-                    pacer.meter.used(nanos(now)),
-                )
-            })
+            .map(|pacer| (pacer.window.clone(), pacer.allowed, pacer.meter.used(nanos(now))))
             .collect()
     }
 }
@@ -270,9 +261,7 @@ impl Pacer {
             return Err("a window's limit and burst must be at least 1".to_owned());
         }
         if window.window_ms == 0 || window.window_ms > WINDOW_MS_MAX {
-            return Err(format!(
-                "a window must be between 1 ms and {WINDOW_MS_MAX} ms long"
-            ));
+            return Err(format!("a window must be between 1 ms and {WINDOW_MS_MAX} ms long"));
         }
         if !(0.0..1.0).contains(&headroom) {
             return Err("the headroom must be at least 0 and below 1".to_owned());
@@ -339,11 +328,7 @@ impl Meter {
     const SLOTS: usize = 60;
 
     fn new(window_ns: u64) -> Self {
-        Self {
-            slot_ns: window_ns.div_ceil(Self::SLOTS as u64),
-            slots: [0; Self::SLOTS],
-            newest: 0,
-        }
+        Self { slot_ns: window_ns.div_ceil(Self::SLOTS as u64), slots: [0; Self::SLOTS], newest: 0 }
     }
 
     fn count(&mut self, now_ns: u64) {

@@ -4,11 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn window(limit: u32, window_ms: u64, burst: u32) -> Window {
-    Window {
-        limit,
-        window_ms,
-        burst,
-    }
+    Window { limit, window_ms, burst }
 }
 
 fn wall(now: Duration) -> Timestamp {
@@ -36,10 +32,7 @@ fn most_in_any_window(instants: &[Duration], window_ms: u64) -> usize {
         .iter()
         .enumerate()
         .map(|(at, start)| {
-            instants[at..]
-                .iter()
-                .take_while(|instant| **instant < *start + length)
-                .count()
+            instants[at..].iter().take_while(|instant| **instant < *start + length).count()
         })
         .max()
         .unwrap_or(0)
@@ -48,10 +41,7 @@ fn most_in_any_window(instants: &[Duration], window_ms: u64) -> usize {
 #[test]
 fn headroom_is_rounded_towards_caution_and_never_to_zero() {
     let allowed = |limit, headroom| {
-        Windows::new(&[window(limit, 1000, 1)], headroom, Duration::ZERO)
-            .unwrap()
-            .pacers[0]
-            .allowed
+        Windows::new(&[window(limit, 1000, 1)], headroom, Duration::ZERO).unwrap().pacers[0].allowed
     };
     assert_eq!(allowed(100, 0.03), 97);
     assert_eq!(allowed(10, 0.03), 9);
@@ -68,10 +58,7 @@ fn windows_that_make_no_sense_are_refused() {
         window(1, u64::MAX, 1),
         window(u32::MAX, WINDOW_MS_MAX, u32::MAX),
     ] {
-        assert!(
-            Windows::new(std::slice::from_ref(&bad), 0.0, Duration::ZERO).is_err(),
-            "{bad:?}"
-        );
+        assert!(Windows::new(std::slice::from_ref(&bad), 0.0, Duration::ZERO).is_err(), "{bad:?}");
     }
     let twice = [window(5, 1000, 1), window(9, 1000, 1)];
     assert!(Windows::new(&twice, 0.0, Duration::ZERO).is_err());
@@ -97,14 +84,8 @@ fn a_call_refused_by_one_window_is_not_taken_from_the_other() {
 fn a_short_window_is_taken_as_used_up_at_the_start() {
     let start = Duration::from_secs(5);
     let mut windows = Windows::new(&[window(10, 1000, 3)], 0.0, start).unwrap();
-    assert_eq!(
-        take(&mut windows, start),
-        Take::Wait(Duration::from_secs(1))
-    );
-    assert_eq!(
-        take(&mut windows, start + Duration::from_secs(1)),
-        Take::Admitted
-    );
+    assert_eq!(take(&mut windows, start), Take::Wait(Duration::from_secs(1)));
+    assert_eq!(take(&mut windows, start + Duration::from_secs(1)), Take::Admitted);
 }
 
 #[test]
@@ -113,10 +94,7 @@ fn a_bound_beyond_any_honest_one_is_clamped_to_one_window() {
     let mut windows = Windows::new(&[window(10, 60_000, 1)], 0.0, start).unwrap();
     let far = wall(start) + Duration::from_hours(24);
     windows.restore(&[("60000ms".to_owned(), far)], start, wall(start));
-    assert_eq!(
-        take(&mut windows, start),
-        Take::Wait(Duration::from_mins(1))
-    );
+    assert_eq!(take(&mut windows, start), Take::Wait(Duration::from_mins(1)));
 }
 
 #[test]
