@@ -39,7 +39,7 @@ impl Output {
         match serde_json::to_string(value) {
             Ok(line) => self.data(&line),
             Err(error) => {
-                self.talk(&format!("error: the result cannot be written as JSON: {error}"))
+                self.talk(&format!("error: the result cannot be written as JSON: {error}"));
             }
         }
     }

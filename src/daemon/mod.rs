@@ -27,6 +27,8 @@ use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait before the gate is asked for again while another process owns it.
 const OWNER_RETRY: Duration = Duration::from_secs(1);
+/// The first books of a ledger are closed this long after the start: its first fill is under way.
+const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -172,6 +174,7 @@ async fn map_loop(
 }
 
 async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
+    let mut was_stuck = false;
     while !stop.is_cancelled() {
         let wait = match upkeep_once(context).await {
             Ok(counts) => {
@@ -182,9 +185,11 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                         "leases ran out; their outcome is unknown and the portal is asked"
                     );
                 }
-                if counts.stuck > 0 {
+                // Said when it begins; `hoso status` shows that it lasts.
+                if counts.stuck > 0 && !was_stuck {
                     tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
                 }
+                was_stuck = counts.stuck > 0;
                 every
             }
             Err(error) => survive(error)?,
@@ -314,7 +319,15 @@ async fn reconcile_loop(
         stop.cancelled().await;
         return Ok(());
     };
-    pause(context, every, None, stop).await;
+    // Counted from the last books, not from the start: a service that is restarted every night
+    // must close its books all the same.
+    let standing = context.ledger.standing(context.clock.now()).await?;
+    let last = standing.last_books.iter().map(|books| books.ended_at).min();
+    let first = match last {
+        Some(last) => every.saturating_sub(context.clock.now().since(last)),
+        None => every.min(FIRST_BOOKS),
+    };
+    pause(context, first, None, stop).await;
     every_loop(context, every, stop, || async {
         for source in sources {
             match reconcile_once(context, source, Some(line), stop).await {
