@@ -355,7 +355,10 @@ const PROBLEMS: &str = "
         SELECT CASE e.state WHEN 'quarantined' THEN 'quarantined' ELSE 'dead' END AS kind, d.source, d.ma_ho_so,
                e.changed_at AS since, coalesce(e.failure_code, '') AS code,
                coalesce(json_extract(e.failure, '$.message'),
-                        json_array_length(e.diagnostics) || ' finding(s), see `hoso problems show`') AS summary
+                        (SELECT f.value->>'target' || ': expected ' || (f.value->>'expected')
+                                || ', found ' || (f.value->>'found')
+                         FROM json_each(e.diagnostics) AS f WHERE f.value->>'severity' = 'error' LIMIT 1),
+                        '') AS summary
         FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id AND d.newest_entry_id = e.id
         WHERE e.state IN ('quarantined', 'dead')
         UNION ALL
