@@ -478,7 +478,7 @@ async fn conclude(
             ]),
         },
         steps: StepCounts {
-            at_source: accepted_steps + waiting + owed_steps(&standing),
+            at_source: world.province.state().counts.expected_steps as u64,
             accepted: accepted_steps,
             held: waiting,
             open: owed_steps(&standing),
@@ -532,6 +532,14 @@ fn disagreements(verdict: &Verdict, comparison: &Comparison) -> Vec<String> {
         found.push(format!(
             "the province lists {} dossiers, the ledger accounts for {sum}",
             dossiers.at_source
+        ));
+    }
+    let steps = &verdict.steps;
+    if steps.accepted + steps.held + steps.open != steps.at_source {
+        found.push(format!(
+            "the province holds {} steps, the ledger accounts for {}",
+            steps.at_source,
+            steps.accepted + steps.held + steps.open
         ));
     }
     for (what, codes) in [

@@ -93,7 +93,13 @@ impl From<VerbError> for Failure {
         match error {
             VerbError::Ledger(error) => error.into(),
             VerbError::Source { source_name, failure } => {
-                Self::new(Exit::Failed, format!("source `{source_name}`: {}", failure.message))
+                let details = if failure.details.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", failure.details)
+                };
+                let message = format!("source `{source_name}`: {}{details}", failure.message);
+                Self::new(Exit::Failed, message)
                     .hint(format!("`hoso explain {}` says what to do", failure.code))
                     .code(failure.code)
             }

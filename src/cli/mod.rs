@@ -152,7 +152,11 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
         Failure::new(Exit::Files, format!("log.level: {error}"))
             .hint("use error, warn, info, debug or trace")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A log file is read with tools that do not know colours.
+        .with_ansi(false);
     let started = match config.log.format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

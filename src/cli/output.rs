@@ -46,6 +46,9 @@ impl Output {
 
     /// Text to stdout, with a line end.
     pub fn data(self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         write_or_leave(&mut std::io::stdout().lock(), text);
     }
 

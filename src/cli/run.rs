@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, signals, start_logging};
 use crate::config::Config;
+use crate::daemon::with_two_stage_shutdown;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::ownership::{GATE, Ownership};
@@ -17,7 +19,7 @@ use crate::pipeline::push::{PushReport, push_once};
 use crate::pipeline::read_back::{ReadBackReport, read_back_once};
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::upkeep_once;
-use crate::pipeline::{Context, PortalLine, Stop};
+use crate::pipeline::{Context, PortalLine, SourceLine, Stop};
 
 /// Run one pass of one verb by hand
 ///
@@ -29,14 +31,29 @@ use crate::pipeline::{Context, PortalLine, Stop};
 #[command(verbatim_doc_comment)]
 pub(super) enum Verb {
     /// Read every source's changes into the ledger
+    ///
+    /// Example: hoso run pull --json
+    #[command(verbatim_doc_comment)]
     Pull,
     /// Map what was received and not mapped yet
+    ///
+    /// Example: hoso run map
+    #[command(verbatim_doc_comment)]
     Map,
     /// Send what is due
+    ///
+    /// Example: hoso run push
+    #[command(verbatim_doc_comment)]
     Push,
     /// Settle unknown outcomes, then close the books between sources, ledger and portal
+    ///
+    /// Example: hoso run reconcile && hoso run map && hoso run push
+    #[command(verbatim_doc_comment)]
     Reconcile,
     /// Look for expired leases and drop bodies past their retention
+    ///
+    /// Example: hoso run upkeep
+    #[command(verbatim_doc_comment)]
     Upkeep,
 }
 
@@ -45,21 +62,24 @@ pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failu
     start_logging(&config)?;
     let context = build::context(&config, true).await?;
     let stop = Stop::new();
-    let mut requests = signals::stop_requests()?;
-    let ending = stop.clone();
-    tokio::spawn(async move {
-        requests.recv().await;
-        ending.cancel();
-    });
-    let result = match verb {
-        Verb::Pull => pull(invocation, &config, &context, &stop).await,
-        Verb::Map => map(invocation, &config, &context, &stop).await,
-        Verb::Push => push(invocation, &config, &context, &stop).await,
-        Verb::Reconcile => reconcile(invocation, &config, &context, &stop).await,
-        Verb::Upkeep => upkeep(invocation, &context).await,
+    let requests = signals::stop_requests()?;
+    let work = async {
+        match verb {
+            Verb::Pull => pull(invocation, &config, &context, &stop).await,
+            Verb::Map => map(invocation, &config, &context, &stop).await,
+            Verb::Push => push(invocation, &config, &context, &stop).await,
+            Verb::Reconcile => reconcile(invocation, &config, &context, &stop).await,
+            Verb::Upkeep => upkeep(invocation, &context).await,
+        }
     };
+    let drain = Duration::from_millis(config.serve.drain_ms);
+    let clock = Arc::clone(&context.clock);
+    let ended = with_two_stage_shutdown(clock.as_ref(), drain, &stop, requests, work).await;
     context.ledger.close().await;
-    result
+    ended.unwrap_or_else(|| {
+        Err(Failure::new(Exit::Failed, "stopped before its end")
+            .hint("nothing is lost: calls without an outcome are looked up by the next `hoso run reconcile`"))
+    })
 }
 
 async fn pull(
@@ -69,12 +89,12 @@ async fn pull(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let mut reports: Vec<PullReport> = Vec::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for line in build::sources(config)? {
         match pull_once(context, &line, stop).await {
             Ok(report) => reports.push(report),
             // One source that fails does not keep the others from being read.
-            Err(error) => failure = Some(Failure::from(error)),
+            Err(error) => failures.push(Failure::from(error)),
         }
     }
     invocation.output.result(&reports, |reports| {
@@ -95,7 +115,16 @@ async fn pull(
             .collect::<Vec<_>>()
             .join("\n")
     });
-    failure.map_or(Ok(()), Err)
+    all_told(invocation, failures)
+}
+
+/// Several failures of one command: each is told, the last one decides the exit code.
+fn all_told(invocation: &Invocation, mut failures: Vec<Failure>) -> Result<(), Failure> {
+    let last = failures.pop();
+    for failure in failures {
+        invocation.output.talk(&failure.to_string());
+    }
+    last.map_or(Ok(()), Err)
 }
 
 async fn map(
@@ -193,23 +222,20 @@ async fn reconcile(
     let sources = build::sources(config)?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let read_back = read_back_once(context, line, stop).await?;
-        let mut books = Vec::new();
-        for source in &sources {
-            books.push(reconcile_once(context, source, Some(line), stop).await?);
-        }
-        Ok::<_, crate::pipeline::VerbError>((read_back, books))
+        let (books, failures) = close_books(context, &sources, Some(line), stop).await;
+        Ok::<_, crate::pipeline::VerbError>((read_back, books, failures))
     };
+    let mut failures = Vec::new();
     let reconciled = match with_gate(config, context, stop, "run reconcile", verb).await? {
         Ok(done) => {
-            let (read_back, books) = done?;
+            let (read_back, books, failed) = done?;
+            failures = failed;
             Reconciled { read_back: Some(read_back), gate_owner: None, books }
         }
         Err(owner) => {
             // Books can be closed against the ledger alone; only the look-ups need the gate.
-            let mut books = Vec::new();
-            for source in &sources {
-                books.push(reconcile_once(context, source, None, stop).await?);
-            }
+            let (books, failed) = close_books(context, &sources, None, stop).await;
+            failures = failed;
             Reconciled { read_back: None, gate_owner: Some(owner), books }
         }
     };
@@ -222,11 +248,30 @@ async fn reconcile(
         }
         lines.join("\n")
     });
-    if reconciled.books.iter().all(|books| books.closed) {
+    if !failures.is_empty() {
+        all_told(invocation, failures)
+    } else if reconciled.books.iter().all(|books| books.closed) {
         Ok(())
     } else {
         Err(Failure::findings())
     }
+}
+
+/// Closes the books of every source; one that fails does not keep the others open.
+async fn close_books(
+    context: &Context,
+    sources: &[SourceLine],
+    line: Option<&PortalLine>,
+    stop: &Stop,
+) -> (Vec<Books>, Vec<Failure>) {
+    let (mut books, mut failures) = (Vec::new(), Vec::new());
+    for source in sources {
+        match reconcile_once(context, source, line, stop).await {
+            Ok(closed) => books.push(closed),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    (books, failures)
 }
 
 /// Closed books as people read them.

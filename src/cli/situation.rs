@@ -74,6 +74,10 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
             _ => "clear it with the agency: the portal cannot take anything back".to_owned(),
         });
     }
+    // "Nothing" is an answer only when it is the whole answer.
+    if told.person.iter().any(|act| !act.starts_with("nothing")) {
+        told.person.retain(|act| !act.starts_with("nothing"));
+    }
     if told.person.is_empty() {
         told.person.push("nothing".to_owned());
     }
@@ -184,6 +188,10 @@ impl Situation {
             EntryState::Superseded => "A newer change took its place",
         };
         standing.clone_into(&mut self.standing);
+        // What was found before it was put back is answered by mapping it anew.
+        if entry.state == EntryState::Received {
+            return;
+        }
         if let Some(failure) = &entry.failure {
             self.failure("last failure", failure);
         }
@@ -197,7 +205,7 @@ impl Situation {
             |state: &str| view.steps.iter().filter(|step| step.state == state).count() as u64;
         let (pending, leased, held) = (count("pending"), count("leased"), count("held"));
         let refused = view.newest_entry().is_some_and(|entry| {
-            matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs)
+            matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs | EntryState::Dead)
         });
         if leased > 0 {
             self.waits_for

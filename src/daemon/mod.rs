@@ -219,10 +219,13 @@ async fn portal_loops(
     let keep = async {
         let lost = Stop::new();
         tokio::select! {
-            () = ownership.keep(&context, &lost) => stop.cancel(),
-            () = settled.cancelled() => {}
+            () = ownership.keep(&context, &lost) => {
+                stop.cancel();
+                // A service manager must see this as a failure and start the service again.
+                Err(anyhow::anyhow!("another process took the portal's gate"))
+            }
+            () = settled.cancelled() => Ok(()),
         }
-        Ok(())
     };
     let work = async {
         let done = futures_util::future::try_join3(

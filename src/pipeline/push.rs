@@ -31,6 +31,9 @@ use crate::portal::{Call, PushVerdict};
 const SETTLE_MAX: usize = 256;
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
+/// Claimed work is in line before what becomes urgent later, so no more is claimed than leaves in
+/// about this time.
+const CLAIM_AHEAD_MS: u64 = 2000;
 /// When to look again after this process found that it does not own the gate.
 const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -191,8 +194,9 @@ async fn claim(
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
     claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
-    claimed.sort_by_key(Job::priority);
-    jobs.extend(claimed);
+    jobs.extend(claimed.drain(..));
+    // Stable: equals keep the order in which they were claimed.
+    jobs.make_contiguous().sort_by_key(Job::priority);
     Ok(full && limit > 1)
 }
 
@@ -204,7 +208,8 @@ fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
         .windows
         .iter()
         .map(|window| {
-            u64::from(window.allowed) * (settings.lease_ms / WAIT_SHARE) / window.window_ms.max(1)
+            let ahead_ms = CLAIM_AHEAD_MS.min(settings.lease_ms / WAIT_SHARE);
+            u64::from(window.allowed) * ahead_ms / window.window_ms.max(1)
         })
         .min();
     let limit = in_time.map_or(u64::from(settings.claim_limit), |calls| {

@@ -217,13 +217,13 @@ impl World {
             }
             Op::Claim { limit, reaches } => self.claim(*limit, *reaches).await,
             Op::Settle { which, answered, refused } => {
-                self.settle(*which, *answered, *refused).await
+                self.settle(*which, *answered, *refused).await;
             }
             Op::ClaimSteps { limit, steps_max, reaches } => {
-                self.claim_steps(*limit, *steps_max, *reaches).await
+                self.claim_steps(*limit, *steps_max, *reaches).await;
             }
             Op::SettleSteps { which, answered, refused } => {
-                self.settle_steps(*which, *answered, *refused).await
+                self.settle_steps(*which, *answered, *refused).await;
             }
             Op::ReadBack { works, echo } => self.read_back(*works, *echo).await,
             Op::Wait { seconds } => self.now += seconds,
