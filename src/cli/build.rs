@@ -246,6 +246,7 @@ fn settings(config: &Config) -> Settings {
         dossiers_per_steps_call: push.dossiers_per_steps_call,
         resend_unknown_supplement: push.steps_on_unknown_status_5 == UnknownStep::Resend,
         lease_ms: push.lease_ms,
+        call_timeout_ms: config.portal.timeout_ms,
         deadline_near_ms: push.deadline_near_ms,
         map_limit: MAP_LIMIT,
         reconcile_settle_ms: config.reconcile.settle_ms,

@@ -225,7 +225,7 @@ async fn reconcile(
         let (books, failures) = close_books(context, &sources, Some(line), stop).await;
         Ok::<_, crate::pipeline::VerbError>((read_back, books, failures))
     };
-    let mut failures = Vec::new();
+    let failures;
     let reconciled = match with_gate(config, context, stop, "run reconcile", verb).await? {
         Ok(done) => {
             let (read_back, books, failed) = done?;

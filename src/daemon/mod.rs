@@ -228,25 +228,41 @@ async fn portal_loops(
         }
     };
     let work = async {
-        let done = futures_util::future::try_join3(
-            push_loop(&context, &line, &wakers, &stop),
-            every_loop(&context, schedule.read_back, &stop, || async {
-                let report = read_back_once(&context, &line, &stop).await?;
-                if report.again > 0 {
-                    wakers.push.notify_one();
-                }
-                Ok(())
-            }),
-            reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
+        // One that ends by a defect asks the others to end; what they have out is settled first.
+        let (pushed, read_back, reconciled) = futures_util::future::join3(
+            ending(&stop, push_loop(&context, &line, &wakers, &stop)),
+            ending(
+                &stop,
+                every_loop(&context, schedule.read_back, &stop, || async {
+                    let report = read_back_once(&context, &line, &stop).await?;
+                    if report.again > 0 {
+                        wakers.push.notify_one();
+                    }
+                    Ok(())
+                }),
+            ),
+            ending(
+                &stop,
+                reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
+            ),
         )
         .await;
         settled.cancel();
-        done.map(|_| ())
+        pushed.and(read_back).and(reconciled)
     };
     let (done, kept): (anyhow::Result<()>, anyhow::Result<()>) =
         futures_util::future::join(work, keep).await;
     ownership.release(&context).await?;
     done.and(kept)
+}
+
+/// Asks everybody to stop when `work` ends with an error.
+async fn ending(stop: &Stop, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let done = work.await;
+    if done.is_err() {
+        stop.cancel();
+    }
+    done
 }
 
 async fn take_gate(

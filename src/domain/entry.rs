@@ -311,9 +311,15 @@ pub fn settle_read_back(
         ReadBack::Proven(receipt) => Settlement::Accepted { receipt },
         ReadBack::Found => again(PortalKnown::Yes),
         ReadBack::Missing => again(PortalKnown::No),
+        // Looked at less and less often, but for ever: giving up would be a guess. The count stays
+        // inside the budget, so that an answer at last still leaves one attempt.
         ReadBack::Failed { failure: look_failure, until } => Settlement::Unconfirmed {
-            due_at: until.unwrap_or_else(|| now + policy.delay(retries.max(1), chance)),
-            retries,
+            due_at: until.unwrap_or_else(|| now + policy.delay(retries + 1, chance)),
+            retries: if until.is_some() {
+                retries
+            } else {
+                (retries + 1).min(policy.attempts_max.max(retries))
+            },
             batch_max: None,
             failure: look_failure,
         },

@@ -69,6 +69,8 @@ pub struct Settings {
     pub dossiers_per_steps_call: u32,
     pub resend_unknown_supplement: bool,
     pub lease_ms: u64,
+    /// The longest that one call may take; a call leaves only if its lease outlasts it.
+    pub call_timeout_ms: u64,
     pub deadline_near_ms: u64,
     pub map_limit: u32,
     pub reconcile_settle_ms: u64,
@@ -101,6 +103,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "push.out_of_attempts",
         "The retry budget of this dossier is spent. Nothing more is sent until a person decides.",
         "Look at the last failure with `hoso dossier explain CODE`, mend its cause, then `hoso problems retry`.",
+    ),
+    (
+        "push.late",
+        "The portal's quota gave its turn so late that the answer could have come after the lease. The call did not leave; what it carried is due again and spent no attempt.",
+        "Nothing; if it happens often, the quota is too small for what is due, or `push.lease_ms` too short.",
+    ),
+    (
+        "push.stopping",
+        "The process was asked to stop before this call left. What it carried is due again and spent no attempt.",
+        "Nothing; it is sent when the service runs again.",
     ),
     (
         "push.lease_expired",

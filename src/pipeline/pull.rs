@@ -106,7 +106,10 @@ async fn commit(
         .items
         .into_iter()
         .filter(|item| {
-            line.settle_lag_ms == 0 || item.changed_at.is_none_or(|at| at <= settled_before)
+            // A time in the future is a wrong clock, not a young change; waiting for it would stop
+            // the source.
+            line.settle_lag_ms == 0
+                || item.changed_at.is_none_or(|at| at <= settled_before || at > now)
         })
         .map(received)
         .collect();

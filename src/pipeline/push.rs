@@ -25,10 +25,13 @@ use crate::ledger::record::{
     CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
 use crate::portal::gate::{Gate, Readiness};
-use crate::portal::{Call, PushVerdict};
+use crate::portal::{Call, PushVerdict, Tenure};
 
 /// Outcomes that are settled in one transaction at most.
 const SETTLE_MAX: usize = 256;
+/// How long and how often outcomes wait for a ledger that cannot be written: about a lease.
+const SETTLE_RETRY: Duration = Duration::from_secs(1);
+const SETTLE_TRIES_MAX: u32 = 120;
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
 /// Claimed work is in line before what becomes urgent later, so no more is claimed than leaves in
@@ -57,6 +60,13 @@ pub struct PushReport {
 pub struct GateClosed {
     pub until: Timestamp,
     pub failure: Failure,
+}
+
+/// Work that was claimed, and until when its call may leave: an answer must come before the lease
+/// runs out, or somebody else decides about it.
+struct Claimed {
+    job: Job,
+    leave_by: Timestamp,
 }
 
 /// One wire call to be made.
@@ -108,7 +118,7 @@ async fn send_due(
 ) -> Result<PushReport, VerbError> {
     let settings = &context.settings;
     let mut report = PushReport::default();
-    let mut jobs: VecDeque<Job> = VecDeque::new();
+    let mut jobs: VecDeque<Claimed> = VecDeque::new();
     let mut out: JoinSet<Done> = JoinSet::new();
     let mut begun: u64 = 0;
     // Whether a claim could find something: at the start, after a full claim, after a settlement.
@@ -119,11 +129,21 @@ async fn send_due(
         if may_find && !ending && jobs.len() < settings.concurrency {
             may_find = claim(context, line, &mut jobs, &mut report).await?;
         }
+        if stop.is_cancelled() {
+            // What did not leave yet goes back; sending it all would outlast every drain limit.
+            for claimed in jobs.drain(..) {
+                begun += 1;
+                let back = not_sent(context, &claimed.job, stopping());
+                if outcomes.send(back).await.is_err() {
+                    break;
+                }
+            }
+        }
         while out.len() < settings.concurrency
-            && let Some(job) = jobs.pop_front()
+            && let Some(claimed) = jobs.pop_front()
         {
             begun += 1;
-            out.spawn(send(context.clone(), line.clone(), job));
+            out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()));
         }
         let settled = progress.settled.load(Ordering::Acquire);
         if settled != seen_settled {
@@ -158,7 +178,7 @@ async fn send_due(
 async fn claim(
     context: &Context,
     line: &PortalLine,
-    jobs: &mut VecDeque<Job>,
+    jobs: &mut VecDeque<Claimed>,
     report: &mut PushReport,
 ) -> Result<bool, LedgerError> {
     let (settings, gate) = (&context.settings, &line.gate);
@@ -194,9 +214,10 @@ async fn claim(
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
     claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
-    jobs.extend(claimed.drain(..));
+    let leave_by = lease.expires_at - Duration::from_millis(settings.call_timeout_ms);
+    jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by }));
     // Stable: equals keep the order in which they were claimed.
-    jobs.make_contiguous().sort_by_key(Job::priority);
+    jobs.make_contiguous().sort_by_key(|claimed| claimed.job.priority());
     Ok(full && limit > 1)
 }
 
@@ -276,11 +297,29 @@ fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> 
     jobs
 }
 
-async fn send(context: Context, line: PortalLine, job: Job) -> Done {
-    // A process that was frozen may wake up with the gate in other hands.
-    if !line.ownership.is_live(context.clock.now()) {
-        return not_sent(&context, &job);
+async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) -> Done {
+    let Claimed { job, leave_by } = claimed;
+    let (clock, ownership) = (Arc::clone(&context.clock), Arc::clone(&line.ownership));
+    let check = move || {
+        let now = clock.now();
+        // A process that was frozen may wake up with the gate in other hands.
+        if !ownership.is_live(now) {
+            return Err(gate_lost());
+        }
+        if now >= leave_by {
+            return Err(Failure::new(
+                "push.late",
+                Disposition::Environment,
+                "the quota's turn came too late for the lease",
+            ));
+        }
+        Ok(())
+    };
+    if let Err(failure) = check() {
+        return not_sent(&context, &job, failure);
     }
+    let tenure = Tenure { check: Arc::new(check), stop };
+    let line = PortalLine { portal: Arc::new(line.portal.during(tenure)), ..line };
     match job {
         Job::Packets { entries, is_updating, token } => {
             send_packets(&context, &line, &entries, is_updating, token).await
@@ -297,8 +336,13 @@ fn gate_lost() -> Failure {
     )
 }
 
-fn not_sent(context: &Context, job: &Job) -> Done {
-    let outcome = Outcome::NotSent { failure: gate_lost(), until: context.clock.now() };
+fn stopping() -> Failure {
+    Failure::new("push.stopping", Disposition::Environment, "the process is stopping")
+}
+
+/// Claimed work goes back without having left.
+fn not_sent(context: &Context, job: &Job, failure: Failure) -> Done {
+    let outcome = Outcome::NotSent { failure, until: context.clock.now() };
     let batch = match job {
         Job::Packets { entries, is_updating, token } => SettleBatch {
             entries: settle_packets(context, entries, *is_updating, *token, &outcome, None),
@@ -421,14 +465,35 @@ async fn settle_outcomes(
             }
         }
         calls += batch.calls.len() as u64;
-        let now = context.clock.now();
-        counts += context.ledger.settle(now, &batch).await?;
+        counts += settle_surely(&context, &batch).await?;
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);
         progress.changed.notify_one();
     }
     Ok((counts, lost_dossiers, calls))
+}
+
+/// What the portal answered must not be lost to a disk that is full or busy for a moment.
+async fn settle_surely(
+    context: &Context,
+    batch: &SettleBatch,
+) -> Result<SettleCounts, LedgerError> {
+    let mut tries = 0;
+    loop {
+        match context.ledger.settle(context.clock.now(), batch).await {
+            Err(error @ (LedgerError::Unavailable { .. } | LedgerError::Full))
+                if tries < SETTLE_TRIES_MAX =>
+            {
+                if tries == 0 {
+                    tracing::error!(code = error.code(), %error, "outcomes wait to be written");
+                }
+                tries += 1;
+                context.clock.sleep(SETTLE_RETRY).await;
+            }
+            settled => return settled,
+        }
+    }
 }
 
 fn outcome(verdict: PushVerdict) -> Outcome {

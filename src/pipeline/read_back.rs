@@ -12,8 +12,8 @@ use super::{Context, PortalLine, Stop, VerbError};
 use crate::domain::entry::{PortalKnown, ReadBack, Settlement, settle_read_back};
 use crate::domain::receipt::Receipt;
 use crate::ledger::record::{CallRecord, SettleBatch, SettledEntry, UnconfirmedEntry};
-use crate::portal::LookUpVerdict;
 use crate::portal::gate::Readiness;
+use crate::portal::{LookUpVerdict, Portal, Tenure};
 
 /// What the looks at the portal decided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -38,12 +38,14 @@ pub async fn read_back_once(
     if stop.is_cancelled() || matches!(line.gate.readiness(), Readiness::Closed { .. }) {
         return Ok(report);
     }
+    let portal = line.portal.during(Tenure::until(stop));
+    let portal = &portal;
     let settings = &context.settings;
     let now = context.clock.now();
     let until = now + Duration::from_millis(settings.lease_ms);
     let claimed = context.ledger.claim_unconfirmed(now, until, settings.claim_limit).await?;
     let mut looks = stream::iter(claimed)
-        .map(|entry| look(context, line, entry))
+        .map(|entry| look(context, portal, entry))
         .buffer_unordered(settings.concurrency)
         .ready_chunks(settings.claim_limit.max(1) as usize);
     while let Some(done) = looks.next().await {
@@ -67,11 +69,10 @@ pub async fn read_back_once(
 
 async fn look(
     context: &Context,
-    line: &PortalLine,
+    portal: &Portal,
     entry: UnconfirmedEntry,
 ) -> (Vec<CallRecord>, SettledEntry) {
-    let exchange =
-        line.portal.look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so).await;
+    let exchange = portal.look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so).await;
     let now = context.clock.now();
     let (read_back, outcome) = match exchange.verdict {
         LookUpVerdict::Missing => (ReadBack::Missing, "missing"),

@@ -18,8 +18,8 @@ use crate::domain::entry::EntryState;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
-use crate::portal::LookUpVerdict;
 use crate::portal::gate::Readiness;
+use crate::portal::{LookUpVerdict, Portal, Tenure};
 use crate::source::{IndexItem, Owner};
 
 /// Calls whose records are written together.
@@ -34,6 +34,18 @@ struct Line {
     ma_ho_so: String,
     dossier_id: Option<i64>,
     bucket: Bucket,
+    /// What the portal itself said of it in this run.
+    seen: Seen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Not asked, or no answer.
+    No,
+    /// It has the dossier.
+    Exists,
+    /// It has the dossier and echoes what it was sent.
+    Equal,
 }
 
 /// Closes the books of one source, records them, and makes lost dossiers owed again where policy
@@ -124,6 +136,7 @@ async fn read_index(
                 ma_ho_so: refused.ma_ho_so.clone().unwrap_or_default(),
                 dossier_id: None,
                 bucket: Bucket::Unverifiable,
+                seen: Seen::No,
             });
         }
         // A page that moves while it is paged shows a dossier twice.
@@ -204,6 +217,7 @@ fn place(
         dossier_id: standing.map(|standing| standing.dossier_id),
         ma_ho_so: item.ma_ho_so,
         bucket,
+        seen: Seen::No,
     }
 }
 
@@ -250,6 +264,7 @@ async fn verify(
         books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
     // A look-up that did not succeed says nothing about the dossier, so it is asked again; what
     // still has no answer after some rounds without any is named unverifiable.
+    let asked = portal.portal.during(Tenure::until(stop));
     let mut fruitless = 0;
     while !candidates.is_empty() && fruitless < FRUITLESS_ROUNDS_MAX && !stop.is_cancelled() {
         if let Readiness::Closed { until, .. } = portal.gate.readiness() {
@@ -261,7 +276,7 @@ async fn verify(
         }
         let mut unanswered = Vec::new();
         for part in candidates.chunks(CALLS_MAX) {
-            look_up(context, portal, part, lines, books, found, &mut unanswered).await?;
+            look_up(context, &asked, part, lines, books, found, &mut unanswered).await?;
         }
         fruitless = if unanswered.len() < candidates.len() { 0 } else { fruitless + 1 };
         candidates = unanswered;
@@ -275,7 +290,7 @@ async fn verify(
 /// Asks about one part of the candidates; those without an answer are handed back.
 async fn look_up(
     context: &Context,
-    portal: &PortalLine,
+    portal: &Portal,
     part: &[usize],
     lines: &mut [Line],
     books: &mut Books,
@@ -288,7 +303,7 @@ async fn look_up(
     let codes: Vec<(usize, String)> =
         part.iter().map(|at| (*at, lines[*at].ma_ho_so.clone())).collect();
     let exchanges: Vec<_> = stream::iter(codes)
-        .map(|(at, code)| async move { (at, portal.portal.look_up(Priority::Audit, &code).await) })
+        .map(|(at, code)| async move { (at, portal.look_up(Priority::Audit, &code).await) })
         .buffer_unordered(context.settings.concurrency)
         .collect()
         .await;
@@ -330,9 +345,14 @@ fn judge(
         LookUpVerdict::Found { echoed } => {
             books.read_back += 1;
             let echo = packet.map_or(Echo::ExistenceOnly, |packet| compare_echo(&echoed, packet));
-            if let Echo::Different(fields) = echo {
-                note(DiscrepancyKind::Different, fields.join(" "));
-                line.bucket = Bucket::Different;
+            line.seen = Seen::Exists;
+            match echo {
+                Echo::Different(fields) => {
+                    note(DiscrepancyKind::Different, fields.join(" "));
+                    line.bucket = Bucket::Different;
+                }
+                Echo::Equal => line.seen = Seen::Equal,
+                Echo::ExistenceOnly => {}
             }
         }
         LookUpVerdict::Failed(_) | LookUpVerdict::NotSent { .. } => return false,
@@ -383,8 +403,10 @@ async fn find_extra(
 ) -> Result<(), VerbError> {
     let listed: BTreeSet<&str> = lines.iter().map(|line| line.ma_ho_so.as_str()).collect();
     let mut after = String::new();
+    // What arrived while the index was read is not in it yet.
+    let before = books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
     loop {
-        let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000).await?;
+        let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000, before).await?;
         let Some(last) = codes.last() else {
             return Ok(());
         };
@@ -412,6 +434,9 @@ async fn find_extra(
     }
 }
 
+/// Whether a dossier's line contradicts an open discrepancy.
+type Ended = fn(&Line) -> bool;
+
 async fn write_findings(
     context: &Context,
     source: &str,
@@ -435,23 +460,20 @@ async fn write_findings(
     for part in found.chunks(1000) {
         context.ledger.record_discrepancies(now, part).await?;
     }
-    let matched: Vec<String> = lines
-        .iter()
-        .filter(|line| line.bucket == Bucket::Matched)
-        .map(|line| line.ma_ho_so.clone())
-        .collect();
-    for part in matched.chunks(5000) {
-        for kind in [
-            DiscrepancyKind::NotReceived,
-            DiscrepancyKind::Behind,
-            DiscrepancyKind::Missing,
-            DiscrepancyKind::Different,
-            DiscrepancyKind::Extra,
-        ] {
-            context
-                .ledger
-                .resolve_discrepancies(now, source, kind, part, "the books match again")
-                .await?;
+    // Each kind ends by what contradicts it, seen in this run; silence contradicts nothing.
+    let no_longer: [(DiscrepancyKind, Ended); 5] = [
+        (DiscrepancyKind::NotReceived, |line| line.dossier_id.is_some()),
+        (DiscrepancyKind::Behind, |line| line.bucket == Bucket::Matched),
+        (DiscrepancyKind::Extra, |_| true),
+        (DiscrepancyKind::Missing, |line| line.seen != Seen::No),
+        (DiscrepancyKind::Different, |line| line.seen == Seen::Equal),
+    ];
+    for (kind, ended) in no_longer {
+        let codes: Vec<String> =
+            lines.iter().filter(|line| ended(line)).map(|line| line.ma_ho_so.clone()).collect();
+        for part in codes.chunks(5000) {
+            let resolution = "a later reconciliation no longer found it";
+            context.ledger.resolve_discrepancies(now, source, kind, part, resolution).await?;
         }
     }
     Ok(())

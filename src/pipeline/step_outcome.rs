@@ -57,11 +57,21 @@ pub(super) fn settle_steps(
             settled.failure = Some(failure.clone());
             Box::new(to(StepState::Pending))
         }
+        // The packet is owed again, and the steps after it. A portal that takes packets and never
+        // knows them when their steps come must not be asked for ever.
         Outcome::UnknownDossier(failure) if dossiers == 1 => {
             settled.outcome = "unknown_dossier";
-            settled.portal_lost_dossier = true;
             settled.failure = Some(failure.clone());
-            Box::new(to(StepState::Pending))
+            settled.retries += 1;
+            settled.due_at = now + policy.retry.delay(settled.retries, chance);
+            if policy.retry.allows(settled.retries) {
+                settled.portal_lost_dossier = true;
+                Box::new(to(StepState::Pending))
+            } else {
+                settled.retries = 0;
+                settled.failure = Some(out_of_attempts(failure, policy.retry));
+                Box::new(to(StepState::Held))
+            }
         }
         // Somebody in the call is the cause: each step goes alone until it is found.
         Outcome::UnknownDossier(failure) | Outcome::Exists(failure) if !single => {
@@ -100,11 +110,8 @@ pub(super) fn settle_steps(
                     settled.outcome = if ambiguous { "unknown" } else { "failed" };
                     settled.retries += 1;
                     settled.due_at = now + policy.retry.delay(settled.retries, chance);
-                    if !policy.retry.allows(settled.retries) {
-                        settled.retries = 0;
-                        settled.failure = Some(out_of_attempts(failure, policy.retry));
-                        Box::new(to(StepState::Held))
-                    } else if ambiguous && !policy.resend_unknown_supplement {
+                    let exhausted = !policy.retry.allows(settled.retries);
+                    if ambiguous && !policy.resend_unknown_supplement {
                         let holds = lane.steps.iter().any(|step| is_supplement(&step.identity));
                         if holds {
                             settled.failure = Some(
@@ -116,13 +123,21 @@ pub(super) fn settle_steps(
                                 .with_details(failure.to_string()),
                             );
                         }
-                        Box::new(|identity| {
-                            if is_supplement(identity) {
+                        if exhausted && !holds {
+                            settled.retries = 0;
+                            settled.failure = Some(out_of_attempts(failure, policy.retry));
+                        }
+                        Box::new(move |identity| {
+                            if exhausted || is_supplement(identity) {
                                 StepState::Held
                             } else {
                                 StepState::Pending
                             }
                         })
+                    } else if exhausted {
+                        settled.retries = 0;
+                        settled.failure = Some(out_of_attempts(failure, policy.retry));
+                        Box::new(to(StepState::Held))
                     } else {
                         Box::new(to(StepState::Pending))
                     }

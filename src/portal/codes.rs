@@ -16,6 +16,8 @@ pub const TIMEOUT: &str = "portal.timeout";
 pub const INTERRUPTED: &str = "portal.interrupted";
 pub const ANSWER_TOO_LARGE: &str = "portal.answer_too_large";
 pub const UNREACHABLE: &str = "portal.unreachable";
+/// The process was asked to stop while a call waited for its permit.
+pub const STOPPING: &str = "portal.stopping";
 pub const THROTTLED: &str = "portal.throttled";
 pub const BAD_REQUEST: &str = "portal.bad_request";
 pub const BODY_TOO_LARGE: &str = "portal.body_too_large";
@@ -103,6 +105,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         ANSWER_TOO_LARGE,
         "The answer is larger than the gateway reads, so nobody knows what it says.",
         "Check that the endpoint is the portal's; raise the answer size limit only if the answer is genuine.",
+    ),
+    (
+        STOPPING,
+        "The process was asked to stop while this call waited for the quota. It did not leave.",
+        "Nothing; it is made when the service runs again.",
     ),
     (
         UNREACHABLE,

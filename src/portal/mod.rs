@@ -21,7 +21,7 @@ mod wire;
 
 pub use answers::{AnswerPatterns, AnswerPatternsError};
 pub use call::{Call, CallOutcome, Exchange, LookUpVerdict, PushVerdict, Service};
-pub use client::{Portal, PortalSettings};
+pub use client::{Portal, PortalSettings, Tenure};
 pub use codes::CODES;
 pub use gate::{
     BreakerSettings, Closed, Gate, GateError, GateSettings, GateStatus, MemoryFailure, NoMemory,

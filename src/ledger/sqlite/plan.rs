@@ -253,6 +253,12 @@ impl<'a> Plan<'a> {
                     let same = stored.hash == step.hash;
                     match stored.state {
                         StepState::Pending | StepState::Leased if same => pending += 1,
+                        // Owed again as it was, after the portal lost the dossier: when it is due
+                        // was decided with the loss.
+                        StepState::Withdrawn if same => {
+                            self.replace.push(row());
+                            pending += 1;
+                        }
                         StepState::Pending | StepState::Withdrawn => {
                             self.replace.push(row());
                             pending += 1;

@@ -86,7 +86,8 @@ pub(super) fn classify(
 fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_>) -> Judgement {
     let (code, disposition, message) = match failure {
         HttpFailure::NotSent(_) => {
-            (codes::UNREACHABLE, Disposition::Retryable, "there was no connection to the portal")
+            // Nothing is wrong with any dossier, so none spends an attempt on it.
+            (codes::UNREACHABLE, Disposition::Environment, "there was no connection to the portal")
         }
         HttpFailure::TimedOut(_) => {
             (codes::TIMEOUT, Disposition::Ambiguous, "the portal did not answer in time")

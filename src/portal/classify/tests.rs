@@ -301,7 +301,7 @@ fn broken_connections_are_told_apart() {
     let cases = [
         (
             HttpFailure::NotSent("x".to_owned()),
-            "failed portal.unreachable Retryable",
+            "failed portal.unreachable Environment",
             CallOutcome::NotConnected,
         ),
         (

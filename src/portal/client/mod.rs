@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::answers::AnswerPatterns;
 use super::call::{Call, Exchange, LookUpVerdict, PushVerdict};
 use super::classify::{Facts, Judgement, Meaning, classify};
 use super::codes;
-use super::gate::{Closed, Gate, Signal};
+use super::gate::{Closed, Gate, Permit, Signal};
 use super::profile::{Adapter, Operation, Profile};
 use super::redact::{Phrases, Redactions};
 use super::session::{LogIn, NoSession, Session, Sessions, Turn};
@@ -50,6 +51,30 @@ pub struct PortalSettings {
 #[derive(Debug, Clone)]
 pub struct Portal {
     inner: Arc<Inner>,
+    tenure: Option<Tenure>,
+}
+
+/// Until when calls may still leave. Asked after every permit, because waiting for one may outlast
+/// the right to send.
+#[derive(Clone)]
+pub struct Tenure {
+    /// Says why nothing may leave any more.
+    pub check: Arc<dyn Fn() -> Result<(), Failure> + Send + Sync>,
+    /// Ends the wait for a permit.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tenure")
+    }
+}
+
+impl Tenure {
+    /// Ends with `stop` only.
+    pub fn until(stop: &CancellationToken) -> Self {
+        Self { check: Arc::new(|| Ok(())), stop: stop.clone() }
+    }
 }
 
 #[derive(Debug)]
@@ -98,6 +123,7 @@ impl Portal {
             madonvi: settings.madonvi,
         };
         Self {
+            tenure: None,
             inner: Arc::new(Inner {
                 username: settings.username,
                 password: settings.password,
@@ -112,6 +138,13 @@ impl Portal {
                 phrases: Phrases::default(),
             }),
         }
+    }
+
+    /// The same portal, whose calls leave only while `tenure` lasts. A call that may not leave any
+    /// more is answered [`PushVerdict::NotSent`].
+    #[must_use]
+    pub fn during(&self, tenure: Tenure) -> Self {
+        Self { inner: Arc::clone(&self.inner), tenure: Some(tenure) }
     }
 
     /// The gate that all calls pass.
@@ -308,7 +341,7 @@ impl Portal {
         calls: &mut Vec<Call>,
     ) -> Result<(Judgement, Arc<Session>), Closed> {
         let inner = &self.inner;
-        let permit = inner.gate.admit(class, operation.service().as_str()).await?;
+        let permit = self.admit(class, operation.service().as_str()).await?;
         let session = inner.sessions.current(inner.clock.monotonic()).unwrap_or(session);
         let judgement = self.send(class, operation, session.secret.expose_secret(), calls).await;
         permit.done(match &judgement.meaning {
@@ -317,6 +350,29 @@ impl Portal {
             _ => judgement.signal.clone(),
         });
         Ok((judgement, session))
+    }
+
+    /// A permit that is still worth having when it comes.
+    async fn admit(&self, class: Priority, service: &'static str) -> Result<Permit<'_>, Closed> {
+        let gate = &self.inner.gate;
+        let Some(tenure) = &self.tenure else { return gate.admit(class, service).await };
+        let until = || self.inner.clock.now();
+        let permit = tokio::select! {
+            biased;
+            () = tenure.stop.cancelled() => {
+                let failure =
+                    Failure::new(codes::STOPPING, Disposition::Environment, "the process is stopping");
+                return Err(Closed { until: until(), failure });
+            }
+            permit = gate.admit(class, service) => permit?,
+        };
+        match (tenure.check)() {
+            Ok(()) => Ok(permit),
+            Err(failure) => {
+                permit.done(Signal::Neutral);
+                Err(Closed { until: until(), failure })
+            }
+        }
     }
 
     /// Forms, sends once, judges, records.

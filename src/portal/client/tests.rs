@@ -435,7 +435,7 @@ async fn five_failures_on_the_way_close_the_gate() {
         let exchange = stage.create().await;
         let failure = failed(&exchange.verdict);
         assert_eq!(failure.code, codes::UNREACHABLE);
-        assert_eq!(failure.disposition, Disposition::Retryable);
+        assert_eq!(failure.disposition, Disposition::Environment);
     }
     let before = stage.bodies().len();
     let exchange = stage.create().await;

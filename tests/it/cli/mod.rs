@@ -120,7 +120,15 @@ fn acknowledged() -> Vec<String> {
         let ledger = SqliteLedger::open(&settled().join("ledger.db"), &SqliteSettings::default())
             .await
             .unwrap();
-        let codes = ledger.acknowledged_codes("mot-cua", "", 50).await.unwrap();
+        let codes = ledger
+            .acknowledged_codes(
+                "mot-cua",
+                "",
+                50,
+                hoso_gateway::domain::time::Timestamp::from_millis(i64::MAX),
+            )
+            .await
+            .unwrap();
         ledger.close().await;
         codes
     })

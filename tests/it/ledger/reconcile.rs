@@ -114,9 +114,9 @@ async fn acknowledged_codes_come_page_by_page_in_order() {
         ledger.deliver(t(1), item(code, 1, "one")).await;
     }
     ledger.receive(t(1), item("never sent", 1, "one")).await;
-    let first = ledger.acknowledged_codes(SOURCE, "", 2).await.unwrap();
+    let first = ledger.acknowledged_codes(SOURCE, "", 2, t(1_000_000)).await.unwrap();
     assert_eq!(first, [A, B]);
-    let rest = ledger.acknowledged_codes(SOURCE, B, 2).await.unwrap();
+    let rest = ledger.acknowledged_codes(SOURCE, B, 2, t(1_000_000)).await.unwrap();
     assert_eq!(rest, [C]);
 }
 
