@@ -234,7 +234,7 @@ pub trait Ledger: Debug + Send + Sync {
         source: &str,
         after: &str,
         limit: u32,
-        first_seen_before: Timestamp,
+        first_seen_until: Timestamp,
     ) -> Result<Vec<String>, LedgerError>;
 
     /// Opens (or sees again) discrepancies.

@@ -403,8 +403,8 @@ async fn find_extra(
 ) -> Result<(), VerbError> {
     let listed: BTreeSet<&str> = lines.iter().map(|line| line.ma_ho_so.as_str()).collect();
     let mut after = String::new();
-    // What arrived while the index was read is not in it yet.
-    let before = books.started_at - Duration::from_millis(context.settings.reconcile_settle_ms);
+    // What arrived after the reading of the index began may not be in it.
+    let before = books.started_at;
     loop {
         let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000, before).await?;
         let Some(last) = codes.last() else {

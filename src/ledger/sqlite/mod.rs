@@ -254,9 +254,9 @@ impl Ledger for SqliteLedger {
         source: &str,
         after: &str,
         limit: u32,
-        first_seen_before: Timestamp,
+        first_seen_until: Timestamp,
     ) -> Result<Vec<String>, LedgerError> {
-        reconcile::acknowledged_codes(&self.readers, source, after, limit, first_seen_before).await
+        reconcile::acknowledged_codes(&self.readers, source, after, limit, first_seen_until).await
     }
 
     async fn record_discrepancies(

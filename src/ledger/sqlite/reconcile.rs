@@ -142,7 +142,7 @@ pub(super) async fn acked_packets(
 
 const ACKNOWLEDGED_CODES: &str = "
     SELECT ma_ho_so FROM dossier
-    WHERE source = ?1 AND ma_ho_so > ?2 AND acked_entry_id IS NOT NULL AND first_seen_at < ?4
+    WHERE source = ?1 AND ma_ho_so > ?2 AND acked_entry_id IS NOT NULL AND first_seen_at <= ?4
     ORDER BY ma_ho_so LIMIT ?3";
 
 pub(super) async fn acknowledged_codes(
@@ -150,13 +150,13 @@ pub(super) async fn acknowledged_codes(
     source: &str,
     after: &str,
     limit: u32,
-    first_seen_before: Timestamp,
+    first_seen_until: Timestamp,
 ) -> Result<Vec<String>, LedgerError> {
     sqlx::query_scalar(ACKNOWLEDGED_CODES)
         .bind(source.to_owned())
         .bind(after.to_owned())
         .bind(i64::from(limit))
-        .bind(first_seen_before.millis())
+        .bind(first_seen_until.millis())
         .fetch_all(readers)
         .await
         .map_err(|error| failed("compare with the index", error))

@@ -445,3 +445,32 @@ async fn five_failures_on_the_way_close_the_gate() {
     assert_eq!(failure.code, codes::BREAKER_OPEN);
     assert_eq!(stage.bodies().len(), before);
 }
+
+#[tokio::test]
+async fn a_call_whose_tenure_ended_while_it_waited_does_not_leave() {
+    let stage = Stage::new();
+    stage.create().await;
+    let before = stage.bodies().len();
+
+    let late = Tenure {
+        check: Arc::new(|| {
+            Err(Failure::new("push.late", Disposition::Environment, "the lease is over"))
+        }),
+        stop: CancellationToken::new(),
+    };
+    let portal = stage.portal.during(late);
+    let exchange = portal.send_dossiers(Priority::Live, false, &[PACKET]).await;
+    let PushVerdict::NotSent { failure, .. } = exchange.verdict else { panic!("it left") };
+    assert_eq!(failure.code, "push.late");
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let portal = stage.portal.during(Tenure::until(&stop));
+    let exchange = portal.look_up(Priority::Audit, "H55.242-260126-0001").await;
+    let LookUpVerdict::NotSent { failure, .. } = exchange.verdict else { panic!("it left") };
+    assert_eq!(failure.code, codes::STOPPING);
+
+    assert_eq!(stage.bodies().len(), before);
+    // Nobody else is kept from sending.
+    assert!(matches!(stage.create().await.verdict, PushVerdict::Accepted(_)));
+}

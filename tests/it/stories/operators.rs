@@ -148,3 +148,29 @@ async fn a_portal_that_cannot_be_asked_leaves_dossiers_unverifiable_not_matched(
     assert!(books.closed);
     gateway.end().await;
 }
+
+#[tokio::test]
+async fn a_difference_stays_open_until_the_portal_was_seen_to_agree() {
+    let mut story = Story::of(0).set("reconcile", "repair", "[]");
+    story.portal.read_back = ReadBack::Echo;
+    let gateway = story.start_with(&[Paper::of(CODE)]).await;
+    gateway.settle().await;
+    tamper_with(&gateway, CODE).await;
+    gateway.reconcile().await;
+    let open = async || gateway.standing().await.open_discrepancies.get("different").copied();
+    assert_eq!(open().await, Some(1));
+
+    // Books that are closed without asking the portal have seen nothing of it.
+    let stop = hoso_gateway::pipeline::Stop::new();
+    let source = &gateway.sources[0];
+    hoso_gateway::pipeline::reconcile::reconcile_once(&gateway.context, source, None, &stop)
+        .await
+        .unwrap();
+    assert_eq!(open().await, Some(1));
+
+    resync(&gateway.context, None, &[CODE.to_owned()], "thu-nghiem", "mend it").await.unwrap();
+    gateway.settle().await;
+    gateway.reconcile().await;
+    assert_eq!(open().await, None);
+    gateway.end().await;
+}
