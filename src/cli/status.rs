@@ -1,6 +1,7 @@
 //! `hoso status`: the whole ledger on one screen.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use super::{Invocation, build, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
-use crate::ledger::view::Standing;
+use crate::ledger::view::{CallTotals, Standing};
 
 /// Say where everything stands, the verdict first
 ///
@@ -27,6 +28,8 @@ struct Status {
     at: Timestamp,
     /// Dossiers, held steps and documents that wait for a person.
     problems: u64,
+    /// What the portal's quota bought in the last 24 hours.
+    calls: CallTotals,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -36,11 +39,13 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
+    let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     ledger.close().await;
     let status = Status {
         verdict: verdict(&standing, now),
         at: now,
         problems: problems(&standing),
+        calls,
         standing,
     };
     invocation.output.result(&status, text);
@@ -131,6 +136,13 @@ fn text(status: &Status) -> String {
     line("discrepancies", standing.open_discrepancies.values().sum(), "open");
     for (kind, count) in &standing.open_discrepancies {
         line(&format!("  {}", kind.replace('_', " ")), *count, "");
+    }
+    let calls = &status.calls;
+    line("portal calls", calls.calls, &format!("in 24 hours, {} useful", calls.useful));
+    for (service, outcomes) in &calls.by_service {
+        let shown: Vec<String> =
+            outcomes.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
+        line("", outcomes.values().sum(), &format!("{service}: {}", shown.join(", ")));
     }
     let owner = standing
         .gate_owner
