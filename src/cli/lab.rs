@@ -32,6 +32,9 @@ pub(super) enum Which {
 ///                         {"add": N}, or a raw HoSo element as text
 ///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}
 ///
+/// An order of an unknown kind is answered with the list of kinds; among them are unsorted-items,
+/// late-commit, stuck-cursor, endless-more, truncated-xml, html-page and duplicate-in-page.
+///
 /// Example: hoso lab province --listen 127.0.0.1:8081 --dossiers 1000
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -64,10 +67,15 @@ pub(super) struct ProvinceArguments {
 ///   GET  /lab/state            calls, refusals, overshoots, records, steps
 ///   GET  /lab/records[/CODE]   what the portal holds
 ///   GET  /lab/calls?code=CODE  the calls about a dossier, as they arrived
-///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...]}
+///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...],
+///                              "refuse": [{"code": "CODE", "message": "..."}], "accept": ["CODE"]}
 ///   POST /lab/forget           {"codes": ["CODE", ...]}
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
+///
+/// Kinds of faults: delay, drop-request, apply-then-drop, apply-later, too-many-requests, status,
+/// html, soap-fault, empty-body, code-as-string, double-encoded, session-expired, forget, slow-body,
+/// reset-mid-body. Kinds of windows: sliding-attempts, sliding-accepted, calendar, token-bucket.
 ///
 /// Example: hoso lab portal --listen 127.0.0.1:8082 --faults some
 #[derive(Debug, clap::Args)]
