@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use hoso_gateway::cli::build;
 use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::daemon::{Daemon, Schedule};
@@ -42,16 +43,8 @@ impl Lab {
     }
 
     async fn state(&self, http: &ReqwestHttp) -> serde_json::Value {
-        let request = HttpRequest {
-            method: Method::Get,
-            url: format!("{}/lab/state", self.url),
-            headers: Vec::new(),
-            body: bytes::Bytes::new(),
-            timeout: Duration::from_secs(10),
-            answer_bytes_max: 1 << 20,
-        };
-        let answer = http.send(request).await.expect("the laboratory answers");
-        serde_json::from_slice(&answer.body).expect("JSON")
+        let body = get(http, format!("{}/lab/state", self.url)).await;
+        serde_json::from_slice(&body).expect("JSON")
     }
 }
 
@@ -74,6 +67,71 @@ impl Environment for Password {
     }
 }
 
+/// What the machine gives when nothing is kept, checked or mapped: pages are fetched and thrown
+/// away, and one bare call a dossier is answered by the same portal. The bound for one dossier a call.
+async fn bare(dossiers: u32) -> f64 {
+    let count = dossiers.to_string();
+    let province = Lab::start(&["province", "--no-gzip", "--dossiers", &count]);
+    let portal = Lab::start(&["portal", "--no-journal"]);
+    let http = ReqwestHttp::new(Duration::from_secs(5), 128).expect("a client");
+    let session = post(&http, &portal.url, "mapi/login", LOGIN.to_owned()).await;
+    let session: serde_json::Value = serde_json::from_slice(&session).expect("JSON");
+    let session = session["session"].as_str().expect("a session").to_owned();
+    province.state(&http).await;
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    let began = Instant::now();
+    let read = async {
+        let mut after = String::new();
+        loop {
+            let url = format!("{}/dossiers/changes?limit=500{after}", province.url);
+            let page = get(&http, url).await;
+            let head = String::from_utf8_lossy(&page[..page.len().min(400)]).into_owned();
+            if head.contains("conNua=\"false\"") {
+                return;
+            }
+            let cursor = head.split("conTro=\"").nth(1).and_then(|rest| rest.split('"').next());
+            after = format!("&after={}", cursor.expect("a cursor").replace('~', "%7E"));
+        }
+    };
+    let send = stream::iter(0..dossiers)
+        .map(|at| {
+            let body = format!(
+                r#"{{"session":"{session}","madonvi":"000.00.00.H55","service":"TraCuuHoSo","mahoso":"H55-260126-{at:08}"}}"#
+            );
+            post(&http, &portal.url, "mapi/g", body)
+        })
+        .buffer_unordered(64)
+        .for_each(|_| async {});
+    futures_util::future::join(read, send).await;
+    f64::from(dossiers) / began.elapsed().as_secs_f64()
+}
+
+const LOGIN: &str = r#"{"username":"tinh-thu-nghiem","password":"mat-khau-thu-nghiem"}"#;
+
+async fn post(http: &ReqwestHttp, base: &str, path: &str, body: String) -> bytes::Bytes {
+    let request = HttpRequest {
+        method: Method::Post,
+        url: format!("{base}/{path}?dstcode=VN:GOV:000.00.00.G22:vpcpdvcprovider"),
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: body.into(),
+        timeout: Duration::from_secs(10),
+        answer_bytes_max: 1 << 20,
+    };
+    http.send(request).await.expect("the portal answers").body
+}
+
+async fn get(http: &ReqwestHttp, url: String) -> bytes::Bytes {
+    let request = HttpRequest {
+        method: Method::Get,
+        url,
+        headers: Vec::new(),
+        body: bytes::Bytes::new(),
+        timeout: Duration::from_secs(10),
+        answer_bytes_max: 1 << 28,
+    };
+    http.send(request).await.expect("the laboratory answers").body
+}
+
 struct Figures {
     seconds: f64,
     cpu_seconds: f64,
@@ -92,6 +150,7 @@ fn main() {
     println!(
         "dossiers a call   dossiers/s   calls/s   steps/s   gateway CPU ms per 1,000 dossiers"
     );
+    let bare = runtime.block_on(bare(dossiers));
     for per_call in [1, 50] {
         let figures = runtime.block_on(run(dossiers, per_call));
         println!(
@@ -102,7 +161,8 @@ fn main() {
             figures.cpu_seconds * 1_000_000.0 / figures.dossiers as f64,
         );
     }
-    println!("\npeak memory of the gateway: {} MB", peak_memory_mb());
+    println!("\nbare fetching and one bare call a dossier, in the same run: {bare:.0} dossiers/s");
+    println!("peak memory of the gateway: {} MB", peak_memory_mb());
 }
 
 async fn run(dossiers: u32, per_call: u32) -> Figures {

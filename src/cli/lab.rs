@@ -68,7 +68,7 @@ pub(super) struct ProvinceArguments {
 ///   GET  /lab/records[/CODE]   what the portal holds
 ///   GET  /lab/calls?code=CODE  the calls about a dossier, as they arrived
 ///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...],
-///                              "refuse": [{"code": "CODE", "message": "..."}], "accept": ["CODE"]}
+///                              "refuse": [{"code": "CODE", "message": "..."}], "accept": ["CODE", ...]}
 ///   POST /lab/forget           {"codes": ["CODE", ...]}
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
