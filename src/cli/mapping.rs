@@ -62,7 +62,7 @@ pub(super) struct ExplainArguments {
     /// A file with a dossier or a page of the feed, or the code of a dossier in the ledger
     #[arg(value_name = "CODE|FILE")]
     what: String,
-    /// Only this portal field, e.g. TrangThaiHoSo or DanhSachLePhi[1].Gia
+    /// Only this portal field, e.g. TrangThaiHoSo or Gia
     field: Option<String>,
     /// The dossier of a page; the first one unless named
     #[arg(long, value_name = "CODE")]
