@@ -124,10 +124,18 @@ async fn send_due(
     // Whether a claim could find something: at the start, after a full claim, after a settlement.
     let mut may_find = true;
     let mut seen_settled: u64 = 0;
+    // A claim that failed ends the pass, but not before what is out has been settled.
+    let mut failed: Option<LedgerError> = None;
     loop {
-        let ending = stop.is_cancelled() || report.gate_closed.is_some();
+        let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
         if may_find && !ending && jobs.len() < settings.concurrency {
-            may_find = claim(context, line, &mut jobs, &mut report).await?;
+            match claim(context, line, &mut jobs, &mut report).await {
+                Ok(more) => may_find = more,
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            }
         }
         if stop.is_cancelled() {
             // What did not leave yet goes back; sending it all would outlast every drain limit.
@@ -154,7 +162,7 @@ async fn send_due(
             }
         }
         if out.is_empty() && jobs.is_empty() && begun == settled && (ending || !may_find) {
-            return Ok(report);
+            return failed.map_or(Ok(report), |error| Err(error.into()));
         }
         tokio::select! {
             Some(done) = out.join_next() => {
