@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{self, Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
 use crate::daemon::{OpenPortal, Schedule};
+use crate::domain::catalogue::CodePolicy;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::http::{Http, ReqwestHttp};
 use crate::ids::Chance;
 use crate::ledger::Ledger;
 use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
-use crate::mapping::{self, Mapping};
+use crate::mapping::{self, Mapping, ProcedureTable};
+use crate::pipeline::catalogue::known::CatalogueMemory;
+use crate::pipeline::catalogue::{CatalogueSettings, CodePolicies};
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
@@ -39,6 +42,7 @@ fn with_ledger(config: &Config, ledger: Arc<dyn Ledger>) -> Context {
         chance: Arc::new(Chance::from_system()),
         ledger,
         settings: Arc::new(settings(config)),
+        catalogues: Arc::new(CatalogueMemory::default()),
     }
 }
 
@@ -100,10 +104,20 @@ pub fn mapping(config: &Config) -> Result<Arc<Mapping>, Failure> {
         Some(dir) => Mapping::load(dir, &settings),
         None => Mapping::builtin(&settings),
     };
-    mapping.map(Arc::new).map_err(|errors| {
-        Failure::new(Exit::Files, errors.to_string())
-            .hint("nothing was mapped with this file; `hoso mapping check` reads it again")
-    })
+    mapping
+        .and_then(|mapping| Ok(Arc::new(mapping.with_procedures(procedures(config)?))))
+        .map_err(|errors| {
+            Failure::new(Exit::Files, errors.to_string())
+                .hint("nothing was mapped with this file; `hoso mapping check` reads it again")
+        })
+}
+
+/// The table of procedures that the configuration names.
+pub fn procedures(config: &Config) -> Result<ProcedureTable, mapping::FileErrors> {
+    match &config.mapping.procedures_file {
+        Some(path) => ProcedureTable::load(path),
+        None => ProcedureTable::builtin(),
+    }
 }
 
 pub fn mapping_settings(config: &Config) -> mapping::Settings {
@@ -264,6 +278,29 @@ fn settings(config: &Config) -> Settings {
         from_days: config.reconcile.from_days,
         body_retention_ms: u64::from(config.ledger.body_retention_days) * DAY_MS,
         watchdog_ms: config.upkeep.watchdog_ms,
+        catalogue: catalogue(&config.catalogue),
+    }
+}
+
+fn catalogue(config: &config::Catalogue) -> CatalogueSettings {
+    let policy = |policy| match policy {
+        config::CodePolicy::Off => CodePolicy::Off,
+        config::CodePolicy::Warn => CodePolicy::Warn,
+        config::CodePolicy::Hold => CodePolicy::Hold,
+    };
+    CatalogueSettings {
+        refresh_every_ms: (config.refresh_every_ms > 0).then_some(config.refresh_every_ms),
+        details_max_age_ms: config.details_max_age_ms,
+        details_per_pass: config.details_per_pass,
+        calls_per_dossier: config.calls_per_dossier,
+        shrink_share_min: config.shrink_share_min,
+        versions_kept: config.versions_kept,
+        policies: CodePolicies {
+            procedures: policy(config.unknown_procedure),
+            fields: policy(config.unknown_field),
+            fees: policy(config.unknown_fee),
+            results: policy(config.unknown_result),
+        },
     }
 }
 

@@ -8,6 +8,7 @@
 //! Start with `default.toml`, then [`Config`]. `read` lays the user's file over the defaults,
 //! `problems` collects what is wrong, `secrets` is the only reader of the environment.
 
+mod catalogue;
 mod gate;
 mod ledger;
 mod log;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use catalogue::{Catalogue, CodePolicy};
 pub use gate::{Gate, Window};
 pub use ledger::{Ledger, Synchronous};
 pub use log::{Log, LogFormat};
@@ -61,6 +63,7 @@ pub struct Config {
     /// In the order of the file; may be empty, see [`Config::ready_to_run`].
     pub sources: Vec<SourceConfig>,
     pub mapping: Mapping,
+    pub catalogue: Catalogue,
     pub portal: Portal,
     pub gate: Gate,
     pub push: Push,
@@ -110,6 +113,7 @@ impl Config {
             province: document.section("province", &mut problems),
             sources: document.sections("sources", &mut problems),
             mapping: document.section("mapping", &mut problems),
+            catalogue: document.section("catalogue", &mut problems),
             portal: document.section("portal", &mut problems),
             gate: document.section("gate", &mut problems),
             push: document.section("push", &mut problems),
@@ -181,6 +185,7 @@ impl Config {
         self.province.check(problems);
         sources::check(&self.sources, problems);
         self.mapping.check(problems);
+        self.catalogue.check(problems);
         self.portal.check(problems);
         self.gate.check(problems);
         self.push.check(&self.portal, problems);
@@ -194,8 +199,12 @@ impl Config {
     fn root_paths_at(&mut self, folder: &Path) {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
-        let optional =
-            [&mut self.mapping.dir, &mut self.portal.password_file, &mut self.portal.answers_file];
+        let optional = [
+            &mut self.mapping.dir,
+            &mut self.mapping.procedures_file,
+            &mut self.portal.password_file,
+            &mut self.portal.answers_file,
+        ];
         let of_sources = self
             .sources
             .iter_mut()

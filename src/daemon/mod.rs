@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::domain::failure::Disposition;
+use crate::domain::priority::Priority;
 use crate::mapping::Mapping;
+use crate::pipeline::catalogue::refresh_catalogue_once;
 use crate::pipeline::map::map_once;
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::pull_once;
@@ -29,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const OWNER_RETRY: Duration = Duration::from_secs(1);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
+/// How often the age of catalogues is looked at; most looks find nothing to fetch.
+const CATALOGUE_LOOK: Duration = Duration::from_mins(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -229,7 +233,7 @@ async fn portal_loops(
     };
     let work = async {
         // One that ends by a defect asks the others to end; what they have out is settled first.
-        let (pushed, read_back, reconciled) = futures_util::future::join3(
+        let (pushed, read_back, reconciled, refreshed) = futures_util::future::join4(
             ending(&stop, push_loop(&context, &line, &wakers, &stop)),
             ending(
                 &stop,
@@ -245,10 +249,32 @@ async fn portal_loops(
                 &stop,
                 reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
             ),
+            ending(
+                &stop,
+                every_loop(&context, CATALOGUE_LOOK, &stop, || async {
+                    let report =
+                        refresh_catalogue_once(&context, &line, Priority::Audit, &stop).await?;
+                    for fetched in report.fetched.iter().filter(|one| one.change.is_new) {
+                        tracing::info!(
+                            catalogue = %fetched.key,
+                            items = fetched.change.items,
+                            added = fetched.change.added,
+                            removed = fetched.change.removed,
+                            renamed = fetched.change.renamed,
+                            "a new version of the catalogue"
+                        );
+                    }
+                    if report.released > 0 {
+                        tracing::info!(count = report.released, "held dossiers are judged anew");
+                        wakers.map.notify_one();
+                    }
+                    Ok(())
+                }),
+            ),
         )
         .await;
         settled.cancel();
-        pushed.and(read_back).and(reconciled)
+        pushed.and(read_back).and(reconciled).and(refreshed)
     };
     let (done, kept): (anyhow::Result<()>, anyhow::Result<()>) =
         futures_util::future::join(work, keep).await;

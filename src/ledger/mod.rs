@@ -10,15 +10,19 @@ pub mod record;
 pub mod sqlite;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 use record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, IndexStanding, MapCounts,
+    AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
+    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, HeldScope,
+    IndexStanding, MapCounts,
     MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
     SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
@@ -259,6 +263,61 @@ pub trait Ledger: Debug + Send + Sync {
     async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError>;
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError>;
+
+    // --- catalogue ---
+
+    /// How every catalogue stands, by kind and procedure; also those that were never fetched.
+    async fn catalogues(&self) -> Result<Vec<CatalogueStanding>, LedgerError>;
+
+    /// The number of the newest version of any catalogue; 0 when there is none. It only grows.
+    async fn newest_catalogue_version(&self) -> Result<i64, LedgerError>;
+
+    /// Writes what a fetch brought, with its calls. Items become a new version only if they differ
+    /// from the one in use; without items the one in use stays.
+    async fn record_catalogue(
+        &self,
+        now: Timestamp,
+        fetched: &FetchedCatalogue,
+    ) -> Result<CatalogueChange, LedgerError>;
+
+    /// The kept versions of a catalogue, newest first.
+    async fn catalogue_versions(
+        &self,
+        key: &CatalogueKey,
+    ) -> Result<Vec<CatalogueVersion>, LedgerError>;
+
+    /// The items of these versions; those that retention has taken are left out.
+    async fn catalogue_items(
+        &self,
+        versions: &[i64],
+    ) -> Result<Vec<(i64, Vec<CatalogueItem>)>, LedgerError>;
+
+    /// Counts dossiers by the national code of their procedure, so that details are fetched of those
+    /// that are used.
+    async fn note_procedures(
+        &self,
+        now: Timestamp,
+        used: &BTreeMap<String, u64>,
+    ) -> Result<(), LedgerError>;
+
+    /// Remembers that a person wants catalogues fetched, with the audit row. Returns how many.
+    async fn ask_for_catalogues(
+        &self,
+        now: Timestamp,
+        wish: &CatalogueWish,
+        audit: &AuditRecord,
+    ) -> Result<u64, LedgerError>;
+
+    /// Calls of `services` and dossiers accepted by `dossiers` since then.
+    async fn catalogue_spending(
+        &self,
+        since: Timestamp,
+        services: &[&str],
+        dossiers: &str,
+    ) -> Result<CatalogueSpending, LedgerError>;
+
+    /// Puts dossiers that wait for a code back on their way, to be judged anew.
+    async fn release_held(&self, now: Timestamp, scopes: &[HeldScope]) -> Result<u64, LedgerError>;
 
     // --- upkeep ---
 

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown, Settlement};
@@ -379,4 +380,95 @@ pub struct RetryScope {
     pub quarantined: bool,
     pub dead: bool,
     pub held: bool,
+}
+
+/// What one fetch of a catalogue brought.
+#[derive(Debug, Clone)]
+pub struct FetchedCatalogue {
+    pub key: CatalogueKey,
+    pub calls: Vec<CallRecord>,
+    pub outcome: FetchOutcome,
+    /// Versions that are kept, the one in use included; at least one.
+    pub keep: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum FetchOutcome {
+    /// To be used from now on; in canonical order.
+    Items(Vec<CatalogueItem>),
+    /// The version in use stays.
+    Failed(Failure),
+    /// The question did not leave.
+    NotSent,
+}
+
+/// What storing a fetch changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CatalogueChange {
+    /// The version in use; `None` while there is none.
+    pub version: Option<i64>,
+    pub is_new: bool,
+    pub items: u64,
+    pub added: u64,
+    pub removed: u64,
+    pub renamed: u64,
+}
+
+/// How one catalogue stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct CatalogueStanding {
+    #[serde(flatten)]
+    pub key: CatalogueKey,
+    /// `None`: never fetched.
+    pub version: Option<i64>,
+    pub items: u64,
+    /// Since when the version is in use.
+    pub accepted_at: Option<Timestamp>,
+    /// When the portal last gave exactly this version.
+    pub confirmed_at: Option<Timestamp>,
+    pub tried_at: Option<Timestamp>,
+    /// Fetches in a row that brought nothing.
+    pub failures: u32,
+    pub failing_since: Option<Timestamp>,
+    pub failure: Option<Failure>,
+    /// Since when a person waits for it.
+    pub asked_at: Option<Timestamp>,
+    pub accept_shrunken: bool,
+    /// Dossiers that were mapped with this procedure.
+    pub uses: u64,
+    pub used_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CatalogueVersion {
+    pub id: i64,
+    pub accepted_at: Timestamp,
+    pub items: u64,
+    /// Against the version before.
+    pub added: u64,
+    pub removed: u64,
+    pub renamed: u64,
+}
+
+/// A person wants catalogues fetched now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueWish {
+    pub kinds: Vec<CatalogueKind>,
+    /// Also one that has become suspiciously small.
+    pub accept_shrunken: bool,
+}
+
+/// Calls of some services, and packets that were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CatalogueSpending {
+    pub calls: u64,
+    pub dossiers: u64,
+}
+
+/// Codes of findings, and the moment before which a dossier that waits with one of them may have
+/// been judged by an older version of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldScope {
+    pub codes: &'static [&'static str],
+    pub judged_until: Timestamp,
 }

@@ -94,6 +94,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Report the element's name to the maker of the feed, or name it as the list's `item` in the mapping.",
     ),
     (
+        "mapping.national_procedure",
+        "The province's procedure code stands in the table of procedures, so the packet carries the national code of that row. The dossier is sent.",
+        "Nothing; `hoso mapping explain CODE MaTTHC` shows the row and who reviewed it.",
+    ),
+    (
         "mapping.nested",
         "A field that holds a plain text has elements inside.",
         "Report it to the maker of the feed, or map the inner elements.",
@@ -340,6 +345,37 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A column has a name that nothing reads.",
         "Remove it, or correct its spelling.",
     ),
+    // Of the table of procedures.
+    (
+        "procedure_table.circle",
+        "A procedure is mapped to itself, or to one that is mapped on; which of them is meant is not known.",
+        "Name the national procedure itself, once; remove rows that change nothing.",
+    ),
+    (
+        "procedure_table.code",
+        "A code is not built like a procedure code, or a national code has a province's suffix.",
+        "Write 2.999001.H55 in the first column and 2.000815 in the second.",
+    ),
+    (
+        "procedure_table.columns",
+        "The first line is not the one that a table of procedures has.",
+        "Write province_code,national_code,reviewed_by,reviewed_at,origin.",
+    ),
+    (
+        "procedure_table.duplicate",
+        "A province's code stands twice.",
+        "Remove one of the rows; one procedure has one national code.",
+    ),
+    (
+        "procedure_table.malformed",
+        "A line is not a row of the table.",
+        "Correct the line that is named; texts with commas need quotes.",
+    ),
+    (
+        "procedure_table.unreviewed",
+        "A row does not say who compared the two procedures, when, or by what document.",
+        "Fill in reviewed_by, reviewed_at (YYYY-MM-DD) and origin; a row that nobody signs for is a guess.",
+    ),
 ];
 
 #[cfg(test)]
@@ -365,7 +401,7 @@ mod tests {
                     text.split('"')
                         .filter(|piece| {
                             piece.split_once('.').is_some_and(|(family, rule)| {
-                                matches!(family, "mapping" | "mapping_file" | "code_list" | "xml")
+                                matches!(family, "mapping" | "mapping_file" | "code_list" | "procedure_table" | "xml")
                                     && rule != "toml"
                                     && !rule.is_empty()
                                     && rule.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')

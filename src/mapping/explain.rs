@@ -33,7 +33,8 @@ pub struct FieldExplanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
     pub converter: &'static str,
-    /// `dossier_status line 10: 9 = Đã xử lý xong`, for fields with a code list.
+    /// `dossier_status line 10: 9 = Đã xử lý xong`, for fields with a code list; the row of the
+    /// table of procedures, for a procedure that it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_list_row: Option<String>,
     /// The law, contract or office rule behind the row.
@@ -126,6 +127,17 @@ impl Tour<'_> {
             ValueRef::Boolean(truth) => is_there.then(|| truth.to_string()),
             ValueRef::List(_) => None,
         };
+        let translated = match &value {
+            Some(code) if field.target == "MaTTHC" && field.record == DOSSIER => {
+                let row = self.mapping.procedures.find(code);
+                row.map(|row| (row.national.clone(), self.mapping.procedures.told(code, row)))
+            }
+            _ => None,
+        };
+        let (value, procedure_row) = match translated {
+            Some((national, row)) => (Some(national), Some(row)),
+            None => (value, None),
+        };
         let code_list_row = field.codes.and_then(|id| {
             let list = &plan.code_lists[id];
             let row = list.by_code(value.as_deref()?)?;
@@ -136,7 +148,7 @@ impl Tour<'_> {
             source_path,
             position: offset.map(|offset| xml::position(self.xml, offset)),
             converter: field.converter.word(),
-            code_list_row,
+            code_list_row: procedure_row.or(code_list_row),
             // A row without a reason of its own stands for that of its list.
             rule: match field.rule.as_str() {
                 "" => plan.records[field.record].rule.clone(),

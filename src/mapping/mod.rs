@@ -20,6 +20,7 @@ mod explain;
 mod file;
 mod finding;
 mod plan;
+mod procedures;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -28,17 +29,20 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use crate::domain::codes::AgencyCode;
-use crate::domain::diagnostic::{Diagnostic, Severity};
+use crate::domain::diagnostic::{Diagnostic, Position, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::step::Step;
+use crate::xml;
 
 pub use cases::{CaseResult, CasesError, CasesReport, run_cases};
 pub use codes::CODES;
 pub use coverage::{CheckReport, UnmappedField, UnusedElement};
 pub use error::{FileError, FileErrors};
 pub use explain::{Explanation, FieldExplanation};
+pub use procedures::ProcedureTable;
 
-use plan::Plan;
+use finding::{Finding, Places};
+use plan::{DOSSIER, Plan};
 use read::Reading;
 
 const MAPPING_FILE: &str = "mapping.toml";
@@ -81,6 +85,7 @@ pub struct Settings {
 pub struct Mapping {
     plan: Plan,
     settings: Settings,
+    procedures: ProcedureTable,
     version: String,
 }
 
@@ -172,7 +177,30 @@ impl Mapping {
             part(code.as_deref().unwrap_or_default().as_bytes());
         }
         let version = hasher.finalize().to_hex()[..12].to_owned();
-        Ok(Self { plan, settings: settings.clone(), version })
+        let mapping = Self {
+            plan,
+            settings: settings.clone(),
+            procedures: ProcedureTable::default(),
+            version,
+        };
+        Ok(mapping.with_procedures(ProcedureTable::builtin()?))
+    }
+
+    /// The same mapping with another table of procedures; its version differs if it has rows.
+    #[must_use]
+    pub fn with_procedures(mut self, procedures: ProcedureTable) -> Self {
+        if let Some(hash) = procedures.hash() {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(self.version.as_bytes());
+            hasher.update(hash.as_bytes());
+            hasher.finalize().to_hex()[..12].clone_into(&mut self.version);
+        }
+        self.procedures = procedures;
+        self
+    }
+
+    pub fn procedures(&self) -> &ProcedureTable {
+        &self.procedures
     }
 
     /// Twelve hexadecimal digits over the mapping file, its code lists and the settings: equal
@@ -186,6 +214,7 @@ impl Mapping {
         let mut reading = read::read(&self.plan, xml);
         if !reading.is_broken {
             checks::run(&self.plan, &self.settings, &mut reading);
+            self.translate_procedure(&mut reading);
         }
         let Reading { dossier, steps, findings, .. } = reading;
         let diagnostics = finding::diagnostics(&self.plan, xml, findings);
@@ -197,6 +226,46 @@ impl Mapping {
             diagnostics,
             ma_ho_so,
         }
+    }
+}
+
+impl Mapping {
+    /// Puts the national code in the place of the province's own, where the table has it.
+    fn translate_procedure(&self, reading: &mut Reading) {
+        let Some(row) = self.procedures.find(&reading.dossier.ma_tthc) else { return };
+        reading.findings.push(Finding {
+            rule: "mapping.national_procedure",
+            severity: Severity::Warning,
+            path: self.plan.dossier_path("MaTTHC"),
+            offset: None,
+            target: "MaTTHC",
+            expected: format!("the national code, {}", row.national).into(),
+            found: format!("the province's code {}", reading.dossier.ma_tthc),
+        });
+        reading.dossier.ma_tthc.clone_from(&row.national);
+    }
+
+    /// Where the document says what stands in a field of the mapped dossier: for findings that are
+    /// made of the dossier later. `lists` leads to the item: lists and numbers from 1.
+    pub fn place_of(
+        &self,
+        xml: &str,
+        lists: &[(&str, usize)],
+        target: &str,
+    ) -> (String, Option<Position>) {
+        let plan = &self.plan;
+        let (mut record, mut path) = (DOSSIER, plan.root().to_owned());
+        for (list, number) in lists {
+            let inner = plan.records[record].lists.iter().copied();
+            let Some(next) = inner.into_iter().find(|id| plan.records[*id].target == *list) else {
+                break;
+            };
+            path = plan.item_path(&path, next, *number);
+            record = next;
+        }
+        let path = plan.path_in(&path, record, target);
+        let offset = Places::of(plan, xml).exact(&path);
+        (path, offset.map(|offset| xml::position(xml, offset)))
     }
 }
 

@@ -1,11 +1,14 @@
 //! `map_once`: stored revisions become packets and steps, or say why not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::catalogue::judge::Judge;
 use super::{Context, VerbError};
+use crate::domain::codes::ProcedureCode;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::priority::Priority;
@@ -29,27 +32,55 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     if waiting.is_empty() {
         return Ok(MapReport::default());
     }
+    // Before the catalogue is read: what this pass holds was judged no later than that, so a newer
+    // version finds it.
     let now = context.clock.now();
+    let judge = judge(context).await?;
     let near = now + Duration::from_millis(context.settings.deadline_near_ms);
     let count = waiting.len() as u64;
     let mapping = Arc::clone(mapping);
     // Pure computation of some milliseconds: not on a thread that drives sockets.
-    let mapped = tokio::task::spawn_blocking(move || {
-        waiting.iter().map(|revision| map_revision(&mapping, revision, near)).collect::<Vec<_>>()
+    let (mapped, used) = tokio::task::spawn_blocking(move || {
+        let mut used = BTreeMap::new();
+        let mapped: Vec<MappedEntry> = waiting
+            .iter()
+            .map(|revision| map_revision(&mapping, &judge, revision, near, &mut used))
+            .collect();
+        (mapped, used)
     })
     .await?;
     let counts = context.ledger.record_mapped(now, &mapped).await?;
+    let settings = &context.settings.catalogue;
+    if settings.refresh_every_ms.is_some() && settings.policies.need_details() {
+        context.catalogues.used(context.ledger.as_ref(), now, &used).await?;
+    }
     Ok(MapReport { mapped: count, counts })
 }
 
-/// What mapping says of one stored revision.
-pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MappedEntry {
+/// What dossiers of this pass are compared with.
+async fn judge(context: &Context) -> Result<Judge, VerbError> {
+    let settings = &context.settings.catalogue;
+    if settings.refresh_every_ms.is_none() {
+        return Ok(Judge::default());
+    }
+    let codes = context.catalogues.codes(context.ledger.as_ref()).await?;
+    Ok(Judge { codes, policies: settings.policies })
+}
+
+/// What mapping says of one stored revision. Counts its procedure, by the national code.
+fn map_revision(
+    mapping: &Mapping,
+    judge: &Judge,
+    revision: &ToMap,
+    near: Timestamp,
+    used: &mut BTreeMap<String, u64>,
+) -> MappedEntry {
     let outcome = if revision.deleted {
         MapOutcome::NotOurs { rule: "source.deleted" }
     } else if revision.ministry {
         MapOutcome::NotOurs { rule: "source.ministry" }
     } else {
-        map_document(mapping, revision, near)
+        map_document(mapping, judge, revision, near, used)
     };
     MappedEntry {
         entry_id: revision.entry_id,
@@ -59,8 +90,14 @@ pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> Map
     }
 }
 
-fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutcome {
-    let mapped = mapping.map(&revision.document);
+fn map_document(
+    mapping: &Mapping,
+    judge: &Judge,
+    revision: &ToMap,
+    near: Timestamp,
+    used: &mut BTreeMap<String, u64>,
+) -> MapOutcome {
+    let mut mapped = mapping.map(&revision.document);
     let Some(dossier) = mapped.dossier else {
         return MapOutcome::Quarantined { diagnostics: mapped.diagnostics };
     };
@@ -76,6 +113,15 @@ fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutc
             found: "another code".to_owned(),
         });
         return MapOutcome::Quarantined { diagnostics };
+    }
+    if let Some(code) = ProcedureCode::parse(&dossier.ma_tthc) {
+        *used.entry(code.national.to_owned()).or_default() += 1;
+    }
+    let findings = judge.findings(mapping, &revision.document, &dossier);
+    let is_held = findings.iter().any(|finding| finding.severity == Severity::Error);
+    mapped.diagnostics.extend(findings);
+    if is_held {
+        return MapOutcome::Quarantined { diagnostics: mapped.diagnostics };
     }
     let packet = canonical(&dossier);
     MapOutcome::Valid(ValidPacket {

@@ -4,6 +4,7 @@
 //! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
+pub mod catalogue;
 pub mod map;
 pub mod ownership;
 pub mod pull;
@@ -17,6 +18,8 @@ pub mod upkeep;
 
 use std::sync::Arc;
 
+use catalogue::CatalogueSettings;
+use catalogue::known::CatalogueMemory;
 use ownership::Ownership;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +40,8 @@ pub struct Context {
     pub chance: Arc<Chance>,
     pub ledger: Arc<dyn Ledger>,
     pub settings: Arc<Settings>,
+    /// The portal's catalogues as they stand in the ledger, at hand.
+    pub catalogues: Arc<CatalogueMemory>,
 }
 
 /// A source with how it is read.
@@ -79,6 +84,7 @@ pub struct Settings {
     pub from_days: u32,
     pub body_retention_ms: u64,
     pub watchdog_ms: u64,
+    pub catalogue: CatalogueSettings,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
 
+use crate::domain::catalogue::CatalogueItem;
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::receipt::Receipt;
@@ -18,10 +19,35 @@ pub enum Service {
     Steps,
     /// `TraCuuHoSo`: does the portal know this dossier?
     LookUp,
+    /// `LayThuTuc`: one procedure with its fees, results and papers.
+    Procedure,
+    /// `LayDanhSachTTHC`: all procedures.
+    Procedures,
+    /// `LayDanhMucLinhVuc`: fields of work.
+    Fields,
+    /// `LayDanhMucCoQuan`: agencies.
+    Agencies,
 }
 
 impl Service {
-    pub const ALL: [Self; 4] = [Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
+    pub const ALL: [Self; 8] = [
+        Self::Login,
+        Self::Dossiers,
+        Self::Steps,
+        Self::LookUp,
+        Self::Procedure,
+        Self::Procedures,
+        Self::Fields,
+        Self::Agencies,
+    ];
+    /// The services that give catalogues.
+    pub const CATALOGUES: [Self; 4] =
+        [Self::Procedure, Self::Procedures, Self::Fields, Self::Agencies];
+
+    /// Whether it gives a catalogue: no dossier is in the call, and none waits for its answer.
+    pub const fn is_catalogue(self) -> bool {
+        matches!(self, Self::Procedure | Self::Procedures | Self::Fields | Self::Agencies)
+    }
 
     /// The name on the wire, which is also the key in the pattern file and in counters.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +56,10 @@ impl Service {
             Self::Dossiers => "DongBoHoSoMC",
             Self::Steps => "CapNhatTienDoHoSoMC",
             Self::LookUp => "TraCuuHoSo",
+            Self::Procedure => "LayThuTuc",
+            Self::Procedures => "LayDanhSachTTHC",
+            Self::Fields => "LayDanhMucLinhVuc",
+            Self::Agencies => "LayDanhMucCoQuan",
         }
     }
 }
@@ -129,6 +159,20 @@ pub enum LookUpVerdict {
     Missing,
     /// Never ambiguous and never the dossier's fault: a look-up changes nothing, so it may be asked
     /// again.
+    Failed(Failure),
+    /// The gate was closed; the question did not leave.
+    NotSent { failure: Failure, until: Timestamp },
+}
+
+/// What came of asking for a catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogueVerdict {
+    /// The whole list, in the order of [`crate::domain::catalogue::in_order`]. `unreadable`: items
+    /// without a code, which are not in it.
+    Items { items: Vec<CatalogueItem>, unreadable: usize },
+    /// The portal says that it has no such procedure.
+    Missing,
+    /// Never ambiguous and never a dossier's fault.
     Failed(Failure),
     /// The gate was closed; the question did not leave.
     NotSent { failure: Failure, until: Timestamp },

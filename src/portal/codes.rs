@@ -5,6 +5,7 @@ pub const EXISTS: &str = "portal.exists";
 pub const UNKNOWN_DOSSIER: &str = "portal.unknown_dossier";
 pub const TRY_AGAIN: &str = "portal.try_again";
 pub const LOOK_UP_REFUSED: &str = "portal.look_up_refused";
+pub const CATALOGUE_REFUSED: &str = "portal.catalogue_refused";
 pub const UNRECOGNISED_ANSWER: &str = "portal.unrecognised_answer";
 pub const NO_VERDICT: &str = "portal.no_verdict";
 pub const EMPTY_ANSWER: &str = "portal.empty_answer";
@@ -55,6 +56,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         LOOK_UP_REFUSED,
         "The portal refused to look a dossier up. This says nothing about whether it has the dossier.",
         "Nothing at first: the gateway asks again later. If it repeats, check the account's right to TraCuuHoSo.",
+    ),
+    (
+        CATALOGUE_REFUSED,
+        "The portal refused to give a catalogue. The last version stays in use, and nothing else waits for it.",
+        "Nothing at first: the gateway asks again later. If it repeats, check the account's right to the service named in the message.",
     ),
     (
         UNRECOGNISED_ANSWER,

@@ -10,6 +10,7 @@
 
 pub mod answers;
 pub mod call;
+mod catalogue;
 pub mod classify;
 pub mod client;
 pub mod codes;
@@ -20,10 +21,13 @@ mod session;
 mod wire;
 
 pub use answers::{AnswerPatterns, AnswerPatternsError};
-pub use call::{Call, CallOutcome, Exchange, LookUpVerdict, PushVerdict, Service};
+pub use call::{
+    Call, CallOutcome, CatalogueVerdict, Exchange, LookUpVerdict, PushVerdict, Service,
+};
 pub use client::{Portal, PortalSettings, Tenure};
 pub use codes::CODES;
 pub use gate::{
     BreakerSettings, Closed, Gate, GateError, GateSettings, GateStatus, MemoryFailure, NoMemory,
     Permit, QuotaMemory, Readiness, Signal, Window,
 };
+pub use profile::Catalogue;

@@ -5,6 +5,7 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod catalogue;
 mod claim;
 mod file;
 mod map;
@@ -19,6 +20,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,12 +32,14 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, IndexStanding,
-    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
+    AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
+    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, Hash, HeldScope,
+    IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
     SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 use super::{Ledger, LedgerError};
+use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
@@ -297,6 +301,77 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("store closed books").await?;
         reconcile::record_books(&mut tx, books).await?;
         finish(tx, "store closed books").await
+    }
+
+    async fn catalogues(&self) -> Result<Vec<CatalogueStanding>, LedgerError> {
+        catalogue::catalogues(&self.readers).await
+    }
+
+    async fn newest_catalogue_version(&self) -> Result<i64, LedgerError> {
+        catalogue::newest_version(&self.readers).await
+    }
+
+    async fn record_catalogue(
+        &self,
+        now: Timestamp,
+        fetched: &FetchedCatalogue,
+    ) -> Result<CatalogueChange, LedgerError> {
+        let mut tx = self.begin("store a catalogue").await?;
+        let change = catalogue::record(&mut tx, now, fetched).await?;
+        finish(tx, "store a catalogue").await?;
+        Ok(change)
+    }
+
+    async fn catalogue_versions(
+        &self,
+        key: &CatalogueKey,
+    ) -> Result<Vec<CatalogueVersion>, LedgerError> {
+        catalogue::versions(&self.readers, key).await
+    }
+
+    async fn catalogue_items(
+        &self,
+        versions: &[i64],
+    ) -> Result<Vec<(i64, Vec<CatalogueItem>)>, LedgerError> {
+        catalogue::items(&self.readers, versions).await
+    }
+
+    async fn note_procedures(
+        &self,
+        now: Timestamp,
+        used: &BTreeMap<String, u64>,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("note used procedures").await?;
+        catalogue::note_procedures(&mut tx, now, used).await?;
+        finish(tx, "note used procedures").await
+    }
+
+    async fn ask_for_catalogues(
+        &self,
+        now: Timestamp,
+        wish: &CatalogueWish,
+        audit: &AuditRecord,
+    ) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("ask for catalogues").await?;
+        let count = catalogue::ask(&mut tx, now, wish, audit).await?;
+        finish(tx, "ask for catalogues").await?;
+        Ok(count)
+    }
+
+    async fn catalogue_spending(
+        &self,
+        since: Timestamp,
+        services: &[&str],
+        dossiers: &str,
+    ) -> Result<CatalogueSpending, LedgerError> {
+        catalogue::spending(&self.readers, since, services, dossiers).await
+    }
+
+    async fn release_held(&self, now: Timestamp, scopes: &[HeldScope]) -> Result<u64, LedgerError> {
+        let mut tx = self.begin("release held dossiers").await?;
+        let count = catalogue::release_held(&mut tx, now, scopes).await?;
+        finish(tx, "release held dossiers").await?;
+        Ok(count)
     }
 
     async fn upkeep(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
-use super::super::record::{SettleBatch, SettleCounts, SettledEntry, SettledSteps};
+use super::super::record::{CallRecord, SettleBatch, SettleCounts, SettledEntry, SettledSteps};
 use super::{column, failed, hex, json, json_one, run, step_key};
 use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
@@ -116,7 +116,7 @@ pub(super) async fn settle(
     batch: &SettleBatch,
 ) -> Result<SettleCounts, LedgerError> {
     let mut counts = SettleCounts::default();
-    let first_call = insert_calls(conn, batch).await?;
+    let first_call = insert_calls(conn, &batch.calls).await?;
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
@@ -158,10 +158,10 @@ pub(super) async fn settle(
     Ok(counts)
 }
 
-/// Returns the id that the first call of the batch got.
-async fn insert_calls(
+/// Returns the id that the first of them got.
+pub(super) async fn insert_calls(
     conn: &mut SqliteConnection,
-    batch: &SettleBatch,
+    calls: &[CallRecord],
 ) -> Result<i64, LedgerError> {
     let doing = "settle calls";
     let last: i64 = sqlx::query_scalar(LAST_CALL)
@@ -169,7 +169,7 @@ async fn insert_calls(
         .await
         .map_err(|error| failed(doing, error))?;
     let rows: Vec<_> = (last + 1..)
-        .zip(&batch.calls)
+        .zip(calls)
         .map(|(id, call)| {
             (
                 id,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::answers::{AnswerClass, AnswerPatterns, Said};
 use super::call::{CallOutcome, Service};
+use super::catalogue::{self, Listed};
 use super::codes;
 use super::gate::Signal;
 use super::redact::Redactions;
@@ -46,6 +47,7 @@ pub(super) enum Meaning {
     SessionRefused(Failure),
     Found(BTreeMap<String, String>),
     Missing,
+    Listed(Listed),
     Failed(Failure),
 }
 
@@ -62,6 +64,28 @@ pub(super) struct Judgement {
 
 /// Decides. See the module.
 pub(super) fn classify(
+    facts: &Facts<'_>,
+    patterns: &AnswerPatterns,
+    redactions: &Redactions<'_>,
+) -> Judgement {
+    let mut judgement = judge(facts, patterns, redactions);
+    if facts.service.is_catalogue() {
+        judgement.signal = own_trouble(judgement.signal, judgement.outcome);
+    }
+    judgement
+}
+
+/// A catalogue that is slow, broken or not granted to the account says nothing about pushes, which
+/// must not wait for it.
+fn own_trouble(signal: Signal, outcome: CallOutcome) -> Signal {
+    match signal {
+        Signal::Pressure(_) if outcome != CallOutcome::NotConnected => Signal::Neutral,
+        Signal::Environment(_) => Signal::Neutral,
+        signal => signal,
+    }
+}
+
+fn judge(
     facts: &Facts<'_>,
     patterns: &AnswerPatterns,
     redactions: &Redactions<'_>,
@@ -282,11 +306,17 @@ fn envelope_judgement(
         (Service::Dossiers | Service::Steps, Some(zero)) => {
             push_meaning(facts, zero, &said, code_text, &words)
         }
+        (
+            Service::Procedure | Service::Procedures | Service::Fields | Service::Agencies,
+            Some(zero),
+        ) => catalogue_meaning(facts.service, zero, &envelope, &said, code_text, &words),
     };
     let (signal, outcome) = match &meaning {
-        Meaning::LoggedIn(_) | Meaning::Accepted(_) | Meaning::Found(_) | Meaning::Missing => {
-            (Signal::Success, CallOutcome::Useful)
-        }
+        Meaning::LoggedIn(_)
+        | Meaning::Accepted(_)
+        | Meaning::Found(_)
+        | Meaning::Missing
+        | Meaning::Listed(_) => (Signal::Success, CallOutcome::Useful),
         Meaning::Exists(_) | Meaning::UnknownDossier(_) => (Signal::Success, CallOutcome::Refused),
         Meaning::SessionRefused(_) => (Signal::Success, CallOutcome::SessionRefused),
         Meaning::Failed(failure) => match failure.disposition {
@@ -404,6 +434,54 @@ fn look_up_meaning(
     }
 }
 
+/// A list may be empty here: whether that can be believed is decided where the last one is known.
+fn catalogue_meaning(
+    service: Service,
+    zero: bool,
+    envelope: &Envelope,
+    said: &Said<'_>,
+    code: &str,
+    words: &str,
+) -> Meaning {
+    if !zero {
+        if service == Service::Procedure && said.says(AnswerClass::Unknown) {
+            return Meaning::Missing;
+        }
+        return Meaning::Failed(
+            Failure::new(
+                codes::CATALOGUE_REFUSED,
+                Disposition::Retryable,
+                format!("the portal refused {service} with error_code {code}"),
+            )
+            .with_details(words),
+        );
+    }
+    let items = match &envelope.result {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(items)) => items.as_slice(),
+        // One service is known to nest its list one level deeper.
+        Some(Value::Object(map)) => match map.get("data") {
+            Some(Value::Array(items)) => items.as_slice(),
+            _ if map.is_empty() => &[],
+            _ => envelope.result.as_slice(),
+        },
+        Some(_) => {
+            return Meaning::Failed(
+                Failure::new(
+                    codes::UNRECOGNISED_ANSWER,
+                    Disposition::Retryable,
+                    "the catalogue is neither a list nor an object",
+                )
+                .with_details(words),
+            );
+        }
+    };
+    if service == Service::Procedure && items.is_empty() {
+        return Meaning::Missing;
+    }
+    Meaning::Listed(catalogue::read(service, items))
+}
+
 /// The dossier code in a result item; the portal's spelling of keys varies by service.
 fn code_of(item: &Map<String, Value>) -> Option<&str> {
     item.iter()
@@ -464,14 +542,15 @@ fn session_failure(words: &str) -> Failure {
         .with_details(words)
 }
 
-/// Look-ups and logins change nothing at the portal: what is ambiguous for a push may simply be
+/// Look-ups, catalogues and logins change nothing at the portal: what is ambiguous for a push may simply be
 /// asked again, and nothing in them is a dossier's fault.
 fn for_service(mut failure: Failure, service: Service) -> Failure {
-    failure.disposition = match (service, failure.disposition) {
-        (Service::Login | Service::LookUp, Disposition::Ambiguous)
-        | (Service::LookUp, Disposition::Data) => Disposition::Retryable,
-        (Service::Login, Disposition::Data) => Disposition::Environment,
-        (_, disposition) => disposition,
+    let asks = service == Service::LookUp || service.is_catalogue();
+    failure.disposition = match failure.disposition {
+        Disposition::Ambiguous if asks || service == Service::Login => Disposition::Retryable,
+        Disposition::Data if asks => Disposition::Retryable,
+        Disposition::Data if service == Service::Login => Disposition::Environment,
+        disposition => disposition,
     };
     failure
 }

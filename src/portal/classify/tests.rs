@@ -22,6 +22,9 @@ fn verdict(judgement: &Judgement) -> String {
         Meaning::SessionRefused(of) => failure("session", of),
         Meaning::Found(echoed) => format!("found {}", echoed.len()),
         Meaning::Missing => "missing".to_owned(),
+        Meaning::Listed(listed) => {
+            format!("listed {}, {} unreadable", listed.items.len(), listed.unreadable)
+        }
         Meaning::Failed(of) => failure("failed", of),
     }
 }
@@ -72,13 +75,17 @@ fn look_up(body: &str) -> String {
     verdict(&judge(Service::LookUp, false, &answer(200, &[], body)))
 }
 
+fn procedures(body: &str) -> String {
+    verdict(&judge(Service::Procedures, false, &answer(200, &[], body)))
+}
+
 fn login(body: &str) -> String {
     verdict(&judge(Service::Login, false, &answer(200, &[], body)))
 }
 
 #[test]
 fn every_fixture_means_what_its_name_says() {
-    use Service::{Dossiers, Login, LookUp, Steps};
+    use Service::{Dossiers, Login, LookUp, Procedure, Steps};
     let expected = [
         ("push_ok.json", Dossiers, false, "accepted"),
         ("push_ok.json", Dossiers, true, "accepted"),
@@ -106,6 +113,8 @@ fn every_fixture_means_what_its_name_says() {
             false,
             "failed portal.unrecognised_answer Retryable",
         ),
+        ("procedure.json", Procedure, false, "listed 6, 0 unreadable"),
+        ("session_expired.json", Procedure, false, "session portal.session Environment"),
         ("login_ok.json", Login, false, "logged in"),
         ("login_refused.json", Login, false, "failed portal.credentials Environment"),
         ("login_without_session.json", Login, false, "failed portal.credentials Environment"),
@@ -445,4 +454,50 @@ fn every_failure_code_is_one_that_can_be_explained() {
             }
         }
     }
+}
+
+#[test]
+fn a_catalogue_is_listed_or_asked_for_again_and_is_never_a_dossiers_fault() {
+    assert_eq!(
+        procedures(r#"{"error_code":"0","result":[{"MATTHC":"2.000815","TENTTHC":"x"},{}]}"#),
+        "listed 1, 1 unreadable"
+    );
+    assert_eq!(
+        procedures(r#"{"error_code":0,"result":{"data":[{"MATTHC":"2.000815"}]}}"#),
+        "listed 1, 0 unreadable"
+    );
+    // Whether an empty list can be true is decided where the last one is known.
+    assert_eq!(procedures(r#"{"error_code":0,"result":[]}"#), "listed 0, 0 unreadable");
+    assert_eq!(
+        procedures(r#"{"error_code":0,"result":[{"MATTHC":"2.0008"#),
+        "failed portal.not_json Retryable"
+    );
+    assert_eq!(
+        procedures(r#"{"error_code":3,"message":"không có quyền"}"#),
+        "failed portal.catalogue_refused Retryable"
+    );
+    assert_eq!(
+        verdict(&judge(
+            Service::Procedure,
+            false,
+            &answer(200, &[], r#"{"error_code":0,"result":[]}"#)
+        )),
+        "missing"
+    );
+}
+
+#[test]
+fn trouble_with_a_catalogue_does_not_hold_up_those_who_send() {
+    let signal = |outcome: &Result<HttpAnswer, HttpFailure>| {
+        judge(Service::Procedures, false, outcome).signal
+    };
+    for status in [302, 401, 403, 404, 500, 502] {
+        let judged = signal(&answer(status, &[], "<html>"));
+        assert!(matches!(judged, Signal::Neutral), "HTTP {status}: {judged:?}");
+    }
+    assert!(matches!(signal(&Err(HttpFailure::TimedOut(Duration::ZERO))), Signal::Neutral));
+    assert!(matches!(signal(&answer(200, &[], "")), Signal::Neutral));
+    // These two are everybody's.
+    assert!(matches!(signal(&answer(429, &[], "")), Signal::Throttled(_)));
+    assert!(matches!(signal(&Err(HttpFailure::NotSent(String::new()))), Signal::Pressure(_)));
 }

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::AnswerPatterns;
-use super::call::{Call, Exchange, LookUpVerdict, PushVerdict};
+use super::call::{Call, CatalogueVerdict, Exchange, LookUpVerdict, PushVerdict};
 use super::classify::{Facts, Judgement, Meaning, classify};
 use super::codes;
 use super::gate::{Closed, Gate, Permit, Signal};
-use super::profile::{Adapter, Operation, Profile};
+use super::profile::{Adapter, Catalogue, Operation, Profile};
 use super::redact::{Phrases, Redactions};
 use super::session::{LogIn, NoSession, Session, Sessions, Turn};
 use crate::clock::Clock;
@@ -181,11 +181,40 @@ impl Portal {
                 | Meaning::UnknownDossier(failure),
             )
             | Err(Stopped::Failed(failure)) => LookUpVerdict::Failed(failure),
-            Ok(Meaning::LoggedIn(_) | Meaning::Accepted(_)) => {
+            Ok(Meaning::LoggedIn(_) | Meaning::Accepted(_) | Meaning::Listed(_)) => {
                 LookUpVerdict::Failed(unrecognised(Disposition::Retryable))
             }
             Err(Stopped::NotSent(Closed { until, failure })) => {
                 LookUpVerdict::NotSent { failure, until }
+            }
+        };
+        Exchange { verdict, calls }
+    }
+
+    /// Asks for a catalogue. Its failures are its own: they never close the gate for those who send
+    /// dossiers, unless there was no connection or the portal asks for fewer calls.
+    pub async fn catalogue(
+        &self,
+        class: Priority,
+        catalogue: Catalogue<'_>,
+    ) -> Exchange<CatalogueVerdict> {
+        let mut calls = Vec::new();
+        let verdict = match self.run(class, Operation::Catalogue(catalogue), &mut calls).await {
+            Ok(Meaning::Listed(listed)) => {
+                CatalogueVerdict::Items { items: listed.items, unreadable: listed.unreadable }
+            }
+            Ok(Meaning::Missing) => CatalogueVerdict::Missing,
+            Ok(Meaning::Failed(failure) | Meaning::SessionRefused(failure))
+            | Err(Stopped::Failed(failure)) => CatalogueVerdict::Failed(failure),
+            Ok(
+                Meaning::LoggedIn(_)
+                | Meaning::Accepted(_)
+                | Meaning::Found(_)
+                | Meaning::Exists(_)
+                | Meaning::UnknownDossier(_),
+            ) => CatalogueVerdict::Failed(unrecognised(Disposition::Retryable)),
+            Err(Stopped::NotSent(Closed { until, failure })) => {
+                CatalogueVerdict::NotSent { failure, until }
             }
         };
         Exchange { verdict, calls }
@@ -213,7 +242,9 @@ impl Portal {
             Ok(Meaning::Failed(failure) | Meaning::SessionRefused(failure))
             | Err(Stopped::Failed(failure)) => PushVerdict::Failed(failure),
             // Not answers to a push; if one ever came, nobody would know what happened.
-            Ok(Meaning::LoggedIn(_) | Meaning::Found(_) | Meaning::Missing) => {
+            Ok(
+                Meaning::LoggedIn(_) | Meaning::Found(_) | Meaning::Missing | Meaning::Listed(_),
+            ) => {
                 PushVerdict::Failed(unrecognised(Disposition::Ambiguous))
             }
             Err(Stopped::NotSent(Closed { until, failure })) => {
@@ -239,7 +270,7 @@ impl Portal {
         // Refused with the session, the packets were not looked at: sending them again is safe.
         self.inner.sessions.refused(used.number);
         let session = self.session(calls).await?;
-        let is_last_word = matches!(operation, Operation::LookUp { .. });
+        let is_last_word = operation.packets().is_empty();
         let (judgement, used) = self
             .call(class, &operation, session, is_last_word, calls)
             .await
@@ -346,7 +377,9 @@ impl Portal {
         let judgement = self.send(class, operation, session.secret.expose_secret(), calls).await;
         permit.done(match &judgement.meaning {
             // Refused right after a fresh login: every call would meet the same.
-            Meaning::SessionRefused(failure) if repeated => Signal::Environment(failure.clone()),
+            Meaning::SessionRefused(failure) if repeated && !operation.service().is_catalogue() => {
+                Signal::Environment(failure.clone())
+            }
             _ => judgement.signal.clone(),
         });
         Ok((judgement, session))

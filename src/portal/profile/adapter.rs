@@ -5,16 +5,16 @@
 //! clients.
 
 use super::super::wire::{Body, join_url, json_text};
-use super::{Formed, Operation, Profile};
+use super::{Catalogue, Formed, Operation, Profile};
 
 /// Addresses and identity of one province at the adapter.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     pub base_url: String,
     pub auth_path: String,
-    /// Pushes.
+    /// Pushes, and one procedure (`LayThuTuc`).
     pub integration_path: String,
-    /// Look-ups and catalogues.
+    /// Look-ups and the lists of the catalogue.
     pub share_path: String,
     /// Address of the portal in the exchange; empty when the base URL leads to it directly.
     pub dstcode: String,
@@ -33,7 +33,14 @@ impl Adapter {
         body.push(r#","service":"#);
         body.push(&json_text(operation.service().as_str()));
         match operation {
-            Operation::Login { .. } => {}
+            Operation::Login { .. }
+            | Operation::Catalogue(
+                Catalogue::Procedures | Catalogue::Fields | Catalogue::Agencies,
+            ) => {}
+            Operation::Catalogue(Catalogue::Procedure { ma_tthc }) => {
+                body.push(r#","maTTHC":"#);
+                body.push(&json_text(ma_tthc));
+            }
             Operation::Dossiers { is_updating, packets } => {
                 // Strings, not booleans: the portal's own spelling.
                 body.push(if *is_updating {
@@ -58,8 +65,10 @@ impl Profile for Adapter {
     fn form(&self, operation: &Operation<'_>, session: &str) -> Formed {
         let path = match operation {
             Operation::Login { .. } => &self.auth_path,
-            Operation::Dossiers { .. } | Operation::Steps { .. } => &self.integration_path,
-            Operation::LookUp { .. } => &self.share_path,
+            Operation::Dossiers { .. }
+            | Operation::Steps { .. }
+            | Operation::Catalogue(Catalogue::Procedure { .. }) => &self.integration_path,
+            Operation::LookUp { .. } | Operation::Catalogue(_) => &self.share_path,
         };
         let mut headers = vec![
             ("accept".to_owned(), "application/json".to_owned()),
@@ -142,6 +151,29 @@ mod tests {
             r#"{"session":"s","madonvi":"000.00.00.H55","service":"TraCuuHoSo","mahoso":"H55.242-260126-0001"}"#
         );
         assert!(look_up.url.contains("/forward/mapi/p?"));
+    }
+
+    #[test]
+    fn one_procedure_is_asked_for_where_packets_go_and_lists_where_look_ups_go() {
+        let adapter = adapter();
+        let one = Catalogue::Procedure { ma_tthc: "2.000815" };
+        let one = adapter.form(&Operation::Catalogue(one), "s");
+        assert_eq!(
+            text(&one),
+            r#"{"session":"s","madonvi":"000.00.00.H55","service":"LayThuTuc","maTTHC":"2.000815"}"#
+        );
+        assert!(one.url.contains("/forward/mapi/g?"));
+        for (list, service) in [
+            (Catalogue::Procedures, "LayDanhSachTTHC"),
+            (Catalogue::Fields, "LayDanhMucLinhVuc"),
+            (Catalogue::Agencies, "LayDanhMucCoQuan"),
+        ] {
+            let list = adapter.form(&Operation::Catalogue(list), "s");
+            let body =
+                format!(r#"{{"session":"s","madonvi":"000.00.00.H55","service":"{service}"}}"#);
+            assert_eq!(text(&list), body);
+            assert!(list.url.contains("/forward/mapi/p?"));
+        }
     }
 
     #[test]

@@ -24,6 +24,28 @@ pub enum Operation<'a> {
     Dossiers { is_updating: bool, packets: &'a [&'a str] },
     Steps { packets: &'a [&'a str] },
     LookUp { ma_ho_so: &'a str },
+    Catalogue(Catalogue<'a>),
+}
+
+/// Which catalogue is asked for. Only `Procedure` has a parameter; its service is called where
+/// packets go, the lists where look-ups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Catalogue<'a> {
+    Procedure { ma_tthc: &'a str },
+    Procedures,
+    Fields,
+    Agencies,
+}
+
+impl Catalogue<'_> {
+    pub const fn service(self) -> Service {
+        match self {
+            Self::Procedure { .. } => Service::Procedure,
+            Self::Procedures => Service::Procedures,
+            Self::Fields => Service::Fields,
+            Self::Agencies => Service::Agencies,
+        }
+    }
 }
 
 impl<'a> Operation<'a> {
@@ -33,20 +55,21 @@ impl<'a> Operation<'a> {
             Self::Dossiers { .. } => Service::Dossiers,
             Self::Steps { .. } => Service::Steps,
             Self::LookUp { .. } => Service::LookUp,
+            Self::Catalogue(catalogue) => catalogue.service(),
         }
     }
 
-    /// What is sent about citizens; empty for logins and look-ups.
+    /// What is sent about citizens; empty for logins, look-ups and catalogues.
     pub fn packets(&self) -> &'a [&'a str] {
         match self {
             Self::Dossiers { packets, .. } | Self::Steps { packets } => packets,
-            Self::Login { .. } | Self::LookUp { .. } => &[],
+            Self::Login { .. } | Self::LookUp { .. } | Self::Catalogue(_) => &[],
         }
     }
 
     pub fn items(&self) -> u32 {
         match self {
-            Self::Login { .. } => 0,
+            Self::Login { .. } | Self::Catalogue(_) => 0,
             Self::LookUp { .. } => 1,
             _ => u32::try_from(self.packets().len()).unwrap_or(u32::MAX),
         }
