@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{
+    self, Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep,
+};
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::catalogue::CodePolicy;
 use crate::domain::discrepancy::Bucket;
@@ -104,12 +106,12 @@ pub fn mapping(config: &Config) -> Result<Arc<Mapping>, Failure> {
         Some(dir) => Mapping::load(dir, &settings),
         None => Mapping::builtin(&settings),
     };
-    mapping
-        .and_then(|mapping| Ok(Arc::new(mapping.with_procedures(procedures(config)?))))
-        .map_err(|errors| {
+    mapping.and_then(|mapping| Ok(Arc::new(mapping.with_procedures(procedures(config)?)))).map_err(
+        |errors| {
             Failure::new(Exit::Files, errors.to_string())
                 .hint("nothing was mapped with this file; `hoso mapping check` reads it again")
-        })
+        },
+    )
 }
 
 /// The table of procedures that the configuration names.

@@ -72,10 +72,12 @@ pub(super) struct ProvinceArguments {
 ///   POST /lab/forget           {"codes": ["CODE", ...]}
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
+///   POST /lab/catalogue        {"list": "procedures", "put": [{"code": "CODE", "name": "..."}],
+///                              "remove": ["CODE"], "details": {"CODE": {"fees": ["PHI01"]}}}
 ///
 /// Kinds of faults: delay, drop-request, apply-then-drop, apply-later, too-many-requests, status,
 /// html, soap-fault, empty-body, code-as-string, double-encoded, session-expired, forget, slow-body,
-/// reset-mid-body. Kinds of windows: sliding-attempts, sliding-accepted, calendar, token-bucket.
+/// reset-mid-body, cut-list. Kinds of windows: sliding-attempts, sliding-accepted, calendar, token-bucket.
 ///
 /// Example: hoso lab portal --listen 127.0.0.1:8082 --faults some
 #[derive(Debug, clap::Args)]

@@ -89,8 +89,11 @@ fn check(invocation: &Invocation, arguments: &CheckArguments) -> Result<(), Fail
     let mapping = match &arguments.dir {
         None => mapping(invocation, None)?,
         Some(dir) => {
-            let settings = build::mapping_settings(&invocation.config()?);
-            match Mapping::load(dir, &settings) {
+            let config = invocation.config()?;
+            let settings = build::mapping_settings(&config);
+            let loaded = Mapping::load(dir, &settings)
+                .and_then(|mapping| Ok(mapping.with_procedures(build::procedures(&config)?)));
+            match loaded {
                 Ok(mapping) => Arc::new(mapping),
                 Err(errors) if invocation.output.wants_json() => {
                     invocation.output.json(&Mistakes { errors: &errors });
@@ -215,6 +218,7 @@ fn mapping(invocation: &Invocation, dir: Option<&Path>) -> Result<Arc<Mapping>, 
     match dir {
         None => build::mapping(&config),
         Some(dir) => Mapping::load(dir, &build::mapping_settings(&config))
+            .and_then(|mapping| Ok(mapping.with_procedures(build::procedures(&config)?)))
             .map(Arc::new)
             .map_err(|errors| Failure::new(Exit::Files, errors.to_string())),
     }

@@ -2,6 +2,7 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;
+mod catalogue;
 mod config;
 mod demo;
 mod dossier;
@@ -77,6 +78,8 @@ enum Command {
     #[command(subcommand)]
     Mapping(mapping::Which),
     #[command(subcommand)]
+    Catalogue(catalogue::Which),
+    #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
     Migrate(migrate::Arguments),
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
+            Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,

@@ -12,16 +12,20 @@ pub(super) struct Person {
 }
 
 impl Person {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the name of the logged-in user is known to the environment alone"
-    )]
     pub(super) fn actor(&self) -> String {
-        self.actor
-            .clone()
-            .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-            .unwrap_or_else(|| "unknown".to_owned())
+        actor_or_user(self.actor.clone())
     }
+}
+
+/// The named person, or the logged-in user.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the name of the logged-in user is known to the environment alone"
+)]
+pub(super) fn actor_or_user(actor: Option<String>) -> String {
+    actor
+        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn said(text: &str) -> Result<String, String> {

@@ -173,6 +173,7 @@ fn kind_words(kind: ProblemKind) -> &'static str {
         ProblemKind::Dead => "dead",
         ProblemKind::Held => "held",
         ProblemKind::RefusedDocument => "unreadable",
+        ProblemKind::Catalogue => "catalogue",
     }
 }
 

@@ -58,20 +58,27 @@ pub(super) enum Verb {
 }
 
 pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failure> {
+    by_hand(invocation, async |config, context, stop| match verb {
+        Verb::Pull => pull(invocation, config, context, stop).await,
+        Verb::Map => map(invocation, config, context, stop).await,
+        Verb::Push => push(invocation, config, context, stop).await,
+        Verb::Reconcile => reconcile(invocation, config, context, stop).await,
+        Verb::Upkeep => upkeep(invocation, context).await,
+    })
+    .await
+}
+
+/// Runs one verb's work on the ledger, which a stop request asks to end.
+pub(super) async fn by_hand(
+    invocation: &Invocation,
+    work: impl AsyncFnOnce(&Config, &Context, &Stop) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let config = invocation.config_to_run()?;
     start_logging(&config)?;
     let context = build::context(&config, true).await?;
     let stop = Stop::new();
     let requests = signals::stop_requests()?;
-    let work = async {
-        match verb {
-            Verb::Pull => pull(invocation, &config, &context, &stop).await,
-            Verb::Map => map(invocation, &config, &context, &stop).await,
-            Verb::Push => push(invocation, &config, &context, &stop).await,
-            Verb::Reconcile => reconcile(invocation, &config, &context, &stop).await,
-            Verb::Upkeep => upkeep(invocation, &context).await,
-        }
-    };
+    let work = work(&config, &context, &stop);
     let drain = Duration::from_millis(config.serve.drain_ms);
     let clock = Arc::clone(&context.clock);
     let ended = with_two_stage_shutdown(clock.as_ref(), drain, &stop, requests, work).await;
@@ -321,7 +328,7 @@ async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failur
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.
-async fn with_gate<T>(
+pub(super) async fn with_gate<T>(
     config: &Config,
     context: &Context,
     stop: &Stop,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::{Invocation, build, run, words};
+use super::{Invocation, build, catalogue, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -30,6 +30,8 @@ struct Status {
     problems: u64,
     /// What the portal's quota bought in the last 24 hours.
     calls: CallTotals,
+    /// What the portal knows, and how old that knowledge is.
+    catalogue: catalogue::Overview,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -40,12 +42,14 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
+    let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     ledger.close().await;
     let status = Status {
-        verdict: verdict(&standing, now),
+        verdict: verdict(&standing, Some(&catalogue), now),
         at: now,
-        problems: problems(&standing),
+        problems: problems(&standing, Some(&catalogue)),
         calls,
+        catalogue,
         standing,
     };
     invocation.output.result(&status, text);
@@ -60,16 +64,17 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-fn problems(standing: &Standing) -> u64 {
+fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents
+        + catalogue.map_or(0, catalogue::Overview::failing)
 }
 
 /// What a person wants to know first; the most pressing part leads.
-fn verdict(standing: &Standing, now: Timestamp) -> String {
+fn verdict(standing: &Standing, catalogue: Option<&catalogue::Overview>, now: Timestamp) -> String {
     let mut parts = Vec::new();
-    let problems = problems(standing);
+    let problems = problems(standing, catalogue);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
         parts.push(format!("{problems} {verb} a person: hoso problems list"));
@@ -78,6 +83,10 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
         if let Some(since) = source.failing_since {
             parts.push(format!("source {} fails since {}", source.name, words::when(since, now)));
         }
+    }
+    let lists = catalogue.map_or(&[][..], |catalogue| &catalogue.lists);
+    for list in lists.iter().filter(|one| one.stale) {
+        parts.push(format!("the portal's list of {} is stale", list.kind()));
     }
     let differences: u64 = standing.open_discrepancies.values().sum();
     match differences {
@@ -166,6 +175,7 @@ fn text(status: &Status) -> String {
             let _infallible = writeln!(text, "  failing since {}{why}", words::when(since, now));
         }
     }
+    let _infallible = write!(text, "catalogue\n{}", status.catalogue.text(now));
     for books in &standing.last_books {
         let _infallible = write!(
             text,
@@ -201,7 +211,7 @@ mod tests {
     #[test]
     fn the_verdict_names_what_presses_most_and_hides_nothing() {
         let now = Timestamp::from_millis(1_000_000);
-        let said = |standing: &Standing| verdict(standing, now);
+        let said = |standing: &Standing| verdict(standing, None, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
             said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),

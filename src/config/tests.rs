@@ -253,7 +253,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retri]\n".into(), "hoso.toml:1:2: retri: unknown key\n  hint: did you mean retry?"),
         (
             "[telemetry]\n".into(),
-            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are gate, ledger, log, mapping, portal, province, push, reconcile, retry, serve, sources, upkeep",
+            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are catalogue, gate, ledger, log, mapping, portal, province, push, reconcile, retry, serve, sources, upkeep",
         ),
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),
@@ -383,5 +383,27 @@ fn what_is_no_number_is_within_no_range() {
         wrong("[retry]\nmultiplier = nan\njitter = inf\n"),
         "hoso.toml:2:14: retry.multiplier: NaN is not within 1 and 10\n\
          hoso.toml:3:10: retry.jitter: inf is not within 0 and 0.9"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_catalogue_is_told_at_its_place() {
+    let told = wrong(
+        "[catalogue]\nrefresh_every_ms = 1000\nstale_after_ms = 10\ncalls_per_dossier = 2.0\n\
+         versions_kept = 1\n",
+    );
+    for words in [
+        "catalogue.refresh_every_ms: 1000 is not within 60000",
+        "catalogue.stale_after_ms: a list would count as stale before it is fetched again",
+        "catalogue.calls_per_dossier: 2 is not within 0 and 1",
+        "catalogue.versions_kept: 1 is not within 2",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in\n{told}");
+    }
+    assert!(wrong("[catalogue]\nunknown_fee = \"refuse\"\n").contains("unknown_fee"));
+    // Turned off, no age is wrong.
+    assert_eq!(
+        read("[catalogue]\nrefresh_every_ms = 0\nstale_after_ms = 0\n").catalogue.refresh_every_ms,
+        0
     );
 }

@@ -22,9 +22,8 @@ use crate::domain::time::Timestamp;
 use record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, HeldScope,
-    IndexStanding, MapCounts,
-    MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
-    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope,
+    SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 

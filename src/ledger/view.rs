@@ -179,6 +179,8 @@ pub enum ProblemKind {
     Held,
     /// A document or item of the feed that could not be read.
     RefusedDocument,
+    /// A list of the portal's catalogue that could not be fetched; the version before stays in use.
+    Catalogue,
 }
 
 #[derive(Debug, Clone, Default)]

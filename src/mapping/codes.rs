@@ -401,8 +401,14 @@ mod tests {
                     text.split('"')
                         .filter(|piece| {
                             piece.split_once('.').is_some_and(|(family, rule)| {
-                                matches!(family, "mapping" | "mapping_file" | "code_list" | "procedure_table" | "xml")
-                                    && rule != "toml"
+                                matches!(
+                                    family,
+                                    "mapping"
+                                        | "mapping_file"
+                                        | "code_list"
+                                        | "procedure_table"
+                                        | "xml"
+                                ) && rule != "toml"
                                     && !rule.is_empty()
                                     && rule.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
                             })

@@ -18,6 +18,8 @@ pub struct CheckReport {
     pub mapped_fields: usize,
     /// Contract fields that the source does not have, with the reason that the mapping gives.
     pub unmapped: Vec<UnmappedField>,
+    /// Reviewed rows of the table of procedures.
+    pub procedures: usize,
     pub samples: usize,
     /// Samples that are no well-formed document of this mapping.
     pub unreadable_samples: usize,
@@ -53,6 +55,7 @@ impl Mapping {
         let on_purpose = &self.plan.unused_on_purpose;
         CheckReport {
             version: self.version.clone(),
+            procedures: self.procedures().len(),
             mapped_fields: self.plan.fields.len() + self.plan.records.len() - 1,
             unmapped: self
                 .plan
@@ -129,6 +132,7 @@ impl Display for CheckReport {
             "mapping {}: {} contract fields and lists are mapped",
             self.version, self.mapped_fields
         )?;
+        writeln!(f, "table of procedures: {} reviewed rows", self.procedures)?;
         for field in &self.unmapped {
             writeln!(f, "  not sent: {} ({})", field.target, field.reason)?;
         }

@@ -57,10 +57,9 @@ impl ProcedureTable {
 
     /// `procedures.csv line 7: 2.999001.H55 = 2.000815, reviewed 2026-01-20 by …`.
     pub(super) fn told(&self, code: &str, row: &Row) -> String {
-        let file = Path::new(&self.file).file_name().map_or_else(
-            || self.file.clone(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let file = Path::new(&self.file)
+            .file_name()
+            .map_or_else(|| self.file.clone(), |name| name.to_string_lossy().into_owned());
         format!(
             "{file} line {}: {code} = {}, reviewed {} by {}",
             row.line, row.national, row.reviewed_at, row.reviewed_by
@@ -96,7 +95,12 @@ impl ProcedureTable {
         if !header_fits {
             // With another header every row would be wrong too; one mistake says it all.
             let message = "the columns are not those of a table of procedures".to_owned();
-            error(1, "procedure_table.columns", message, "province_code,national_code,reviewed_by,reviewed_at,origin");
+            error(
+                1,
+                "procedure_table.columns",
+                message,
+                "province_code,national_code,reviewed_by,reviewed_at,origin",
+            );
             return Err(FileErrors(errors));
         }
         for record in reader.records() {
@@ -114,21 +118,43 @@ impl ProcedureTable {
             let (reviewed_by, reviewed_at, origin) = (cell(2), cell(3), cell(4));
             if ProcedureCode::parse(&province).is_none() {
                 let message = format!("`{province}` is no procedure code");
-                error(line, "procedure_table.code", message, "as it stands in the dossiers, e.g. 2.999001.H55");
+                error(
+                    line,
+                    "procedure_table.code",
+                    message,
+                    "as it stands in the dossiers, e.g. 2.999001.H55",
+                );
             }
             if ProcedureCode::parse(&national).is_none_or(|code| code.province.is_some()) {
                 let message = format!("`{national}` is no national procedure code");
-                error(line, "procedure_table.code", message, "one digit, a point and six digits, e.g. 2.000815");
+                error(
+                    line,
+                    "procedure_table.code",
+                    message,
+                    "one digit, a point and six digits, e.g. 2.000815",
+                );
             }
             if province == national {
                 let message = format!("`{province}` is mapped to itself");
-                error(line, "procedure_table.circle", message, "remove the row: the code goes as it is");
+                error(
+                    line,
+                    "procedure_table.circle",
+                    message,
+                    "remove the row: the code goes as it is",
+                );
             }
             if reviewed_by.is_empty() || origin.is_empty() {
                 let message = "the row does not say who reviewed it, or by what".to_owned();
-                error(line, "procedure_table.unreviewed", message, "fill in reviewed_by and origin");
+                error(
+                    line,
+                    "procedure_table.unreviewed",
+                    message,
+                    "fill in reviewed_by and origin",
+                );
             }
-            let is_date = reviewed_at.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == reviewed_at);
+            let is_date = reviewed_at
+                .parse::<jiff::civil::Date>()
+                .is_ok_and(|date| date.to_string() == reviewed_at);
             if !is_date {
                 let message = format!("`{reviewed_at}` is no date");
                 error(line, "procedure_table.unreviewed", message, "write YYYY-MM-DD");
@@ -146,7 +172,12 @@ impl ProcedureTable {
                 && let Some(next) = rows.get(&row.national)
             {
                 let message = format!("`{}` is mapped on, on line {}", row.national, next.line);
-                error(u64::from(row.line), "procedure_table.circle", message, "name the last procedure of the chain, once");
+                error(
+                    u64::from(row.line),
+                    "procedure_table.circle",
+                    message,
+                    "name the last procedure of the chain, once",
+                );
             }
         }
         if !errors.is_empty() {
@@ -165,9 +196,8 @@ mod tests {
     const HEADER: &str = "province_code,national_code,reviewed_by,reviewed_at,origin\n";
 
     fn parse(rows: &str) -> Result<ProcedureTable, Vec<(u32, &'static str)>> {
-        ProcedureTable::parse("procedures.csv", &format!("{HEADER}{rows}")).map_err(|errors| {
-            errors.0.into_iter().map(|error| (error.line, error.rule)).collect()
-        })
+        ProcedureTable::parse("procedures.csv", &format!("{HEADER}{rows}"))
+            .map_err(|errors| errors.0.into_iter().map(|error| (error.line, error.rule)).collect())
     }
 
     #[test]
@@ -177,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_reviewed_row_names_the_national_procedure() {
-        let table = parse("# why\n2.999001.H55,2.000815,Trần Thị Mẫu,2026-01-20,QĐ 12/QĐ-UBND\n").unwrap();
+        let table =
+            parse("# why\n2.999001.H55,2.000815,Trần Thị Mẫu,2026-01-20,QĐ 12/QĐ-UBND\n").unwrap();
         let row = table.find("2.999001.H55").unwrap();
         assert_eq!(row.national, "2.000815");
         assert_eq!(

@@ -437,7 +437,7 @@ fn paper(rng: &mut Rng) -> TaiLieuNop<'static> {
 fn fee(rng: &mut Rng, collected: &'static str) -> LePhi<'static> {
     LePhi {
         ten_phi_le_phi: "Phí, lệ phí theo Nghị quyết HĐND tỉnh".into(),
-        ma_phi_le_phi: format!("PHI{:02}", rng.u8(1..40)).into(),
+        ma_phi_le_phi: pools::fee_code(rng.u8(pools::FEES)).into(),
         hinh_thuc_thu: collected.into(),
         gia: (rng.u32(2..500) * 1_000).to_string().into(),
         loai_phi_le_phi: (*pick(rng, &["1", "1", "2"])).into(),

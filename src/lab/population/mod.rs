@@ -22,6 +22,31 @@ pub(in crate::lab) use render::{change_time, escape};
 
 use crate::domain::time::Timestamp;
 
+/// Code and name of every published procedure; dossiers are drawn from some of them.
+pub(in crate::lab) fn published_procedures() -> impl Iterator<Item = (String, String)> {
+    pools::all_procedures()
+}
+
+/// Code and name of the fields of work that dossiers belong to.
+pub(in crate::lab) fn fields() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pools::FIELDS.into_iter()
+}
+
+/// Code and name of the agencies that handle dossiers.
+pub(in crate::lab) fn agencies() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pools::AGENCIES.iter().map(|agency| (agency.code, agency.name))
+}
+
+/// Codes of the fees that dossiers may carry.
+pub(in crate::lab) fn fee_codes() -> impl Iterator<Item = String> {
+    pools::FEES.map(pools::fee_code)
+}
+
+/// Code and name of the results that dossiers may have.
+pub(in crate::lab) fn results() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pools::RESULTS.into_iter()
+}
+
 /// How large and how bad the population is.
 #[derive(Debug, Clone)]
 pub struct PopulationOptions {

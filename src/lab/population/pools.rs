@@ -107,15 +107,35 @@ pub(super) fn firm(rng: &mut Rng) -> String {
     format!("Công ty TNHH {} {}{joint}", pick(rng, &GIVEN_NAMES), rng.u16(100..1_000))
 }
 
-/// The public list of procedures that ships with the laboratory.
-pub(super) fn procedures() -> Vec<Procedure> {
+/// The public list of procedures that ships with the laboratory: code, name, and whether dossiers
+/// are drawn from it.
+fn published() -> Vec<(Procedure, bool)> {
     let mut rows = csv::Reader::from_reader(include_str!("../data/procedures.csv").as_bytes());
     rows.records()
         .filter_map(Result::ok)
         .filter_map(|row| {
-            Some(Procedure { code: row.get(0)?.to_owned(), name: row.get(1)?.nfc().collect() })
+            let procedure =
+                Procedure { code: row.get(0)?.to_owned(), name: row.get(1)?.nfc().collect() };
+            Some((procedure, row.get(2)? == "1"))
         })
         .collect()
+}
+
+/// Those that the province's dossiers are drawn from.
+pub(super) fn procedures() -> Vec<Procedure> {
+    published().into_iter().filter(|(_, drawn)| *drawn).map(|(procedure, _)| procedure).collect()
+}
+
+/// Code and name of every procedure of the public list.
+pub(super) fn all_procedures() -> impl Iterator<Item = (String, String)> {
+    published().into_iter().map(|(procedure, _)| (procedure.code, procedure.name))
+}
+
+/// Numbers of fees that dossiers may carry.
+pub(super) const FEES: std::ops::Range<u8> = 1..40;
+
+pub(super) fn fee_code(number: u8) -> String {
+    format!("PHI{number:02}")
 }
 
 #[cfg(test)]
@@ -125,7 +145,7 @@ mod tests {
     #[test]
     fn the_list_of_procedures_is_whole() {
         let list = procedures();
-        assert_eq!(list.len(), 320);
+        assert_eq!((list.len(), all_procedures().count()), (320, 1_659));
         for procedure in list {
             assert_eq!(procedure.code.len(), 8, "{}", procedure.code);
             assert!(!procedure.name.trim().is_empty());

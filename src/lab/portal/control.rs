@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Shared;
+use super::catalogue::CatalogueOrder;
 use super::faults::{FaultRate, Faults, ScriptedFault};
 use super::quota::Quota;
 use super::state::{EchoedFields, PortalState};
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/lab/faults", post(faults))
         .route("/lab/forget", post(forget))
         .route("/lab/quota", post(quota))
+        .route("/lab/catalogue", post(catalogue))
 }
 
 async fn state(Shares(shared): Shares<Arc<Shared>>) -> Json<PortalState> {
@@ -151,6 +153,18 @@ async fn quota(Shares(shared): Shares<Arc<Shared>>, body: Bytes) -> Response<Bod
             let answer = reply(StatusCode::OK, &quota);
             shared.state().set_quota(quota);
             answer
+        }
+        Err(error) => bad_request(&error.to_string()),
+    }
+}
+
+async fn catalogue(Shares(shared): Shares<Arc<Shared>>, body: Bytes) -> Response<Body> {
+    match serde_json::from_slice::<CatalogueOrder>(&body) {
+        Ok(order) => {
+            let mut state = shared.state();
+            let list = order.list;
+            state.catalogue.change(order);
+            reply(StatusCode::OK, &json!({ "items": state.catalogue.list(list).len() }))
         }
         Err(error) => bad_request(&error.to_string()),
     }

@@ -55,6 +55,9 @@ pub enum Fault {
     SlowBody { ms: u64 },
     /// Applied; half of the answer, then the connection breaks.
     ResetMidBody,
+    /// A list of the catalogue ends after so many items, as if it were whole; 0 is an empty list.
+    /// Nothing else is changed by it.
+    CutList { keep: usize },
 }
 
 impl Fault {
@@ -76,6 +79,7 @@ impl Fault {
             Self::Forget => "forget",
             Self::SlowBody { .. } => "slow-body",
             Self::ResetMidBody => "reset-mid-body",
+            Self::CutList { .. } => "cut-list",
         }
     }
 
@@ -94,7 +98,8 @@ impl Fault {
             | Self::SessionExpired
             | Self::Forget
             | Self::SlowBody { .. }
-            | Self::ResetMidBody => true,
+            | Self::ResetMidBody
+            | Self::CutList { .. } => true,
         }
     }
 
@@ -108,6 +113,7 @@ impl Fault {
                 | Self::SessionExpired
                 | Self::Forget
                 | Self::SlowBody { .. }
+                | Self::CutList { .. }
         )
     }
 }

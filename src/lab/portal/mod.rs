@@ -1,4 +1,5 @@
-//! A simulated national portal: log-in, `DongBoHoSoMC`, `CapNhatTienDoHoSoMC`, `TraCuuHoSo`.
+//! A simulated national portal: log-in, `DongBoHoSoMC`, `CapNhatTienDoHoSoMC`, `TraCuuHoSo`, and the
+//! catalogues (`LayThuTuc`, `LayDanhSachTTHC`, `LayDanhMucLinhVuc`, `LayDanhMucCoQuan`).
 //!
 //! It checks what it is sent against the contract's tables, keeps digests of what it accepted,
 //! counts every call against its quota, and fails on request in the ways real networks and portals
@@ -21,7 +22,9 @@
 //! | `POST /lab/faults` | any of `{"clear": true, "preset": "some", "rates": [{"kind": "drop-request", "share": 0.01}], "next": [{"kind": "delay", "ms": 7000, "service": "login", "code": "…", "times": 1}], "refuse": [{"code": "…", "message": "…"}], "accept": ["CODE"]}` |
 //! | `POST /lab/forget` | `{"codes": ["CODE"]}`: the portal never heard of them |
 //! | `POST /lab/quota` | `{"windows": [{"limit": 50, "window_ms": 1000, "kind": "sliding-attempts"}], "retry_after": true}` |
+//! | `POST /lab/catalogue` | any of `{"list": "procedures", "put": [{"code": "…", "name": "…"}], "remove": ["CODE"], "details": {"2.000815": {"fees": ["PHI01"], "results": []}}}`; other lists are `fields` and `agencies` |
 
+mod catalogue;
 mod control;
 mod faults;
 mod quota;
@@ -46,6 +49,7 @@ use axum::routing::post;
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
+pub use catalogue::{CatalogueOrder, Details, Item, List};
 pub use faults::{Fault, FaultRate, Faults, ScriptedFault};
 pub use quota::{Quota, Window, WindowKind, WindowUse};
 pub use state::{CallEntry, EchoedFields, Outcome, PortalState, Service};
@@ -256,6 +260,11 @@ impl LabPortal {
     /// The portal has never heard of this dossier. `false` when that was so already.
     pub fn forget(&self, code: &str) -> bool {
         self.shared.state().forget(code)
+    }
+
+    /// Changes what the portal says that it knows.
+    pub fn change_catalogue(&self, order: CatalogueOrder) {
+        self.shared.state().catalogue.change(order);
     }
 
     /// Replaces the quota; counting starts anew.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::Catalogue;
 use super::faults::{Fault, Faults};
 use super::quota::{Meter, OverQuota, Quota, WindowUse};
 use super::session::Sessions;
@@ -29,6 +30,14 @@ pub enum Service {
     Steps,
     #[serde(rename = "TraCuuHoSo")]
     LookUp,
+    #[serde(rename = "LayThuTuc")]
+    Procedure,
+    #[serde(rename = "LayDanhSachTTHC")]
+    Procedures,
+    #[serde(rename = "LayDanhMucLinhVuc")]
+    Fields,
+    #[serde(rename = "LayDanhMucCoQuan")]
+    Agencies,
     #[serde(rename = "other")]
     Other,
 }
@@ -40,6 +49,10 @@ impl Service {
             Self::Dossiers => "DongBoHoSoMC",
             Self::Steps => "CapNhatTienDoHoSoMC",
             Self::LookUp => "TraCuuHoSo",
+            Self::Procedure => "LayThuTuc",
+            Self::Procedures => "LayDanhSachTTHC",
+            Self::Fields => "LayDanhMucLinhVuc",
+            Self::Agencies => "LayDanhMucCoQuan",
             Self::Other => "other",
         }
     }
@@ -50,6 +63,10 @@ impl Service {
             "DongBoHoSoMC" => Self::Dossiers,
             "CapNhatTienDoHoSoMC" => Self::Steps,
             "TraCuuHoSo" => Self::LookUp,
+            "LayThuTuc" => Self::Procedure,
+            "LayDanhSachTTHC" => Self::Procedures,
+            "LayDanhMucLinhVuc" => Self::Fields,
+            "LayDanhMucCoQuan" => Self::Agencies,
             _ => Self::Other,
         }
     }
@@ -70,6 +87,8 @@ pub enum Outcome {
     Refused,
     Hit,
     Miss,
+    /// A list of the catalogue, whole or spoilt.
+    Listed,
     LoggedIn,
     WrongPassword,
     NoSession,
@@ -165,6 +184,9 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// Dossiers refused until cleared, with the reason the portal gives.
     pub(super) refused: BTreeMap<String, String>,
+    pub(super) catalogue: Catalogue,
+    /// Items that are left of the next list.
+    list_cut: Option<usize>,
     records: BTreeMap<String, Record>,
     journal: VecDeque<CallEntry>,
     calls: u64,
@@ -187,6 +209,8 @@ impl State {
             meter: Meter::new(options.quota.clone()),
             faults: options.faults.clone(),
             refused: BTreeMap::new(),
+            catalogue: Catalogue::whole(),
+            list_cut: None,
             records: BTreeMap::new(),
             journal: VecDeque::new(),
             calls: 0,
@@ -221,6 +245,11 @@ impl State {
         *self.fault_counts.entry(fault.name()).or_default() += 1;
         match fault {
             Fault::SessionExpired => self.sessions.end_all(),
+            Fault::CutList { keep }
+                if matches!(service, Service::Procedures | Service::Fields | Service::Agencies) =>
+            {
+                self.list_cut = Some(keep);
+            }
             Fault::Forget => {
                 for code in codes {
                     self.records.remove(*code);
@@ -271,6 +300,16 @@ impl State {
             Ask::Dossiers(batch) => self.take_dossiers(batch, call.updating == Some(true)),
             Ask::Steps(batch) => self.take_steps(batch),
             Ask::LookUp(code) => self.look_up(code),
+            Ask::Procedure(code) => {
+                let procedure = self.catalogue.procedure(code);
+                let outcome = if procedure.is_some() { Outcome::Hit } else { Outcome::Miss };
+                (with_result(&procedure.into_iter().collect::<Vec<_>>()), outcome)
+            }
+            Ask::Catalogue(list) => {
+                let mut items = self.catalogue.list(*list);
+                items.truncate(self.list_cut.take().unwrap_or(usize::MAX));
+                (with_result(&items), Outcome::Listed)
+            }
             Ask::Unreadable(field) => self.invalid(&field.0, None),
         }
     }
@@ -480,6 +519,12 @@ impl State {
             faults: self.fault_counts.clone(),
         }
     }
+}
+
+fn with_result(items: &[serde_json::Value]) -> Answer {
+    // Lists of plain values always have a JSON form.
+    let items = serde_json::to_string(items).unwrap_or_default();
+    Answer::new(0, "").with(format!(",\"result\":{items}"))
 }
 
 impl Record {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::catalogue::List;
 use super::rules::{self, Refusal};
 use super::state::{EchoedFields, Service};
 use crate::lab::digest::Digest;
@@ -28,6 +29,9 @@ pub(super) enum Ask {
     Dossiers(Batch<CheckedDossier>),
     Steps(Batch<CheckedStep>),
     LookUp(String),
+    /// The details of one procedure.
+    Procedure(String),
+    Catalogue(List),
     /// The envelope or the list cannot be read, or this service does not exist.
     Unreadable(Refusal),
 }
@@ -68,6 +72,8 @@ struct Envelope<'a> {
     is_updating: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     mahoso: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "maTTHC")]
+    ma_tthc: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
 }
@@ -114,6 +120,13 @@ impl Call {
                 Some(code) if !code.is_empty() => Ask::LookUp(code.to_owned()),
                 _ => Ask::Unreadable(Refusal("mahoso".to_owned())),
             },
+            Service::Procedure => match envelope.ma_tthc.as_deref() {
+                Some(code) if !code.is_empty() => Ask::Procedure(code.to_owned()),
+                _ => Ask::Unreadable(Refusal("maTTHC".to_owned())),
+            },
+            Service::Procedures => Ask::Catalogue(List::Procedures),
+            Service::Fields => Ask::Catalogue(List::Fields),
+            Service::Agencies => Ask::Catalogue(List::Agencies),
             Service::Login | Service::Other => Ask::Unreadable(Refusal("service".to_owned())),
         };
         Self {
@@ -125,7 +138,7 @@ impl Call {
         }
     }
 
-    /// The dossiers this call is about.
+    /// The dossiers this call is about; for `LayThuTuc` the procedure.
     pub(super) fn codes(&self) -> Vec<&str> {
         match &self.ask {
             Ask::Dossiers(batch) => batch.items.iter().map(|item| item.code.as_str()).collect(),
@@ -135,8 +148,8 @@ impl Call {
                 codes.dedup();
                 codes
             }
-            Ask::LookUp(code) => vec![code],
-            Ask::Unreadable(_) => Vec::new(),
+            Ask::LookUp(code) | Ask::Procedure(code) => vec![code],
+            Ask::Catalogue(_) | Ask::Unreadable(_) => Vec::new(),
         }
     }
 
@@ -144,7 +157,9 @@ impl Call {
         match &self.ask {
             Ask::Dossiers(batch) => batch.items.iter().map(|item| item.digest).collect(),
             Ask::Steps(batch) => batch.items.iter().map(|item| item.digest).collect(),
-            Ask::LookUp(_) | Ask::Unreadable(_) => Vec::new(),
+            Ask::LookUp(_) | Ask::Procedure(_) | Ask::Catalogue(_) | Ask::Unreadable(_) => {
+                Vec::new()
+            }
         }
     }
 }

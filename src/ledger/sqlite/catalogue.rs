@@ -24,7 +24,9 @@ const CATALOGUES: &str = "
     FROM catalogue AS c LEFT JOIN catalogue_version AS v ON v.id = c.version_id
     ORDER BY c.kind, c.procedure";
 
-pub(super) async fn catalogues(readers: &SqlitePool) -> Result<Vec<CatalogueStanding>, LedgerError> {
+pub(super) async fn catalogues(
+    readers: &SqlitePool,
+) -> Result<Vec<CatalogueStanding>, LedgerError> {
     let rows = sqlx::query(CATALOGUES)
         .fetch_all(readers)
         .await

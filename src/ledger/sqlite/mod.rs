@@ -33,9 +33,10 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
-    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, Hash, HeldScope,
-    IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
-    SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, Hash,
+    HeldScope, IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome,
+    RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts,
+    UpkeepPolicy,
 };
 use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 use super::{Ledger, LedgerError};

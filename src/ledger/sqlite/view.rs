@@ -369,7 +369,11 @@ const PROBLEMS: &str = "
         GROUP BY d.id
         UNION ALL
         SELECT 'refused_document', source, coalesce(ma_ho_so, ''), at, rule, reason FROM refused_document
-        WHERE resolved_at IS NULL)
+        WHERE resolved_at IS NULL
+        UNION ALL
+        SELECT 'catalogue', 'portal', '', failing_since, json_extract(failure, '$.code'),
+               kind || ': ' || json_extract(failure, '$.message') FROM catalogue
+        WHERE failing_since IS NOT NULL AND kind <> 'details')
     WHERE (?1 IS NULL OR ma_ho_so = ?1) AND (?2 IS NULL OR code = ?2)
     ORDER BY since, ma_ho_so LIMIT ?3";
 
@@ -393,6 +397,7 @@ pub(super) async fn problems(
                     "quarantined" => ProblemKind::Quarantined,
                     "dead" => ProblemKind::Dead,
                     "held" => ProblemKind::Held,
+                    "catalogue" => ProblemKind::Catalogue,
                     _ => ProblemKind::RefusedDocument,
                 },
                 source: column(row, "dossier", "source", 0)?,

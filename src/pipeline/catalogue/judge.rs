@@ -39,8 +39,7 @@ impl Judge {
         unknown
             .into_iter()
             .map(|unknown| {
-                let (source_path, position) =
-                    mapping.place_of(xml, &unknown.lists, unknown.target);
+                let (source_path, position) = mapping.place_of(xml, &unknown.lists, unknown.target);
                 let mut target = String::new();
                 for (list, number) in &unknown.lists {
                     target.push_str(&format!("{list}[{number}]."));
@@ -112,7 +111,8 @@ impl Judge {
                 let code = result.ma_giay_to_ket_qua.as_str();
                 if lacks(ItemKind::Result, code) {
                     let lists = vec![("DanhSachGiayToKetQua", at)];
-                    let expected = format!("a result that the portal has for procedure {procedure}");
+                    let expected =
+                        format!("a result that the portal has for procedure {procedure}");
                     say(UNKNOWN_RESULT, policies.results, lists, "MaGiayToKetQua", expected, code);
                 }
             }
@@ -150,10 +150,7 @@ mod tests {
             &CatalogueKey::list(CatalogueKind::Procedures),
             &[item(ItemKind::Procedure, "2.000815")],
         );
-        codes.put(
-            &CatalogueKey::list(CatalogueKind::Fields),
-            &[item(ItemKind::Field, "G15-CT01")],
-        );
+        codes.put(&CatalogueKey::list(CatalogueKind::Fields), &[item(ItemKind::Field, "G15-CT01")]);
         codes.put(
             &CatalogueKey::details("2.000815"),
             &[item(ItemKind::Fee, "PHI01"), item(ItemKind::Result, "KQ.G15.000031")],
@@ -239,7 +236,8 @@ mod tests {
         for code in ["2.999999", "KQ.G15.000031", "G15-CT01", "PHI01", "000.00.00.G15-KQ000031"] {
             assert_eq!(described(code), code);
         }
-        for text in ["999000000001", "Nguyễn Văn Thử", "an@example.invalid", "Thu", "SDT-0000123456"]
+        for text in
+            ["999000000001", "Nguyễn Văn Thử", "an@example.invalid", "Thu", "SDT-0000123456"]
         {
             assert!(described(text).starts_with("a text of "), "{text}");
         }

@@ -14,9 +14,7 @@ use serde::Serialize;
 
 use super::push::call_record;
 use super::{Context, PortalLine, Stop, VerbError};
-use crate::domain::catalogue::{
-    CatalogueItem, CatalogueKey, CatalogueKind, CodePolicy, ItemKind,
-};
+use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind, CodePolicy, ItemKind};
 use crate::domain::codes::ProcedureCode;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
@@ -162,10 +160,8 @@ async fn fetch_due(
     });
     let since = now - Duration::from_millis(settings.details_max_age_ms);
     let services = Service::CATALOGUES.map(Service::as_str);
-    let spent = context
-        .ledger
-        .catalogue_spending(since, &services, Service::Dossiers.as_str())
-        .await?;
+    let spent =
+        context.ledger.catalogue_spending(since, &services, Service::Dossiers.as_str()).await?;
     let room = room_in(spent, settings.calls_per_dossier).min(u64::from(settings.details_per_pass));
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     report.details_left = due.len() as u64;

@@ -85,11 +85,7 @@ fn own_trouble(signal: Signal, outcome: CallOutcome) -> Signal {
     }
 }
 
-fn judge(
-    facts: &Facts<'_>,
-    patterns: &AnswerPatterns,
-    redactions: &Redactions<'_>,
-) -> Judgement {
+fn judge(facts: &Facts<'_>, patterns: &AnswerPatterns, redactions: &Redactions<'_>) -> Judgement {
     match facts.outcome {
         Err(failure) => no_answer(facts.service, failure, redactions),
         Ok(answer) => {

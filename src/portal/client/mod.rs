@@ -244,9 +244,7 @@ impl Portal {
             // Not answers to a push; if one ever came, nobody would know what happened.
             Ok(
                 Meaning::LoggedIn(_) | Meaning::Found(_) | Meaning::Missing | Meaning::Listed(_),
-            ) => {
-                PushVerdict::Failed(unrecognised(Disposition::Ambiguous))
-            }
+            ) => PushVerdict::Failed(unrecognised(Disposition::Ambiguous)),
             Err(Stopped::NotSent(Closed { until, failure })) => {
                 PushVerdict::NotSent { failure, until }
             }

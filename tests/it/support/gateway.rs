@@ -14,6 +14,7 @@ use hoso_gateway::clock::Clock;
 use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::domain::entry::EntryState;
 use hoso_gateway::domain::failure::Failure;
+use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::population::PopulationOptions;
@@ -22,6 +23,7 @@ use hoso_gateway::lab::province::{Province, ProvinceOptions};
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
 use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
 use hoso_gateway::mapping::Mapping;
+use hoso_gateway::pipeline::catalogue::{CatalogueReport, refresh_catalogue_once};
 use hoso_gateway::pipeline::map::{MapReport, map_once};
 use hoso_gateway::pipeline::ownership::{GATE, Ownership};
 use hoso_gateway::pipeline::pull::{PullReport, pull_once};
@@ -364,6 +366,12 @@ impl TestGateway {
         reconcile_once(&self.context, &self.sources[0], Some(&self.line), &self.stop)
             .await
             .expect("books")
+    }
+
+    pub(crate) async fn refresh_catalogue(&self) -> CatalogueReport {
+        refresh_catalogue_once(&self.context, &self.line, Priority::Audit, &self.stop)
+            .await
+            .expect("a catalogue pass")
     }
 
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
