@@ -216,7 +216,7 @@ fn refreshed_text(refreshed: &Refreshed) -> String {
     }
     if report.released > 0 {
         let _infallible =
-            writeln!(text, "{} held is judged anew", words::count(report.released, "dossier"));
+            writeln!(text, "{} judged anew", words::count(report.released, "held dossier"));
     }
     if let Some(failure) = &report.gate_closed {
         let _infallible = writeln!(text, "ended early: {failure}");

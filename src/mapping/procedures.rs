@@ -84,35 +84,26 @@ impl ProcedureTable {
                 hint: hint.to_owned(),
             });
         };
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .comment(Some(b'#'))
-            .from_reader(text.trim_start_matches('\u{FEFF}').as_bytes());
-        let header_fits = match reader.headers() {
-            Ok(header) => header.iter().eq(COLUMNS),
-            Err(_) => false,
-        };
-        if !header_fits {
+        // A row is a line: no cell needs a line break, and every mistake has its true line.
+        let mut lines = (1u64..)
+            .zip(text.trim_start_matches('\u{FEFF}').lines())
+            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        let header = lines.next();
+        if header.is_none_or(|(_, header)| header.trim() != COLUMNS.join(",")) {
             // With another header every row would be wrong too; one mistake says it all.
             let message = "the columns are not those of a table of procedures".to_owned();
-            error(
-                1,
-                "procedure_table.columns",
-                message,
-                "province_code,national_code,reviewed_by,reviewed_at,origin",
-            );
+            let line = header.map_or(1, |(line, _)| line);
+            error(line, "procedure_table.columns", message, &COLUMNS.join(","));
             return Err(FileErrors(errors));
         }
-        for record in reader.records() {
-            let record = match record {
+        for (line, text) in lines {
+            let record = match cells(text) {
                 Ok(record) => record,
-                Err(cause) => {
-                    let line = cause.position().map_or(0, csv::Position::line);
-                    error(line, "procedure_table.malformed", cause.to_string(), "");
+                Err(message) => {
+                    error(line, "procedure_table.malformed", message, "");
                     continue;
                 }
             };
-            let line = record.position().map_or(0, csv::Position::line);
             let cell = |at: usize| record.get(at).unwrap_or_default().to_owned();
             let (province, national) = (cell(0), cell(1));
             let (reviewed_by, reviewed_at, origin) = (cell(2), cell(3), cell(4));
@@ -186,6 +177,20 @@ impl ProcedureTable {
         }
         let hash = (!rows.is_empty()).then(|| blake3::hash(text.as_bytes()));
         Ok(Self { file: file.to_owned(), rows, hash })
+    }
+}
+
+fn cells(line: &str) -> Result<csv::StringRecord, String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .from_reader(line.as_bytes());
+    let mut record = csv::StringRecord::new();
+    reader.read_record(&mut record).map_err(|cause| cause.to_string())?;
+    if record.len() == COLUMNS.len() {
+        Ok(record)
+    } else {
+        Err(format!("{} columns instead of {}", record.len(), COLUMNS.len()))
     }
 }
 

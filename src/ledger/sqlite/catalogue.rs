@@ -355,10 +355,11 @@ pub(super) async fn spending(
     })
 }
 
-/// Never one that a newer revision has overtaken: that one is on its way, or was sent.
+/// Never one that a newer revision has overtaken: that one is on its way, or was sent. Both states are
+/// named for the index over what waits for a person.
 const RELEASE_HELD: &str = "
     UPDATE entry SET state = 'received', changed_at = ?1, due_at = ?1
-    WHERE state = 'quarantined' AND failure_code IN (SELECT value FROM json_each(?2)) AND changed_at <= ?3
+    WHERE state IN ('quarantined', 'dead') AND state = 'quarantined' AND failure_code IN (SELECT value FROM json_each(?2)) AND changed_at <= ?3
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
                       AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
                       AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours'))";

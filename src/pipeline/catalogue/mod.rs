@@ -170,6 +170,12 @@ async fn fetch_due(
             return Ok(());
         }
         report.details_left -= 1;
+        // A service that is not there, or not granted, fails for every procedure alike; an answer
+        // that there is no such procedure is about that one alone.
+        let failure = report.fetched.last().and_then(|last| last.failure.as_ref());
+        if failure.is_some_and(|failure| failure.code != NO_SUCH_PROCEDURE) {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -248,7 +254,7 @@ async fn fetch(
         tracing::warn!(
             catalogue = %key,
             code = failure.code,
-            "not fetched, the version before stays in use: {}",
+            "not fetched, what was known stays in use: {}",
             failure.message
         );
     }

@@ -382,3 +382,28 @@ async fn a_change_of_the_portal_is_a_version_with_its_differences() {
     assert_eq!(Some(versions[0].id), change.version);
     gateway.end().await;
 }
+
+#[tokio::test]
+async fn a_service_that_is_not_granted_is_not_asked_again_for_every_procedure() {
+    let gateway = Story::of(300).set("catalogue", "calls_per_dossier", "1.0").start().await;
+    gateway.refresh_catalogue().await;
+    gateway.settle().await;
+    let fault = Fault::Status { status: 403, applied: false };
+    let service = Service::Procedure.name();
+    gateway.portal.inject(ScriptedFault::next(fault).of_service(service).until_cleared());
+    let report = gateway.refresh_catalogue().await;
+    assert_eq!(report.fetched.len(), 1);
+    assert!(report.details_left > 10);
+    assert_eq!(gateway.calls(Service::Procedure).len(), 1);
+    // What the portal does not have is about one procedure alone.
+    gateway.portal.set_faults(hoso_gateway::lab::portal::Faults::default());
+    let codes = report.fetched.iter().map(|one| one.key.procedure.clone()).collect();
+    gateway.portal.change_catalogue(CatalogueOrder { remove: codes, ..Default::default() });
+    later(&gateway, Duration::from_mins(1)).await;
+    let report = gateway.refresh_catalogue().await;
+    assert_eq!(report.fetched.len(), 20);
+    let missing: Vec<_> = report.fetched.iter().filter_map(|one| one.failure.as_ref()).collect();
+    let codes: Vec<_> = missing.iter().map(|failure| failure.code.as_str()).collect();
+    assert_eq!(codes, ["catalogue.no_such_procedure"]);
+    gateway.end().await;
+}
