@@ -60,7 +60,7 @@ pub(crate) async fn get(http: &ReqwestHttp, url: String) -> bytes::Bytes {
         url,
         headers: Vec::new(),
         body: bytes::Bytes::new(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         answer_bytes_max: 1 << 28,
     };
     http.send(request).await.expect("the laboratory answers").body
