@@ -73,7 +73,7 @@ pub(super) struct ProvinceArguments {
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
 ///   POST /lab/catalogue        {"list": "procedures", "put": [{"code": "CODE", "name": "..."}],
-///                              "remove": ["CODE"], "details": {"CODE": {"fees": ["PHI01"]}}}
+///                              "remove": ["CODE", ...], "details": {"CODE": {"fees": [...]}}}
 ///
 /// Kinds of faults: delay, drop-request, apply-then-drop, apply-later, too-many-requests, status,
 /// html, soap-fault, empty-body, code-as-string, double-encoded, session-expired, forget, slow-body,

@@ -40,11 +40,8 @@ impl Judge {
             .into_iter()
             .map(|unknown| {
                 let (source_path, position) = mapping.place_of(xml, &unknown.lists, unknown.target);
-                let mut target = String::new();
-                for (list, number) in &unknown.lists {
-                    target.push_str(&format!("{list}[{number}]."));
-                }
-                target.push_str(unknown.target);
+                let items = unknown.lists.iter().map(|(list, number)| format!("{list}[{number}]"));
+                let target: Vec<String> = items.chain([unknown.target.to_owned()]).collect();
                 Diagnostic {
                     rule: unknown.rule.to_owned(),
                     severity: match unknown.policy {
@@ -53,7 +50,7 @@ impl Judge {
                     },
                     source_path,
                     position,
-                    target,
+                    target: target.join("."),
                     expected: unknown.expected,
                     found: described(unknown.code),
                 }

@@ -20,7 +20,6 @@ const OTHER: &str = "H55.242-260126-0002";
 /// In no list, until a story puts it there.
 const NEW_PROCEDURE: &str = "3.999999";
 const DAY: Duration = Duration::from_hours(24);
-const WEEK: Duration = Duration::from_hours(24 * 7);
 const CATALOGUES: [Service; 4] =
     [Service::Procedures, Service::Fields, Service::Agencies, Service::Procedure];
 
@@ -236,7 +235,7 @@ async fn a_fee_is_compared_with_those_of_its_procedure_and_no_others() {
     assert_eq!(gateway.entry(OTHER, 2).await.state, EntryState::Accepted);
 
     gateway.portal.change_catalogue(fees_of("2.000815", &["PHI01", "PHI77"]));
-    later(&gateway, WEEK - Duration::from_hours(1)).await;
+    later(&gateway, Duration::from_hours(24 * 7 - 1)).await;
     // The budget is that of the last week, so somebody must have been served in it.
     gateway.refresh_catalogue().await;
     later(&gateway, Duration::from_hours(2)).await;

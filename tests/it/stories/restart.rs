@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use hoso_gateway::lab::population::PopulationOptions;
-use hoso_gateway::lab::portal::{Fault, FaultRate, Faults, PortalOptions, ScriptedFault};
+use hoso_gateway::lab::portal::{Fault, FaultRate, Faults, PortalOptions, ScriptedFault, Service};
 use hoso_gateway::lab::province::ProvinceOptions;
 
 use crate::support::binary::Site;
@@ -138,5 +138,31 @@ async fn beside_a_running_daemon_nobody_else_owns_the_gate() {
     assert_eq!(site.portal.state().sessions_issued, 2);
     second.terminate();
     assert_eq!(second.ended().await.code(), Some(0));
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_service_fetches_the_catalogue_by_itself_and_is_asked_by_a_command_beside_it() {
+    let mut site = Site::open(province(0), PortalOptions::default(), "").await;
+    let mut process = site.serve();
+    site.until("the lists are fetched", |site| {
+        site.portal.state().outcomes.contains_key(&Service::Agencies)
+    })
+    .await;
+    let (done, out, err) = site.run(&["catalogue", "refresh", "fields", "--json"]).await;
+    assert!(done, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON alone");
+    assert_eq!(told["asked_for"], 1);
+    assert!(told["handed_over_to"].as_str().is_some_and(|owner| owner.contains("serve")), "{out}");
+    process.terminate();
+    assert!(process.ended().await.success(), "{}", process.log());
+    // Nobody owns the gate any more, so the command fetches what it asked for, and nothing else.
+    let (done, out, err) = site.run(&["catalogue", "refresh", "fields"]).await;
+    assert!(done, "{err}");
+    assert_eq!(out, "fields: unchanged, 10 items\n");
+    let (_, shown, _) = site.run(&["catalogue", "show", "fields", "--code", "G15-CT01"]).await;
+    assert!(shown.contains("Chứng thực"), "{shown}");
+    let (done, _, _) = site.run(&["catalogue", "show", "fields", "--code", "G99-XX99"]).await;
+    assert!(!done);
     site.close().await;
 }
