@@ -111,6 +111,7 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
         province_codes: config.province.codes.clone(),
         tax_identity_type: config.mapping.tax_identity_type.clone(),
         passport_identity_type: config.mapping.passport_identity_type.clone(),
+        succession_file: config.mapping.succession_file.clone(),
     }
 }
 

@@ -194,8 +194,12 @@ impl Config {
     fn root_paths_at(&mut self, folder: &Path) {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
-        let optional =
-            [&mut self.mapping.dir, &mut self.portal.password_file, &mut self.portal.answers_file];
+        let optional = [
+            &mut self.mapping.dir,
+            &mut self.mapping.succession_file,
+            &mut self.portal.password_file,
+            &mut self.portal.answers_file,
+        ];
         let of_sources = self
             .sources
             .iter_mut()

@@ -120,6 +120,7 @@ async fn commit(
         priority,
         items,
         refused: page.refused.into_iter().map(refused).collect(),
+        origin: None,
         // Without the young ones the page is not done, so its cursor must not be remembered.
         cursor: page.cursor.filter(|_| whole).map(|cursor| (cursor, page.newest_changed_at)),
         etag: page
@@ -158,6 +159,7 @@ fn received(item: Item) -> ReceivedItem {
         changed_at: item.changed_at,
         deleted: item.deleted,
         ministry: item.owner == Owner::Ministry,
+        recoded_from: item.recoded_from,
         fingerprint: item.fingerprint,
         document: item.document,
     }

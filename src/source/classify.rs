@@ -130,7 +130,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         ITEM_ATTRIBUTE,
-        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, each at most once.",
+        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, maHoSoCu the code of another dossier, each at most once.",
         "Report it to the maker of the feed. A guess could delete or reorder a dossier, so the item waits as evidence.",
     ),
     (

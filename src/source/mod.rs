@@ -99,6 +99,8 @@ pub struct Item {
     /// `daXoa`: gone at the source.
     pub deleted: bool,
     pub owner: Owner,
+    /// `maHoSoCu`: the code under which the source kept the dossier before. Never this one's own.
+    pub recoded_from: Option<String>,
     /// Equal for equal content, see `fingerprint.rs`.
     pub fingerprint: [u8; 32],
     /// The `<HoSo>` element's own text, unchanged but for its character encoding (UTF-8).

@@ -249,6 +249,10 @@ impl Ledger for SqliteLedger {
         reconcile::acked_packets(&self.readers, dossiers).await
     }
 
+    async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
+        reconcile::sent_packets(&self.readers, dossiers).await
+    }
+
     async fn acknowledged_codes(
         &self,
         source: &str,

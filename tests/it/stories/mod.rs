@@ -6,4 +6,5 @@ mod operators;
 mod pull;
 mod push;
 mod restart;
+mod rules;
 mod silence;
