@@ -229,6 +229,16 @@ pub trait Ledger: Debug + Send + Sync {
         ma_ho_so: &[String],
     ) -> Result<Vec<IndexStanding>, LedgerError>;
 
+    /// How the ledger stands to what a source gave since `first_seen_from`, behind `after` in the
+    /// order of codes; in place of an index where there is none.
+    async fn own_standings(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+        first_seen_from: Timestamp,
+    ) -> Result<Vec<IndexStanding>, LedgerError>;
+
     /// The acknowledged packets of these dossiers, for comparing with an echo; those past
     /// retention are left out.
     async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;

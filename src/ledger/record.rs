@@ -346,6 +346,10 @@ pub struct Books {
     pub look_ups: u64,
     /// The sum of the buckets equals `at_source`, and the whole index was read.
     pub closed: bool,
+    /// The source has no index: `at_source` is what it gave, and nobody knows what it should have
+    /// given. Such books are never closed.
+    #[serde(default)]
+    pub without_index: bool,
     /// Why not, if not.
     pub remark: String,
 }

@@ -107,6 +107,8 @@ pub struct EntryView {
     pub packet_hash: Option<String>,
     pub mapping_version: Option<String>,
     pub failure: Option<Failure>,
+    /// Code of the failure, or the rule by which it is refused or not ours.
+    pub rule: Option<String>,
     pub diagnostics: Vec<Diagnostic>,
     pub superseded_by: Option<i64>,
 }

@@ -138,6 +138,7 @@ impl Source for Feed {
             .and_then(|text| wire::page(&text, &self.reading()))
             .map_err(|refusal| with_evidence(refusal, &answer))?;
         Ok(Changes::Page(Page {
+            stuck: page.more && page.cursor.as_deref() == after,
             etag: answer.header("etag").map(str::to_owned),
             bytes: answer.body.len(),
             ..page

@@ -1,6 +1,6 @@
 //! Read-backs, standings against a source's index, discrepancies and closed books.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::decompress;
@@ -93,30 +93,52 @@ pub(super) async fn standings(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("compare with the index", error))?;
-    rows.iter()
-        .map(|row| {
-            let dossier_id: i64 = column(row, "dossier", "id", 0)?;
-            let state: String = column(row, "entry", "state", dossier_id)?;
-            let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "entry",
-                column: "state",
-                row: dossier_id,
-            })?;
-            let time = |name| -> Result<Option<Timestamp>, LedgerError> {
-                Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?
-                    .map(Timestamp::from_millis))
-            };
-            Ok(IndexStanding {
-                ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
-                dossier_id,
-                newest_state,
-                newest_version: column(row, "dossier", "newest_version", dossier_id)?,
-                newest_changed_at: time("newest_changed_at")?,
-                acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
-                acked_at: time("acked_at")?,
-            })
-        })
-        .collect()
+    rows.iter().map(index_standing).collect()
+}
+
+const OWN_STANDINGS: &str = "
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT ?3";
+
+pub(super) async fn own_standings(
+    readers: &SqlitePool,
+    source: &str,
+    after: &str,
+    limit: u32,
+    first_seen_from: Timestamp,
+) -> Result<Vec<IndexStanding>, LedgerError> {
+    let rows = sqlx::query(OWN_STANDINGS)
+        .bind(source.to_owned())
+        .bind(after.to_owned())
+        .bind(i64::from(limit))
+        .bind(first_seen_from.millis())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("compare with the portal", error))?;
+    rows.iter().map(index_standing).collect()
+}
+
+fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
+    let dossier_id: i64 = column(row, "dossier", "id", 0)?;
+    let state: String = column(row, "entry", "state", dossier_id)?;
+    let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
+        table: "entry",
+        column: "state",
+        row: dossier_id,
+    })?;
+    let time = |name| -> Result<Option<Timestamp>, LedgerError> {
+        Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?.map(Timestamp::from_millis))
+    };
+    Ok(IndexStanding {
+        ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
+        dossier_id,
+        newest_state,
+        newest_version: column(row, "dossier", "newest_version", dossier_id)?,
+        newest_changed_at: time("newest_changed_at")?,
+        acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
+        acked_at: time("acked_at")?,
+    })
 }
 
 const ACKED_PACKETS: &str = "
@@ -379,6 +401,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     DUE_UNCONFIRMED,
     DEFER_UNCONFIRMED,
     STANDINGS,
+    OWN_STANDINGS,
     ACKED_PACKETS,
     SENT_PACKETS,
     ACKNOWLEDGED_CODES,

@@ -166,7 +166,8 @@ const REVISIONS: &str = "
 
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
-           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, diagnostics, superseded_by
+           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, failure_code,
+           diagnostics, superseded_by
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
 
 const STEPS: &str = "
@@ -280,6 +281,7 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
         packet_hash: column(row, "entry", "packet_hash", id)?,
         mapping_version: column(row, "entry", "mapping_version", id)?,
         failure: envelope(column(row, "entry", "failure", id)?, "entry", "failure", id)?,
+        rule: column(row, "entry", "failure_code", id)?,
         diagnostics: envelope(
             column(row, "entry", "diagnostics", id)?,
             "entry",
