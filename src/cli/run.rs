@@ -109,7 +109,13 @@ async fn pull(
                     report.outdated,
                     report.refused,
                     report.pages,
-                    if report.caught_up { "" } else { "; not at the end yet" }
+                    match (report.caught_up, report.too_young) {
+                        (true, _) => String::new(),
+                        (false, 0) => "; not at the end yet".to_owned(),
+                        (false, young) => {
+                            format!("; not at the end yet, {young} too young or not whole")
+                        }
+                    }
                 );
                 for remark in &report.remarks {
                     // Writing to a String cannot fail.

@@ -87,6 +87,8 @@ pub struct RevisionView {
     pub received_at: Timestamp,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which its source kept it before.
+    pub recoded_from: Option<String>,
     pub fingerprint: String,
     pub body_kept: bool,
 }

@@ -104,7 +104,7 @@ impl Succession {
             }
         };
         for column in header.iter().filter(|column| !COLUMNS.contains(column)) {
-            let hint = suggestion(column, COLUMNS.into_iter());
+            let hint = suggestion(column, COLUMNS);
             let message = format!("`{column}` is no column of the table of successors");
             error(1, "succession.columns", message, hint);
         }

@@ -39,17 +39,12 @@ pub(super) fn settle(dossier: &mut Dossier, gone: Vec<String>, sent: &[Dossier])
             .iter()
             .flat_map(|packet| &packet.tai_lieu_nop)
             .find(|file| file.tep_dinh_kem_id == id);
-        match row {
-            Some(row) => {
-                dossier
-                    .tai_lieu_nop
-                    .push(TaiLieuNop { is_deleted: DELETED.to_owned(), ..row.clone() });
-                files.removed.push(id);
-            }
-            None => {
-                held.insert(id.clone());
-                files.vanished.push(id);
-            }
+        if let Some(row) = row {
+            dossier.tai_lieu_nop.push(TaiLieuNop { is_deleted: DELETED.to_owned(), ..row.clone() });
+            files.removed.push(id);
+        } else {
+            held.insert(id.clone());
+            files.vanished.push(id);
         }
     }
     files.held = held.into_iter().collect();

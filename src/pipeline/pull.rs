@@ -44,7 +44,7 @@ pub async fn pull_once(
         let changes =
             line.source.changes(after.as_deref(), line.page_limit, etag.take().as_deref()).await;
         let page = match changes {
-            Ok(Changes::Page(page)) => page,
+            Ok(Changes::Page(page)) => *page,
             Ok(Changes::NotModified) => {
                 report.caught_up = true;
                 context.ledger.record_poll_failure(&name, context.clock.now(), None, None).await?;

@@ -79,7 +79,7 @@ pub trait Source: Debug + Send + Sync {
 pub enum Changes {
     /// Nothing, said the source (304).
     NotModified,
-    Page(Page),
+    Page(Box<Page>),
 }
 
 /// One page of changes, in the source's order. The same dossier may occur more than once.

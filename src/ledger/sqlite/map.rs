@@ -18,7 +18,7 @@ const TO_MAP: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, r.recoded_from, o.body,
            -- A dossier that was found sound, and whose newest revision says that it was this one.
            (SELECT n.ma_ho_so FROM revision AS x JOIN dossier AS n ON n.id = x.dossier_id AND n.newest_revision_id = x.id
-            WHERE x.recoded_from = d.ma_ho_so AND n.source = d.source AND x.deleted = 0
+            WHERE x.recoded_from = d.ma_ho_so AND n.id <> d.id AND x.deleted = 0
               AND EXISTS (SELECT 1 FROM entry AS k JOIN revision AS y ON y.id = k.revision_id
                           WHERE k.dossier_id = n.id AND y.recoded_from = d.ma_ho_so
                             AND k.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'dead'))
@@ -200,13 +200,14 @@ const RESOLVE_FINDINGS: &str = "
     UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source does not contradict the portal any more'
     WHERE id IN (SELECT value FROM json_each(?2))";
 
-/// The dossiers that these entries say they were before.
+/// The dossiers that these entries say they were before, of whatever source: after a merger the old
+/// code may have come from the old province's system.
 const FORMER: &str = "
     SELECT j.value->>0 AS entry_id, d.id, d.source, d.ma_ho_so, d.newest_revision_id, d.priority,
            e.state = 'not_ours' AND e.failure_code = ?2 AS closed,
            d.portal_known = 'yes' OR EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS known
-    FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.source = j.value->>1 AND d.ma_ho_so = j.value->>2
+    FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.ma_ho_so = j.value->>2 AND d.id <> j.value->>1
     JOIN entry AS e ON e.id = d.newest_entry_id";
 
 /// A closed obligation on top of whatever the former dossier still had.
@@ -264,7 +265,8 @@ pub(super) async fn record_mapped(
         };
         // A second entry of the same dossier would be judged by what the first one changes.
         if taken.insert(lane.dossier_id) {
-            plan.take(entry, lane, known_steps.get(&lane.dossier_id), former.get(&entry.entry_id))?;
+            let former = former.get(&entry.entry_id).map_or(&[][..], Vec::as_slice);
+            plan.take(entry, lane, known_steps.get(&lane.dossier_id), former)?;
         }
     }
     if plan.entries.is_empty() {
@@ -371,13 +373,13 @@ async fn read_former(
     conn: &mut SqliteConnection,
     mapped: &[MappedEntry],
     lanes: &BTreeMap<i64, Lane>,
-) -> Result<BTreeMap<i64, Former>, LedgerError> {
-    let named: Vec<(i64, &str, &str)> = mapped
+) -> Result<BTreeMap<i64, Vec<Former>>, LedgerError> {
+    let named: Vec<(i64, i64, &str)> = mapped
         .iter()
         .filter_map(|entry| match &entry.outcome {
             MapOutcome::Valid(packet) => {
                 let lane = lanes.get(&entry.entry_id)?;
-                Some((entry.entry_id, lane.source.as_str(), packet.recoded_from.as_deref()?))
+                Some((entry.entry_id, lane.dossier_id, packet.recoded_from.as_deref()?))
             }
             _ => None,
         })
@@ -391,23 +393,21 @@ async fn read_former(
         .fetch_all(conn)
         .await
         .map_err(|error| failed("store mapped dossiers", error))?;
-    rows.iter()
-        .map(|row| {
-            let id: i64 = column(row, "dossier", "id", 0)?;
-            Ok((
-                column(row, "entry", "entry_id", id)?,
-                Former {
-                    dossier_id: id,
-                    source: column(row, "dossier", "source", id)?,
-                    ma_ho_so: column(row, "dossier", "ma_ho_so", id)?,
-                    newest_revision_id: column(row, "dossier", "newest_revision_id", id)?,
-                    priority: column(row, "dossier", "priority", id)?,
-                    closed: column::<i64>(row, "entry", "closed", id)? != 0,
-                    known: column::<i64>(row, "dossier", "known", id)? != 0,
-                },
-            ))
-        })
-        .collect()
+    let mut former: BTreeMap<i64, Vec<Former>> = BTreeMap::new();
+    for row in &rows {
+        let id: i64 = column(row, "dossier", "id", 0)?;
+        let named_by: i64 = column(row, "entry", "entry_id", id)?;
+        former.entry(named_by).or_default().push(Former {
+            dossier_id: id,
+            source: column(row, "dossier", "source", id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", id)?,
+            newest_revision_id: column(row, "dossier", "newest_revision_id", id)?,
+            priority: column(row, "dossier", "priority", id)?,
+            closed: column::<i64>(row, "entry", "closed", id)? != 0,
+            known: column::<i64>(row, "dossier", "known", id)? != 0,
+        });
+    }
+    Ok(former)
 }
 
 /// Ends what the dossiers under their former codes still had.

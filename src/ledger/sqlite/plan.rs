@@ -142,7 +142,7 @@ impl<'a> Plan<'a> {
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
-        former: Option<&Former>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         let version = entry.mapping_version.as_str();
         match &entry.outcome {
@@ -204,7 +204,7 @@ impl<'a> Plan<'a> {
         packet: &'a ValidPacket,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
-        former: Option<&Former>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         if lane.overtaken_by.is_some() {
             self.counts.superseded += 1;
@@ -226,7 +226,7 @@ impl<'a> Plan<'a> {
         if !lane.files_sent.iter().all(says) {
             return Ok(());
         }
-        if let Some(former) = former {
+        for former in former {
             self.take_former(lane, former);
         }
         self.judged.push(lane.dossier_id);

@@ -160,7 +160,7 @@ const DOSSIER: &str = "
     FROM dossier WHERE ma_ho_so = ?1 ORDER BY source";
 
 const REVISIONS: &str = "
-    SELECT id, version, changed_at, received_at, deleted, ministry, lower(hex(fingerprint)) AS fingerprint,
+    SELECT id, version, changed_at, received_at, deleted, ministry, recoded_from, lower(hex(fingerprint)) AS fingerprint,
            EXISTS (SELECT 1 FROM document WHERE revision_id = revision.id) AS body_kept
     FROM revision WHERE dossier_id = ?1 ORDER BY id";
 
@@ -256,6 +256,7 @@ fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
         received_at: required_time(row, "revision", "received_at", id)?,
         deleted: column::<i64>(row, "revision", "deleted", id)? != 0,
         ministry: column::<i64>(row, "revision", "ministry", id)? != 0,
+        recoded_from: column(row, "revision", "recoded_from", id)?,
         fingerprint: column(row, "revision", "fingerprint", id)?,
         body_kept: column::<i64>(row, "revision", "body_kept", id)? != 0,
     })

@@ -188,6 +188,17 @@ impl Folder {
         Ok(is_whole.then_some(bytes))
     }
 
+    /// The beginning of a file that was looked at; nothing when it cannot be read.
+    pub(super) fn start(&self, name: &OsStr, bytes_max: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = File::open(self.path.join(name))
+            .and_then(|file| file.take(bytes_max as u64).read_to_end(&mut bytes));
+        if read.is_err() {
+            bytes.clear();
+        }
+        bytes
+    }
+
     /// Moves the file in one rename, its note first. What is not there any more, or has been
     /// replaced by another file of its name, is left alone.
     pub(super) fn put_away(&self, name: &OsStr, look: &Look, put: &Put) -> io::Result<()> {

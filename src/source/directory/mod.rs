@@ -17,7 +17,7 @@ mod folder;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,7 +161,7 @@ impl Source for Directory {
         _etag: Option<&str>,
     ) -> Result<Changes, SourceFailure> {
         let (inner, after) = (Arc::clone(&self.inner), after.map(str::to_owned));
-        off_thread(move || inner.next(after.as_deref())).await.map(Changes::Page)
+        off_thread(move || inner.next(after.as_deref())).await.map(Box::new).map(Changes::Page)
     }
 
     async fn committed(&self, position: &str) -> Result<(), SourceFailure> {
@@ -265,7 +265,7 @@ impl Inner {
                 Content::Page(page, put, position) => (*page, put, position),
                 Content::Refused(refusal, start) => {
                     if self.has_kept(&watched, self.settings.unfinished_ms) {
-                        self.rejected(&name, &watched.look, refusal, &start)
+                        rejected(&name, &watched.look, refusal, &start)
                     } else {
                         // Perhaps its writer only rests.
                         state.watched.entry(name).and_modify(|watched| watched.unfinished = true);
@@ -366,11 +366,12 @@ impl Inner {
         self.clock.monotonic().saturating_sub(watched.since) >= Duration::from_millis(for_ms)
     }
 
-    fn read(&self, name: &OsString, look: &Look) -> Content {
+    fn read(&self, name: &OsStr, look: &Look) -> Content {
         let limit = self.settings.file_bytes_max;
         if look.bytes > limit as u64 {
             let message = format!("the file has {} bytes, more than {limit}", look.bytes);
-            return Content::Refused(Refusal::new(classify::TOO_LARGE, message), Vec::new());
+            let start = self.folder.start(name, EVIDENCE_BYTES_MAX);
+            return Content::Refused(Refusal::new(classify::TOO_LARGE, message), start);
         }
         let bytes = match self.folder.read(name, look) {
             Ok(Some(bytes)) => bytes,
@@ -399,29 +400,23 @@ impl Inner {
             }
         }
     }
+}
 
-    /// A page without dossiers, whose one refused item is the file.
-    fn rejected(
-        &self,
-        name: &OsString,
-        look: &Look,
-        refusal: Refusal,
-        start: &[u8],
-    ) -> (Page, Put, String) {
-        let item = RefusedItem {
-            rule: refusal.code,
-            position: refusal.position.unwrap_or(Position { line: 1, column: 1 }),
-            reason: refusal.message,
-            ma_ho_so: None,
-            evidence: String::from_utf8_lossy(start).into(),
-        };
-        let page = Page { refused: vec![item], ..Page::default() };
-        // Its start stands for a file that is too large to be read.
-        let hash = blake3::hash(start).to_hex().to_string();
-        let put = verdict(&page, &hash);
-        let position = position(name, look, &hash);
-        (page, put, position)
-    }
+/// A page without dossiers, whose one refused item is the file.
+fn rejected(name: &OsStr, look: &Look, refusal: Refusal, start: &[u8]) -> (Page, Put, String) {
+    let item = RefusedItem {
+        rule: refusal.code,
+        position: refusal.position.unwrap_or(Position { line: 1, column: 1 }),
+        reason: refusal.message,
+        ma_ho_so: None,
+        evidence: String::from_utf8_lossy(start).into(),
+    };
+    let page = Page { refused: vec![item], ..Page::default() };
+    // Its start stands for a file that is too large to be read.
+    let hash = blake3::hash(start).to_hex().to_string();
+    let put = verdict(&page, &hash);
+    let position = position(name, look, &hash);
+    (page, put, position)
 }
 
 /// Where a file goes once it is committed. A bad dossier does not take its neighbours with it, and
@@ -457,7 +452,7 @@ fn verdict(page: &Page, hash: &str) -> Put {
 }
 
 /// What the ledger remembers of a file.
-fn position(name: &OsString, look: &Look, hash: &str) -> String {
+fn position(name: &OsStr, look: &Look, hash: &str) -> String {
     format!("{}|{}|{hash}", shown(name), look.changed_ns)
 }
 

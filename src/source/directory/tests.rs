@@ -22,7 +22,7 @@ fn directory(path: &std::path::Path, clock: &ManualClock) -> Directory {
 
 async fn page(directory: &Directory) -> Result<Page, SourceFailure> {
     match directory.changes(None, 1, None).await? {
-        Changes::Page(page) => Ok(page),
+        Changes::Page(page) => Ok(*page),
         Changes::NotModified => panic!("a folder has no such answer"),
     }
 }
@@ -95,16 +95,13 @@ async fn thousands_of_files_are_watched_a_part_at_a_time_and_all_are_read_in_ord
     let mut read = Vec::new();
     while read.len() < files {
         let given = page(&directory).await.unwrap();
-        match given.cursor {
-            Some(position) => {
-                directory.committed(&position).await.unwrap();
-                read.push(given.origin.unwrap());
-            }
-            None => {
-                assert!(given.waiting > 0);
-                assert!(directory.inner.state().watched.len() <= WATCHED_MAX);
-                clock.advance(Duration::from_secs(2));
-            }
+        if let Some(position) = given.cursor {
+            directory.committed(&position).await.unwrap();
+            read.push(given.origin.unwrap());
+        } else {
+            assert!(given.waiting > 0);
+            assert!(directory.inner.state().watched.len() <= WATCHED_MAX);
+            clock.advance(Duration::from_secs(2));
         }
     }
     assert!(read.is_sorted());

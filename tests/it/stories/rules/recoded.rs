@@ -152,3 +152,34 @@ async fn a_link_to_a_stranger_s_code_waits_for_a_person() {
     assert_eq!(gateway.pull().await.unwrap().refused, 1);
     gateway.end().await;
 }
+
+#[tokio::test]
+async fn the_old_code_may_have_come_from_the_old_province_s_own_system() {
+    let clock = std::sync::Arc::new(crate::support::clock::StoryClock::new());
+    let options = hoso_gateway::lab::province::ProvinceOptions {
+        population: hoso_gateway::lab::population::PopulationOptions {
+            dossiers: 0,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let before = hoso_gateway::lab::province::start(options, clock).await.unwrap();
+    before.put_raw(Paper::of(OLD).xml()).unwrap();
+    let gateway = ours()
+        .set("second source", "name", "\"cu_H03\"")
+        .set("second source", "base_url", &format!("\"{}\"", before.url()))
+        .start()
+        .await;
+    gateway.settle().await;
+    assert!(gateway.portal.record(OLD).is_some());
+    gateway.put(&recoded(2));
+    gateway.settle().await;
+    assert_eq!(gateway.states(OLD).await, [EntryState::Accepted, EntryState::NotOurs]);
+    assert_eq!(open(&gateway, "recoded").await, 1);
+    // The old system goes on talking.
+    before.put_raw(Paper::of(OLD).version(3).with("GhiChu", "muộn").xml()).unwrap();
+    gateway.settle().await;
+    assert_eq!(gateway.portal.record(OLD).unwrap().updates, 0);
+    before.shutdown().await.unwrap();
+    gateway.end().await;
+}
