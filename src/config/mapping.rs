@@ -16,6 +16,9 @@ pub struct Mapping {
     /// Absent: the table of procedures that is compiled in.
     #[serde(with = "optional_path")]
     pub procedures_file: Option<PathBuf>,
+    /// Absent: the table that belongs to the mapping.
+    #[serde(with = "optional_path")]
+    pub succession_file: Option<PathBuf>,
     #[serde(with = "optional")]
     pub tax_identity_type: Option<String>,
     #[serde(with = "optional")]
