@@ -102,13 +102,17 @@ async fn pull(
             .iter()
             .map(|report| {
                 format!(
-                    "{}: {} new, {} unchanged, {} outdated, {} refused, in {} page(s){}",
+                    "{}: {} new, {} unchanged, {} outdated, {} refused, in {} page(s){}{}",
                     report.source,
                     report.new,
                     report.unchanged,
                     report.outdated,
                     report.refused,
                     report.pages,
+                    match report.passed_over {
+                        0 => String::new(),
+                        count => format!("; {count} spoilt their page and were passed over alone"),
+                    },
                     if report.caught_up { "" } else { "; not at the end yet" }
                 )
             })

@@ -158,6 +158,19 @@ pub trait Ledger: Debug + Send + Sync {
         evidence: Option<&[u8]>,
     ) -> Result<(), LedgerError>;
 
+    /// Whether a page of this source that ended at `position` was stored.
+    async fn knows_position(&self, source: &str, position: &str) -> Result<bool, LedgerError>;
+
+    /// Codes of up to `limit` dossiers that stand as unreadable and were asked for at `asked_until`
+    /// or before; they count as asked for now.
+    async fn claim_unread(
+        &self,
+        source: &str,
+        now: Timestamp,
+        asked_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError>;
+
     // --- map ---
 
     /// The oldest unmapped revision of each of up to `limit` dossiers, most pressing first. One

@@ -146,7 +146,7 @@ fn a_flaw_in_a_comment_before_an_item_is_not_the_items() {
 
 #[test]
 fn a_flaw_in_a_text_leaves_the_item_for_the_mapping_to_judge() {
-    let page = page(fixture!("hostile/control_characters.xml"));
+    let page = page(hostile!("control_characters.xml"));
     assert_eq!((page.items.len(), page.refused.len()), (1, 0));
     assert!(page.items[0].document.contains("V\u{1}n"));
 }
@@ -178,15 +178,15 @@ fn evidence_is_cut_at_a_character() {
 
 #[test]
 fn the_same_page_reads_alike_in_every_encoding() {
-    let expected = page(fixture!("hostile/utf_8_with_mark.xml")).items;
+    let expected = page(hostile!("utf_8_with_mark.xml")).items;
     assert_eq!(expected[0].ma_ho_so, "H55.242-260126-0001");
-    assert_eq!(page(fixture!("hostile/utf_16_le_with_mark.xml")).items, expected);
+    assert_eq!(page(hostile!("utf_16_le_with_mark.xml")).items, expected);
     // Tone marks come as combining characters, so the text differs and the fingerprint does not.
-    let other = page(fixture!("hostile/windows_1258.xml")).items;
+    let other = page(hostile!("windows_1258.xml")).items;
     assert_ne!(other[0].document, expected[0].document);
     assert_eq!(other[0].fingerprint, expected[0].fingerprint);
     // The transport's charset beats the document's own word.
-    let mut answer = ok(fixture!("hostile/declared_utf_8_is_windows_1258.xml"));
+    let mut answer = ok(hostile!("declared_utf_8_is_windows_1258.xml"));
     answer.headers =
         vec![("content-type".to_owned(), "application/xml; Charset=\"windows-1258\"".to_owned())];
     assert_eq!(changes(answer).unwrap().items[0].fingerprint, expected[0].fingerprint);
@@ -204,15 +204,15 @@ fn a_document_that_cannot_be_read_is_kept_and_asked_for_again() {
         (b" \n ", "source.truncated"),
         (b"<", "source.truncated"),
         (b"{\"error\": 1}", "source.not_xml"),
-        (fixture!("hostile/error_page.html"), "source.html_page"),
+        (hostile!("error_page.html"), "source.html_page"),
         (b"\n<HTML><br></HTML>", "source.html_page"),
-        (fixture!("hostile/entity_bomb.xml"), "source.doctype"),
-        (fixture!("hostile/two_roots.xml"), "source.not_xml"),
-        (fixture!("hostile/truncated.xml"), "source.truncated"),
-        (fixture!("hostile/mismatched_tag.xml"), "source.not_xml"),
-        (fixture!("hostile/duplicate_attribute.xml"), "source.not_xml"),
-        (fixture!("hostile/declared_utf_8_is_windows_1258.xml"), "source.encoding"),
-        (fixture!("hostile/soap_fault.xml"), "source.wrong_root"),
+        (hostile!("entity_bomb.xml"), "source.doctype"),
+        (hostile!("two_roots.xml"), "source.not_xml"),
+        (hostile!("truncated.xml"), "source.truncated"),
+        (hostile!("mismatched_tag.xml"), "source.not_xml"),
+        (hostile!("duplicate_attribute.xml"), "source.not_xml"),
+        (hostile!("declared_utf_8_is_windows_1258.xml"), "source.encoding"),
+        (hostile!("soap_fault.xml"), "source.wrong_root"),
         (fixture!("index.xml"), "source.wrong_root"),
         (fixture!("dossier.xml"), "source.wrong_root"),
         (deep.as_bytes(), "source.limits"),
@@ -229,12 +229,12 @@ fn a_document_that_cannot_be_read_is_kept_and_asked_for_again() {
 #[test]
 fn a_refused_document_names_the_place_and_the_dossier_but_no_value() {
     assert_eq!(
-        refusal(fixture!("hostile/mismatched_tag.xml")).to_string(),
+        refusal(hostile!("mismatched_tag.xml")).to_string(),
         "source.not_xml: the document is not well-formed XML inside dossier H55.242-260126-0002: \
          expected the end tag of the element that was opened last (at line 3:68)"
     );
     assert_eq!(
-        refusal(fixture!("hostile/entity_bomb.xml")).to_string(),
+        refusal(hostile!("entity_bomb.xml")).to_string(),
         "source.doctype: the document holds a document type declaration: expected a document \
          without DOCTYPE (none is ever read) (at line 2:1)"
     );
@@ -250,7 +250,7 @@ fn the_evidence_of_a_refused_document_is_bounded() {
 fn a_feed_that_breaks_its_protocol_is_stopped() {
     let long = format!("<DanhSachHoSo conTro='{}'/>", "c".repeat(4097));
     for body in [
-        std::str::from_utf8(fixture!("hostile/no_cursor.xml")).unwrap(),
+        std::str::from_utf8(hostile!("no_cursor.xml")).unwrap(),
         "<DanhSachHoSo conTro='' conNua='false'><HoSo><MaHoSo>a</MaHoSo></HoSo></DanhSachHoSo>",
         // Its only item is refused, but it is an item.
         "<DanhSachHoSo><HoSo/></DanhSachHoSo>",

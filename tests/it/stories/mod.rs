@@ -4,6 +4,7 @@ mod lost_answers;
 mod map;
 mod operators;
 mod pull;
+mod poison;
 mod push;
 mod restart;
 mod silence;
