@@ -187,7 +187,7 @@ impl Turn {
     pub(super) fn turn_cursor(&self, cursor: &mut String, more: &mut bool, after: Option<&str>) {
         if self.has(&Misbehaviour::EndlessMore) || self.has(&Misbehaviour::StuckCursor) {
             *more = true;
-            after.unwrap_or_default().clone_into(cursor);
+            after.unwrap_or("0~").clone_into(cursor);
         }
         if self.has(&Misbehaviour::EndlessPages) {
             *more = true;

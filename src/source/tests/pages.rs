@@ -9,6 +9,12 @@ macro_rules! fixture {
     };
 }
 
+macro_rules! hostile {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../fixtures/hostile/", $name)).as_slice()
+    };
+}
+
 fn refusal(body: impl AsRef<[u8]>) -> SourceFailure {
     changes(ok(body)).expect_err("a refusal")
 }
@@ -266,6 +272,97 @@ fn a_feed_that_breaks_its_protocol_is_stopped() {
             "{body}"
         );
     }
+}
+
+/// The dossier that a spoilt page can be passed over for.
+fn lone(body: impl AsRef<[u8]>) -> Option<LoneItem> {
+    refusal(body).spoilt.expect("a spoilt page").lone
+}
+
+#[test]
+fn a_dossier_alone_in_a_spoilt_page_is_told_with_what_leads_on_behind_it() {
+    let lone = lone(
+        "<DanhSachHoSo conTro='c7' conNua='true'>\n<HoSo phienBan='2' capNhatLuc='20260126153000'>\
+         <MaHoSo>a</MaHoSo><GhiChu></HoSo>\n</DanhSachHoSo>\n",
+    )
+    .expect("one dossier");
+    assert_eq!((lone.cursor.as_str(), lone.more), ("c7", true));
+    assert_eq!(lone.changed_at, Timestamp::from_portal("20260126153000"));
+    assert_eq!(lone.item.rule, "source.not_xml");
+    assert_eq!(lone.item.ma_ho_so.as_deref(), Some("a"));
+    assert!(lone.item.evidence.starts_with("<HoSo phienBan") && lone.item.evidence.ends_with("</HoSo>"));
+    assert_eq!(lone.item.position.line, 2);
+}
+
+#[test]
+fn only_a_dossier_that_is_certainly_alone_and_whole_can_be_passed_over() {
+    let page = |inside: &str| format!("<DanhSachHoSo conTro='c'>{inside}</DanhSachHoSo>");
+    let bad = "<HoSo><MaHoSo>a</MaHoSo><b></HoSo>";
+    assert!(lone(page(bad)).is_some());
+    for (several, why) in [
+        (page(&format!("{bad}<HoSo/>")), "another behind it"),
+        (page(&format!("<HoSo><MaHoSo>b</MaHoSo></HoSo>{bad}")), "another before it"),
+        (page(&format!("{bad}<n:HoSo>")), "another under a prefix"),
+        (page(&format!("<!-- <HoSo> -->{bad}")), "perhaps another, in a comment"),
+        (page("<b></c>"), "none"),
+        (page(bad).replace("</DanhSachHoSo>", ""), "cut behind it"),
+        (page(bad).replace("</HoSo></DanhSachHoSo>", ""), "cut in it"),
+        (format!("{} 0.3 s", page(bad)), "something behind the root"),
+    ] {
+        assert!(lone(several).is_none(), "{why}");
+    }
+    let prefixed = page(bad).replace("DanhSachHoSo", "n:DanhSachHoSo").replace("<HoSo", "<n:HoSo");
+    assert!(lone(prefixed).is_some());
+    // Its elements have names that begin alike.
+    assert!(lone(page(&bad.replace("<b>", "<HoSoCoThanhPhanSoHoa>"))).is_some());
+}
+
+#[test]
+fn a_smaller_page_is_worth_asking_for_only_behind_a_root_that_can_be_read() {
+    for (body, is_worth) in [
+        ("<DanhSachHoSo conTro='c'><HoSo><b></HoSo></DanhSachHoSo>", true),
+        ("<DanhSachHoSo conTro='c'><HoSo>", true),
+        ("<DanhSachHoSo conTro='c'><HoSo><!DOCTYPE html></HoSo></DanhSachHoSo>", true),
+        ("<DanhSachHoSo><HoSo><b></HoSo></DanhSachHoSo>", false),
+        ("<DanhSachHoSo conTro='a&b'><HoSo><b></HoSo></DanhSachHoSo>", false),
+        ("<!DOCTYPE x><DanhSachHoSo conTro='c'/>", false),
+        ("<html></html>", false),
+        ("", false),
+    ] {
+        assert_eq!(refusal(body).spoilt.is_some(), is_worth, "{body}");
+    }
+}
+
+#[test]
+fn a_byte_that_is_no_text_is_blamed_on_the_one_dossier_with_it() {
+    let page = |inside: &[u8]| {
+        [b"<DanhSachHoSo conTro='c'><HoSo><MaHoSo>a</MaHoSo><GhiChu>", inside, b"</GhiChu></HoSo></DanhSachHoSo>"]
+            .concat()
+    };
+    let found = lone(page(b"Th\xFF")).expect("one dossier");
+    assert_eq!((found.item.rule, found.item.ma_ho_so.as_deref()), ("source.encoding", Some("a")));
+    assert!(found.item.evidence.contains("Th\u{FFFD}"));
+    // In the root's own tag, nothing behind it can be trusted.
+    let root = [b"<DanhSachHoSo maDonVi='\xFF' conTro='c'><HoSo/></DanhSachHoSo>".as_slice()].concat();
+    assert!(refusal(root).spoilt.is_none());
+    // A character set that nobody knows says nothing.
+    let unknown = b"<?xml version='1.0' encoding='x-unknown'?><DanhSachHoSo conTro='c'/>";
+    assert!(refusal(unknown).spoilt.is_none());
+}
+
+#[test]
+fn the_code_of_a_spoilt_dossier_is_told_when_it_cannot_be_mistaken() {
+    let code = |inside: &str| {
+        lone(format!("<DanhSachHoSo conTro='c'><HoSo>{inside}</HoSo></DanhSachHoSo>"))
+            .expect("one dossier")
+            .item
+            .ma_ho_so
+    };
+    assert_eq!(code("<b></c><MaHoSo> a </MaHoSo>").as_deref(), Some("a"), "behind the fault");
+    assert_eq!(code("<b></c><MaHoSo>a</MaHoSo><MaHoSo>a</MaHoSo>").as_deref(), Some("a"));
+    assert_eq!(code("<b></c><MaHoSo>a</MaHoSo><MaHoSo>b</MaHoSo>"), None);
+    assert_eq!(code("<b></c><MaHoSo>a&amp;b</MaHoSo>"), None);
+    assert_eq!(code("<b></c>"), None);
 }
 
 #[test]

@@ -366,6 +366,16 @@ impl TestGateway {
             .expect("books")
     }
 
+    /// [`Self::reconcile`], from a source that may fail.
+    pub(crate) async fn try_reconcile(&self) -> Result<Books, Failure> {
+        let line = &self.sources[0];
+        match reconcile_once(&self.context, line, Some(&self.line), &self.stop).await {
+            Ok(books) => Ok(books),
+            Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
         upkeep_once(&self.context).await.expect("an upkeep pass")
     }
