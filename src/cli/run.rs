@@ -111,7 +111,7 @@ async fn pull(
                     report.pages,
                     match report.passed_over {
                         0 => String::new(),
-                        count => format!("; {count} spoilt their page and were passed over alone"),
+                        count => format!("; {count} passed over, unreadable even alone"),
                     },
                     if report.caught_up { "" } else { "; not at the end yet" }
                 )

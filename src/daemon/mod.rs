@@ -131,6 +131,13 @@ async fn pull_loop(
                     );
                 }
                 passed_over = report.passed_over;
+                if report.narrowed > 0 && report.passed_over == 0 {
+                    tracing::info!(
+                        source = report.source,
+                        count = report.narrowed,
+                        "pages could not be read and were asked for again with fewer dossiers"
+                    );
+                }
                 if failures > 0 {
                     tracing::info!(source = report.source, "the source answers again");
                 }

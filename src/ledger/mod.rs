@@ -148,8 +148,8 @@ pub trait Ledger: Debug + Send + Sync {
     /// Stores the page's new revisions and its cursor together, or nothing.
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError>;
 
-    /// Remembers that a poll failed (or, with `None`, that the source answers again), and keeps
-    /// the refused document as evidence.
+    /// Remembers that a poll failed, and keeps the refused document as evidence; or, with `None`,
+    /// that the source answers again, so that what it answered before is no problem any more.
     async fn record_poll_failure(
         &self,
         source: &str,

@@ -42,8 +42,8 @@ pub(super) async fn ask_again(
             }
             Ok(_) => {}
             Err(failure) => {
-                let is_about_it = failure.evidence.is_some()
-                    || failure.failure.disposition == Disposition::Data;
+                let is_about_it =
+                    failure.evidence.is_some() || failure.failure.disposition == Disposition::Data;
                 if !is_about_it {
                     break;
                 }

@@ -30,7 +30,9 @@ impl Way {
             return Err("the source says that there is more, and not where");
         };
         if !self.seen.insert(cursor.to_owned()) {
-            return Err("the source says that there is more, but its cursor comes back to where it was");
+            return Err(
+                "the source says that there is more, but its cursor comes back to where it was",
+            );
         }
         if self.empty_in_a_row > EMPTY_IN_A_ROW_MAX {
             return Err("the source says that there is more, but page after page is empty");

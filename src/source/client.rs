@@ -103,19 +103,15 @@ impl Feed {
             timeout: Duration::from_millis(self.settings.timeout_ms),
             answer_bytes_max: self.settings.page_bytes_max,
         };
-        let answer = self
-            .http
-            .send(request)
-            .await
-            .map_err(|failure| SourceFailure {
-                // Fewer dossiers make a smaller page.
-                spoilt: matches!(
-                    (question, &failure),
-                    (Question::Changes { .. }, HttpFailure::TooLarge(_))
-                )
-                .then(Box::default),
-                ..without_evidence(classify::transport(question, &failure))
-            })?;
+        let answer = self.http.send(request).await.map_err(|failure| SourceFailure {
+            // Fewer dossiers make a smaller page.
+            spoilt: matches!(
+                (question, &failure),
+                (Question::Changes { .. }, HttpFailure::TooLarge(_))
+            )
+            .then(Box::default),
+            ..without_evidence(classify::transport(question, &failure))
+        })?;
         match classify::answer(question, &answer) {
             Ok(verdict) => Ok((verdict, answer)),
             Err(failure) => Err(without_evidence(failure)),

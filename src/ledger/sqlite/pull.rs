@@ -476,6 +476,12 @@ pub(super) async fn record_poll_failure(
         .bind(failure.map(json_one))
         .bind(failure.map(|_| at.millis()));
     run(conn, doing, query).await?;
+    if failure.is_none() {
+        // What it says is unchanged was readable: no item of it, but the answer.
+        let query =
+            sqlx::query(RESOLVE_REFUSED).bind(source.to_owned()).bind(at.millis()).bind("[]");
+        run(conn, doing, query).await?;
+    }
     if let (Some(failure), Some(evidence)) = (failure, evidence) {
         let query = sqlx::query(INSERT_REFUSED)
             .bind(source.to_owned())

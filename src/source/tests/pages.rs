@@ -290,7 +290,9 @@ fn a_dossier_alone_in_a_spoilt_page_is_told_with_what_leads_on_behind_it() {
     assert_eq!(lone.changed_at, Timestamp::from_portal("20260126153000"));
     assert_eq!(lone.item.rule, "source.not_xml");
     assert_eq!(lone.item.ma_ho_so.as_deref(), Some("a"));
-    assert!(lone.item.evidence.starts_with("<HoSo phienBan") && lone.item.evidence.ends_with("</HoSo>"));
+    assert!(
+        lone.item.evidence.starts_with("<HoSo phienBan") && lone.item.evidence.ends_with("</HoSo>")
+    );
     assert_eq!(lone.item.position.line, 2);
 }
 
@@ -336,14 +338,19 @@ fn a_smaller_page_is_worth_asking_for_only_behind_a_root_that_can_be_read() {
 #[test]
 fn a_byte_that_is_no_text_is_blamed_on_the_one_dossier_with_it() {
     let page = |inside: &[u8]| {
-        [b"<DanhSachHoSo conTro='c'><HoSo><MaHoSo>a</MaHoSo><GhiChu>", inside, b"</GhiChu></HoSo></DanhSachHoSo>"]
-            .concat()
+        [
+            b"<DanhSachHoSo conTro='c'><HoSo><MaHoSo>a</MaHoSo><GhiChu>",
+            inside,
+            b"</GhiChu></HoSo></DanhSachHoSo>",
+        ]
+        .concat()
     };
     let found = lone(page(b"Th\xFF")).expect("one dossier");
     assert_eq!((found.item.rule, found.item.ma_ho_so.as_deref()), ("source.encoding", Some("a")));
     assert!(found.item.evidence.contains("Th\u{FFFD}"));
     // In the root's own tag, nothing behind it can be trusted.
-    let root = [b"<DanhSachHoSo maDonVi='\xFF' conTro='c'><HoSo/></DanhSachHoSo>".as_slice()].concat();
+    let root =
+        [b"<DanhSachHoSo maDonVi='\xFF' conTro='c'><HoSo/></DanhSachHoSo>".as_slice()].concat();
     assert!(refusal(root).spoilt.is_none());
     // A character set that nobody knows says nothing.
     let unknown = b"<?xml version='1.0' encoding='x-unknown'?><DanhSachHoSo conTro='c'/>";

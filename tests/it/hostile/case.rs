@@ -154,8 +154,8 @@ pub(crate) fn all() -> Vec<Case> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .map(|path| {
             let text = std::fs::read_to_string(&path).expect("a file");
-            let case: Case = toml::from_str(&text)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let case: Case =
+                toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             Case { name, ..case }
         })

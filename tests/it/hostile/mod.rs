@@ -83,9 +83,13 @@ async fn fate(gateway: &TestGateway, code: &str, ends: &Ends) -> Result<(), Stri
             let view = views.first().ok_or(format!("never taken; unreadable: {unread:#?}"))?;
             let entry = view.newest_entry().expect("an entry");
             if entry.state != EntryState::Accepted {
-                return Err(format!("{:?}: {:#?} {:#?}", entry.state, entry.failure, entry.diagnostics));
+                return Err(format!(
+                    "{:?}: {:#?} {:#?}",
+                    entry.state, entry.failure, entry.diagnostics
+                ));
             }
-            let packets = gateway.context.ledger.acked_packets(&[view.dossier_id]).await.expect("packets");
+            let packets =
+                gateway.context.ledger.acked_packets(&[view.dossier_id]).await.expect("packets");
             let packet: serde_json::Value =
                 serde_json::from_str(&packets[0].1).expect("a packet is JSON");
             for (field, wanted) in values {
@@ -333,7 +337,9 @@ fn every_document_belongs_to_a_case() {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         let is_used = name.ends_with(".toml")
             || name == "README.md"
-            || cases.iter().any(|case| matches!(&case.given, Given::Page(page) if page.file == name));
+            || cases
+                .iter()
+                .any(|case| matches!(&case.given, Given::Page(page) if page.file == name));
         assert!(is_used, "fixtures/hostile/{name} belongs to no case");
     }
 }

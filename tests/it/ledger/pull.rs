@@ -285,8 +285,12 @@ async fn unread_dossiers_are_asked_for_in_turn_and_no_more_once_they_can_be_read
         ma_ho_so: code.map(str::to_owned),
         evidence: evidence.into(),
     };
-    let refused =
-        vec![unread(Some(A), "a"), unread(Some(A), "a again"), unread(Some(B), "b"), unread(None, "?")];
+    let refused = vec![
+        unread(Some(A), "a"),
+        unread(Some(A), "a again"),
+        unread(Some(B), "b"),
+        unread(None, "?"),
+    ];
     let commit = PullCommit { refused, ..page(t(10), Vec::new()) };
     ledger.commit_pull(&commit).await.unwrap();
     let claim = async |at: i64, until: i64, limit: u32| {

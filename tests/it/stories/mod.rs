@@ -3,8 +3,8 @@
 mod lost_answers;
 mod map;
 mod operators;
-mod pull;
 mod poison;
+mod pull;
 mod push;
 mod restart;
 mod silence;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hoso_gateway::domain::entry::EntryState;
-use hoso_gateway::lab::province::{Misbehaviour, MisbehaviourRule, Question};
+use hoso_gateway::lab::province::{Misbehaviour, MisbehaviourRule, Question, RawAnswer};
 use hoso_gateway::ledger::view::{Problem, ProblemFilter, ProblemKind};
 
-use crate::support::gateway::{Story, TestGateway};
+use crate::support::gateway::{Story, TestGateway, raw_page};
 use crate::support::paper::Paper;
 
 async fn problems(gateway: &TestGateway) -> Vec<Problem> {
@@ -197,7 +197,7 @@ async fn a_dossier_in_a_page_of_several_is_never_passed_over() {
         item(2),
         item(3)
     );
-    gateway.province.answer_with(crate::support::gateway::raw_page(&body));
+    gateway.province.answer_with(raw_page(&body));
     let failure = gateway.pull().await.unwrap_err();
     assert_eq!(failure.code, "source.not_xml");
     assert_eq!(gateway.standing().await.refused_documents, 1);
@@ -231,5 +231,19 @@ async fn a_change_that_is_too_young_waits_also_when_it_is_poisoned() {
     gateway.advance(Duration::from_secs(61)).await;
     let settled = gateway.pull().await.unwrap();
     assert_eq!((settled.passed_over, settled.caught_up), (1, true));
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_page_is_no_problem_any_more_when_the_source_says_that_nothing_changed() {
+    let gateway = Story::of(5).start().await;
+    gateway.settle().await;
+    let bomb = include_str!("../../../fixtures/hostile/entity_bomb.xml");
+    gateway.province.answer_with(RawAnswer { times: Some(1), ..raw_page(bomb) });
+    assert_eq!(gateway.pull().await.unwrap_err().code, "source.doctype");
+    assert_eq!(problems(&gateway).await.len(), 1);
+    let report = gateway.pull().await.unwrap();
+    assert_eq!((report.pages, report.caught_up), (0, true), "not modified");
+    assert!(problems(&gateway).await.is_empty());
     gateway.end().await;
 }
