@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::classify::{self, Question, Refusal, Verdict};
 use super::encode::{base64, percent};
 use super::wire::{self, Reading, Unreadable};
-use super::{Changes, IndexPage, Item, Page, Source, SourceFailure, SpoiltPage};
+use super::{Changes, IndexPage, Item, Page, Source, SourceFailure};
 use crate::domain::failure::{Disposition, Failure};
 use crate::http::{Http, HttpAnswer, HttpFailure, HttpRequest, Method};
 use crate::xml;
@@ -147,8 +147,9 @@ impl Source for Feed {
             }
         };
         let page = page.map_err(|Unreadable { refusal, spoilt }| SourceFailure {
-            spoilt: spoilt.map(|spoilt| {
-                Box::new(SpoiltPage { etag: answer.header("etag").map(str::to_owned), ..spoilt })
+            spoilt: spoilt.map(|mut spoilt| {
+                spoilt.etag = answer.header("etag").map(str::to_owned);
+                spoilt
             }),
             ..with_evidence(refusal, &answer)
         })?;

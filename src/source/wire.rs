@@ -31,7 +31,7 @@ pub(super) struct Reading<'s> {
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) refusal: Refusal,
-    pub(super) spoilt: Option<SpoiltPage>,
+    pub(super) spoilt: Option<Box<SpoiltPage>>,
 }
 
 impl From<Refusal> for Unreadable {
@@ -72,10 +72,12 @@ fn page_within(text: &str, whole: &str, reading: &Reading<'_>) -> Result<Page, U
     let mut item = ItemReader::new(text, reading);
     let mut content = Content::default();
     if let Err(refusal) = content.read(&mut document, &mut item) {
-        let spoilt = root.cursor.is_some().then(|| SpoiltPage {
-            more: Some(root.more),
-            etag: None,
-            lone: lone_item(whole, root, &item, &refusal),
+        let spoilt = root.cursor.is_some().then(|| {
+            Box::new(SpoiltPage {
+                more: Some(root.more),
+                etag: None,
+                lone: lone_item(whole, root, &item, &refusal),
+            })
         });
         return Err(Unreadable { refusal, spoilt });
     }

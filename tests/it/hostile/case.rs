@@ -189,7 +189,9 @@ impl Recipe {
         match self {
             Self::Depth => add(format!("{}{}", "<a>".repeat(count), "</a>".repeat(count))),
             Self::Attributes => {
-                let list: String = (0..count).map(|number| format!(" a{number}=\"\"")).collect();
+                let list = (0..count).fold(String::new(), |list, number| {
+                    list + " a" + &number.to_string() + "=\"\""
+                });
                 add(format!("<Khac{list}/>"))
             }
             Self::Text => add(format!("<Khac>{}</Khac>", "A".repeat(count))),

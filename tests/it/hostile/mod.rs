@@ -20,8 +20,10 @@ use crate::support::gateway::{Story, TestGateway};
 /// Sound dossiers beside each case.
 const SOUND: u32 = 4;
 
+type Section = (&'static str, fn(&Case) -> bool);
+
 /// The sections of the README's table.
-const SECTIONS: [(&str, fn(&Case) -> bool); 4] = [
+const SECTIONS: [Section; 4] = [
     ("Documents", |case| matches!(case.given, Given::Page(_))),
     ("Dossiers", |case| matches!(case.given, Given::Dossier(_))),
     ("Feeds", |case| matches!(case.given, Given::Feed(_)) && !case.is_about_the_index()),
@@ -334,8 +336,9 @@ fn the_readme_says_of_every_case_where_it_ends() {
 fn every_document_belongs_to_a_case() {
     let cases = case::all();
     for entry in std::fs::read_dir(case::folder()).expect("the folder") {
-        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-        let is_used = name.ends_with(".toml")
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let is_used = path.extension().is_some_and(|extension| extension == "toml")
             || name == "README.md"
             || cases
                 .iter()

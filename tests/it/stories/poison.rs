@@ -37,7 +37,7 @@ async fn of_ten_dossiers_nine_arrive_and_the_poisoned_one_waits_for_its_mending(
         assert_eq!((report.new, report.passed_over, report.caught_up), (9, 1, true), "{rule}");
         gateway.settle().await;
         assert_eq!(gateway.portal.records().len(), 9, "{rule}");
-        assert_eq!(gateway.comparison().missing, [poisoned.clone()]);
+        assert_eq!(&gateway.comparison().missing, std::slice::from_ref(&poisoned));
 
         let standing = gateway.standing().await;
         assert!(standing.sources[0].failure.is_none(), "the source itself is well");
