@@ -30,6 +30,9 @@ pub(super) async fn ask_again(
     line: &SourceLine,
     priority: Priority,
 ) -> Result<Mended, VerbError> {
+    if !line.source.has_index() {
+        return Ok(Mended::default());
+    }
     let name = line.source.name();
     let now = context.clock.now();
     let codes =
@@ -60,6 +63,7 @@ pub(super) async fn ask_again(
         priority,
         items,
         refused: Vec::new(),
+        origin: None,
         cursor: None,
         etag: None,
         caught_up: false,

@@ -23,8 +23,10 @@ pub struct PullReport {
     pub unchanged: u64,
     pub outdated: u64,
     pub refused: u64,
-    /// Left for the next poll because they are younger than the settle lag.
+    /// Left for the next poll: dossiers younger than the settle lag, files that are not whole yet.
     pub too_young: u64,
+    /// What the source left lying, and why.
+    pub remarks: Vec<String>,
     /// How often a page could not be read and was asked for again with fewer dossiers.
     pub narrowed: u64,
     /// Of the refused: dossiers that spoil every page they stand in, and were passed over alone.
@@ -53,7 +55,9 @@ pub async fn pull_once(
         line,
         priority: if position.caught_up { Priority::Live } else { Priority::Backfill },
         stride: Stride::new(line.page_limit),
-        way: Way::from(position.start.as_deref()),
+        // A folder is empty once its files are moved, so it cannot be walked in a circle; and a file
+        // that was not moved in time is given out again at its old position.
+        way: line.source.has_index().then(|| Way::from(position.start.as_deref())),
         after: position.start,
         passed: Vec::new(),
         is_readable: false,
@@ -68,7 +72,7 @@ pub async fn pull_once(
         let changes =
             line.source.changes(poll.after.as_deref(), asked, etag.take().as_deref()).await;
         let onward = match changes {
-            Ok(Changes::Page(page)) => poll.take(page).await?,
+            Ok(Changes::Page(page)) => poll.take(*page).await?,
             Ok(Changes::NotModified) => {
                 poll.report.caught_up = true;
                 let now = context.clock.now();
@@ -102,7 +106,7 @@ struct Poll<'p> {
     name: String,
     priority: Priority,
     stride: Stride,
-    way: Way,
+    way: Option<Way>,
     after: Option<String>,
     /// Dossiers passed over since the last page that could be read; stored with the next one, so
     /// that nothing is passed for good before something behind it can be read.
@@ -129,11 +133,16 @@ impl Poll<'_> {
         if !whole {
             return Ok(Onward::No);
         }
+        if let Some(position) = next.as_deref()
+            && let Err(failure) = self.line.source.committed(position).await
+        {
+            return Err(self.fail(failure.failure, failure.evidence.as_deref()).await);
+        }
         if !more {
-            self.report.caught_up = true;
+            self.report.caught_up = self.report.too_young == 0;
             return Ok(Onward::No);
         }
-        if let Err(message) = self.way.goes_on(next.as_deref(), is_empty) {
+        if let Err(message) = self.goes_on(next.as_deref(), is_empty) {
             let failure = Failure::new(STUCK_CURSOR, Disposition::Retryable, message);
             return Err(self.fail(failure, None).await);
         }
@@ -163,7 +172,7 @@ impl Poll<'_> {
         let Some(lone) = spoilt.lone else {
             return Err(self.fail(failure, evidence.as_deref()).await);
         };
-        if lone.more && self.way.goes_on(Some(&lone.cursor), false).is_err() {
+        if lone.more && self.goes_on(Some(&lone.cursor), false).is_err() {
             return Err(self.fail(failure, evidence.as_deref()).await);
         }
         if self.passed.len() >= PASSED_IN_A_ROW_MAX {
@@ -201,18 +210,17 @@ impl Poll<'_> {
             return Ok(Onward::Yes);
         }
         let nothing = Page {
-            items: Vec::new(),
-            refused: Vec::new(),
             cursor: self.after.clone(),
-            more: false,
-            etag: None,
             // Where it says none itself, the time of what is before it: ours would move the overlap
             // past changes of a source whose clock is slow.
             newest_changed_at: self.newest,
-            agency: None,
-            bytes: 0,
+            ..Page::default()
         };
         self.take(nothing).await
+    }
+
+    fn goes_on(&mut self, cursor: Option<&str>, is_empty: bool) -> Result<(), &'static str> {
+        self.way.as_mut().map_or(Ok(()), |way| way.goes_on(cursor, is_empty))
     }
 
     /// Whether the question is the one that a poll begins with.
@@ -221,9 +229,10 @@ impl Poll<'_> {
     }
 
     /// Stores a page; `false` when part of it is too young and reading must end before it.
-    async fn commit(&mut self, page: Page) -> Result<bool, VerbError> {
+    async fn commit(&mut self, mut page: Page) -> Result<bool, VerbError> {
         let now = self.context.clock.now();
-        let given = page.items.len();
+        let (given, waiting) = (page.items.len(), page.waiting);
+        self.report.remarks.append(&mut page.remarks);
         let items: Vec<ReceivedItem> = page
             .items
             .into_iter()
@@ -243,8 +252,9 @@ impl Poll<'_> {
                 .into_iter()
                 .map(|lone| lone.item)
                 .chain(page.refused)
-                .map(refused)
+                .map(|item| refused(item, page.origin.as_deref()))
                 .collect(),
+            origin: page.origin,
             // Without the young ones the page is not done, so its cursor must not be remembered.
             cursor: page.cursor.filter(|_| whole).map(|cursor| (cursor, page.newest_changed_at)),
             etag: match page.etag.filter(|_| is_first) {
@@ -252,15 +262,15 @@ impl Poll<'_> {
                 None => self.spoilt_tag.clone(),
             }
             .filter(|_| whole && !page.more),
-            caught_up: whole && !page.more,
+            caught_up: whole && !page.more && page.waiting == 0,
         };
         let counts = self.context.ledger.commit_pull(&commit).await?;
-        self.report.pages += 1;
+        self.report.pages += u64::from(given > 0 || commit.cursor.is_some());
         self.report.new += counts.new;
         self.report.unchanged += counts.unchanged;
         self.report.outdated += counts.outdated;
         self.report.refused += counts.refused;
-        self.report.too_young += (given - commit.items.len()) as u64;
+        self.report.too_young += (given - commit.items.len()) as u64 + waiting;
         Ok(whole)
     }
 
@@ -326,15 +336,17 @@ pub(super) fn received(item: Item) -> ReceivedItem {
         changed_at: item.changed_at,
         deleted: item.deleted,
         ministry: item.owner == Owner::Ministry,
+        recoded_from: item.recoded_from,
         fingerprint: item.fingerprint,
         document: item.document,
     }
 }
 
-fn refused(item: RefusedItem) -> RefusedRecord {
+fn refused(item: RefusedItem, origin: Option<&str>) -> RefusedRecord {
+    let place = origin.unwrap_or("its page");
     RefusedRecord {
         rule: item.rule.to_owned(),
-        reason: format!("{} (at {} of its page)", item.reason, item.position),
+        reason: format!("{} (at {} of {place})", item.reason, item.position),
         ma_ho_so: item.ma_ho_so,
         evidence: item.evidence,
     }

@@ -153,11 +153,11 @@ impl Source for Feed {
             }),
             ..with_evidence(refusal, &answer)
         })?;
-        Ok(Changes::Page(Page {
+        Ok(Changes::Page(Box::new(Page {
             etag: answer.header("etag").map(str::to_owned),
             bytes: answer.body.len(),
             ..page
-        }))
+        })))
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Option<Item>, SourceFailure> {

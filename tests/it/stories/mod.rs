@@ -1,5 +1,6 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod drops;
 mod lost_answers;
 mod map;
 mod operators;
@@ -7,4 +8,5 @@ mod poison;
 mod pull;
 mod push;
 mod restart;
+mod rules;
 mod silence;
