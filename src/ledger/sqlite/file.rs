@@ -12,7 +12,7 @@ use super::{SqliteLedger, SqliteSettings, primary_code};
 static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
 
 /// In the file's header (see the first migration): "hoso".
-const APPLICATION_ID: i64 = 0x686f_736f;
+pub(super) const APPLICATION_ID: i64 = 0x686f_736f;
 
 pub(super) const HAS_HISTORY: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
@@ -66,14 +66,14 @@ impl SqliteLedger {
         settings: &SqliteSettings,
     ) -> Result<(), LedgerError> {
         if settings.check_pages {
-            self.check(path).await?;
+            self.check_pages(path).await?;
         }
         self.migrate(path, settings.migrate).await?;
         self.try_writing(path).await
     }
 
     /// Damaged pages are found before the first row is served.
-    async fn check(&self, path: &Path) -> Result<(), LedgerError> {
+    async fn check_pages(&self, path: &Path) -> Result<(), LedgerError> {
         let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&self.writer)
             .await

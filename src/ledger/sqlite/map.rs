@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MappedEntry, ToMap};
-use super::plan::{KnownStep, KnownSteps, Lane, Plan};
+use super::plan::{KnownStep, KnownSteps, Lane, Plan, outcome_unknown};
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
 /// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, o.body
+    SELECT e.id, e.dossier_id, e.revision_id, d.ma_ho_so, r.deleted, r.ministry, o.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN revision AS r ON r.id = e.revision_id
     LEFT JOIN document AS o ON o.revision_id = r.id
     WHERE e.state = 'received'
@@ -25,6 +25,7 @@ const TO_MAP: &str = "
 /// Returns also the entries whose document cannot be read back; they must not stop the others.
 pub(super) async fn to_map(
     readers: &SqlitePool,
+    stored: &Bodies,
     limit: u32,
 ) -> Result<(Vec<ToMap>, Vec<i64>), LedgerError> {
     let rows = sqlx::query(TO_MAP)
@@ -37,8 +38,9 @@ pub(super) async fn to_map(
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
-        let Some(document) = body.and_then(|body| decompress("document", entry_id, &body).ok())
-        else {
+        let revision_id: i64 = column(row, "entry", "revision_id", entry_id)?;
+        let place = Row::of("document", revision_id);
+        let Some(document) = body.and_then(|body| stored.read(place, &body).ok()) else {
             unreadable.push(entry_id);
             continue;
         };
@@ -73,7 +75,8 @@ pub(super) async fn quarantine_unreadable(
 
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
-    SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
+    SELECT e.id, e.forced, e.priority, x.over_at IS NULL AND x.restored_at IS NOT NULL AS rereading, x.restored_at,
+           d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
            d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
@@ -85,6 +88,7 @@ const LANES: &str = "
            EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
                    AND x.kind = 'deleted_at_source') AS mourned
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    LEFT JOIN restored AS x ON x.source = d.source
     WHERE e.state = 'received'";
 
 const KNOWN_STEPS: &str = "
@@ -124,16 +128,19 @@ const INSERT_STEP_BODIES: &str = "
     SELECT value->>0, value->>1, ?1, substr(?2, value->>2, value->>3) FROM json_each(?3)";
 
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6, value->>7
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place,
+                      failure)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), iif(value->>8 IS NULL, 'pending', 'held'),
+           ?1, value->>5, value->>6, value->>7, value->>8
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
-    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL,
+    UPDATE step SET hash = unhex(j.hash), state = iif(j.failure IS NULL, 'pending', 'held'), changed_at = ?1,
+           failure = j.failure,
            body_id = j.body_id, body_line = j.body_line
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
                  value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body_id,
-                 value->>6 AS body_line FROM json_each(?2)) AS j
+                 value->>6 AS body_line, value->>8 AS failure FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
@@ -177,6 +184,7 @@ const UPDATE_LANES: &str = "
 
 pub(super) async fn record_mapped(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     mapped: &[MappedEntry],
 ) -> Result<MapCounts, LedgerError> {
@@ -197,7 +205,7 @@ pub(super) async fn record_mapped(
         };
         // A second entry of the same dossier would be judged by what the first one changes.
         if taken.insert(lane.dossier_id) {
-            plan.take(entry, lane, known_steps.get(&lane.dossier_id))?;
+            plan.take(stored, entry, lane, known_steps.get(&lane.dossier_id))?;
         }
     }
     if plan.entries.is_empty() {
@@ -284,6 +292,9 @@ async fn read_lanes(
                     known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
                     overtaken_by: column(row, "entry", "overtaken_by", id)?,
+                    rereading: column::<i64>(row, "restored", "rereading", id)? != 0,
+                    restored_at: column::<Option<i64>>(row, "restored", "restored_at", id)?
+                        .map(|at| Timestamp::from_millis(at).to_portal()),
                     mourned: column::<i64>(row, "dossier", "mourned", id)? != 0,
                 },
             ))
@@ -313,17 +324,16 @@ async fn read_steps(
         };
         let step = KnownStep {
             hash: column(row, "step", "hash", dossier_id)?,
-            state: StepState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "step",
-                column: "state",
-                row: dossier_id,
-            })?,
+            // What cannot be read back is taken for what must not be repeated; a batch of many
+            // dossiers does not fail for it.
+            state: StepState::parse(&state).unwrap_or(StepState::Held),
             failure: envelope(
                 column(row, "step", "failure", dossier_id)?,
                 "step",
                 "failure",
                 dossier_id,
-            )?,
+            )
+            .unwrap_or_else(|_| Some(outcome_unknown())),
         };
         known.entry(dossier_id).or_default().insert(identity, step);
     }

@@ -4,19 +4,29 @@
 use std::collections::BTreeMap;
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ValidPacket};
 use super::reconcile::DiscrepancyRow;
 use super::{UNREADABLE, hex, json_one};
 use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Disposition, Failure};
+use crate::domain::status::Status;
 use crate::domain::step::{StepIdentity, StepState};
 
 /// The failure code of a step that is held because nobody knows whether the portal has it. Its
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
+
+/// The failure of such a step.
+pub(super) fn outcome_unknown() -> Failure {
+    Failure::new(
+        STEP_OUTCOME_UNKNOWN,
+        Disposition::Ambiguous,
+        "nobody knows whether the portal has this step",
+    )
+}
 
 /// The rule by which mapping says that the source deleted the dossier.
 const DELETED: &str = "source.deleted";
@@ -39,6 +49,10 @@ pub(super) struct Lane {
     pub(super) waiting: bool,
     /// A newer revision is ready or was sent: this one is never sent.
     pub(super) overtaken_by: Option<i64>,
+    /// The ledger was restored and the source has not been read again to its end.
+    pub(super) rereading: bool,
+    /// When it was restored, as steps write their time.
+    pub(super) restored_at: Option<String>,
     /// A discrepancy says that the source deleted it.
     pub(super) mourned: bool,
 }
@@ -50,8 +64,10 @@ pub(super) struct KnownStep {
 }
 
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list
-pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize);
+/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, and why
+/// it is held if it is
+pub(super) type StepRow<'a> =
+    (i64, &'a str, &'a str, u32, String, i64, usize, usize, Option<String>);
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
@@ -83,6 +99,7 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn take(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -135,13 +152,16 @@ impl<'a> Plan<'a> {
                     }
                 }
             }
-            MapOutcome::Valid(packet) => self.take_valid(entry, packet, lane, known_steps)?,
+            MapOutcome::Valid(packet) => {
+                self.take_valid(stored, entry, packet, lane, known_steps)?;
+            },
         }
         Ok(())
     }
 
     fn take_valid(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         packet: &'a ValidPacket,
         lane: &Lane,
@@ -165,6 +185,7 @@ impl<'a> Plan<'a> {
         // will hold; and an operator's resync sends what is already there.
         let unchanged = !lane.forced
             && !lane.out
+            && !lane.rereading
             && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
         let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
         // Only ever raised: what an operator made urgent stays so.
@@ -190,11 +211,12 @@ impl<'a> Plan<'a> {
             self.counts.unchanged += 1;
         } else {
             self.counts.ready += 1;
-            let body = compress(packet.packet.as_bytes())?;
+            let row = Row::of("packet", entry.entry_id);
+            let body = stored.write(row, packet.packet.as_bytes())?;
             self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len()));
             self.bodies.extend_from_slice(&body);
         }
-        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
+        let (pending, changed) = self.take_steps(stored, lane, &packet.steps, known_steps)?;
         self.lanes.push((
             lane.dossier_id,
             if unchanged { "accepted" } else { "open" },
@@ -210,6 +232,7 @@ impl<'a> Plan<'a> {
     /// may have) is never rewritten: a change of it is a discrepancy.
     fn take_steps(
         &mut self,
+        stored: &Bodies,
         lane: &Lane,
         steps: &'a [MappedStep],
         known: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -229,6 +252,12 @@ impl<'a> Plan<'a> {
         };
         for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
+            // May have been sent between the backup and its restore.
+            let is_new = known.is_none_or(|known| !known.contains_key(id));
+            let is_dated_before = lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
+            let in_doubt = id.trang_thai == Status::SupplementRequested.code()
+                && (lane.rereading || (is_new && is_dated_before));
+            let is_pending = usize::from(!in_doubt);
             let mut row = || -> StepRow<'a> {
                 lines.push(step.body.as_str());
                 (
@@ -240,38 +269,39 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
+                    in_doubt.then(|| json_one(&outcome_unknown())),
                 )
             };
             match known.and_then(|known| known.get(id)) {
                 None => {
                     self.insert.push(row());
                     self.counts.steps_new += 1;
-                    pending += 1;
+                    pending += is_pending;
                     changed = true;
                 }
-                Some(stored) => {
-                    let same = stored.hash == step.hash;
-                    match stored.state {
+                Some(known) => {
+                    let same = known.hash == step.hash;
+                    match known.state {
                         StepState::Pending | StepState::Leased if same => pending += 1,
                         // Owed again as it was, after the portal lost the dossier: when it is due
                         // was decided with the loss.
                         StepState::Withdrawn if same => {
                             self.replace.push(row());
-                            pending += 1;
+                            pending += is_pending;
                         }
                         StepState::Pending | StepState::Withdrawn => {
                             self.replace.push(row());
-                            pending += 1;
+                            pending += is_pending;
                             changed = true;
                         }
                         // Refused and mended at the source, or never readable here.
                         StepState::Held
-                            if stored.failure.as_ref().is_some_and(|f| {
+                            if known.failure.as_ref().is_some_and(|f| {
                                 f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
                             }) =>
                         {
                             self.replace.push(row());
-                            pending += 1;
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Leased => {
@@ -286,11 +316,11 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        for (id, stored) in known.into_iter().flatten() {
+        for (id, kept) in known.into_iter().flatten() {
             if steps.iter().any(|step| step.identity == *id) {
                 continue;
             }
-            match stored.state {
+            match kept.state {
                 StepState::Pending => {
                     self.withdraw.push((
                         lane.dossier_id,
@@ -310,7 +340,7 @@ impl<'a> Plan<'a> {
             }
         }
         if !lines.is_empty() {
-            let body = compress(lines.join("\n").as_bytes())?;
+            let body = stored.write(Row::of("step_body", body_id), lines.join("\n").as_bytes())?;
             self.last_step_body = body_id;
             self.step_bodies.push((body_id, lane.dossier_id, self.step_blob.len() + 1, body.len()));
             self.step_blob.extend_from_slice(&body);
