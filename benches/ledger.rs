@@ -255,10 +255,8 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();
     timed("upkeep, nothing to do", since);
-    let policy = UpkeepPolicy {
-        retention: Retention { bodies_ms: 0, ..policy.retention },
-        ..policy
-    };
+    let policy =
+        UpkeepPolicy { retention: Retention { bodies_ms: 0, ..policy.retention }, ..policy };
     let since = Instant::now();
     let dropped = ledger.upkeep(at, &policy).await.unwrap().bodies_dropped;
     timed("upkeep, one pass", since);

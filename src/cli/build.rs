@@ -88,8 +88,9 @@ pub fn ledger_settings(config: &Config, adopt_key: bool) -> Result<SqliteSetting
 /// everybody can read.
 fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
     let refuse = |why: String| {
-        Failure::new(Exit::Files, format!("{option}: {why}"))
-            .hint("`hoso ledger new-key FILE` makes a key; the ledger's own key must come back as it was")
+        Failure::new(Exit::Files, format!("{option}: {why}")).hint(
+            "`hoso ledger new-key FILE` makes a key; the ledger's own key must come back as it was",
+        )
     };
     match secret {
         Secret::Unset => Ok(None),

@@ -147,7 +147,9 @@ async fn hold(
     }
     invocation.output.result(&Held { ma_ho_so: arguments.code, outcome }, |held| {
         let what = match held.outcome {
-            HoldOutcome::Placed => "under a legal hold: nothing of it is deleted until it is released",
+            HoldOutcome::Placed => {
+                "under a legal hold: nothing of it is deleted until it is released"
+            }
             HoldOutcome::AlreadyHeld => "was under a legal hold already; the first one stands",
             HoldOutcome::Released => "released: retention treats it as any other",
             HoldOutcome::NotHeld => "was not under a legal hold",

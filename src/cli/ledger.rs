@@ -321,6 +321,7 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
         &settings,
         arguments.replace,
         now,
+        &config.sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>(),
         &audit,
     )
     .await?;
@@ -392,11 +393,7 @@ fn new_key(invocation: &Invocation, file: Option<&Path>) -> Result<(), Failure> 
             Failure::new(Exit::Failed, format!("{}: {error}", file.display())).hint(hint)
         })?;
     }
-    let made = NewKey {
-        id,
-        file: file.map(Path::to_owned),
-        key: file.is_none().then_some(text),
-    };
+    let made = NewKey { id, file: file.map(Path::to_owned), key: file.is_none().then_some(text) };
     invocation.output.result(&made, |made| match (&made.key, &made.file) {
         (Some(key), _) => key.clone(),
         (None, Some(file)) => format!(

@@ -81,7 +81,10 @@ fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String 
         ));
     }
     if let Some(days) = full_in {
-        parts.push(format!("the ledger has no room in {}: hoso ledger size", words::count(days, "day")));
+        parts.push(format!(
+            "the ledger has no room in {}: hoso ledger size",
+            words::count(days, "day")
+        ));
     }
     let problems = problems(standing);
     if problems > 0 {

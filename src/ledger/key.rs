@@ -110,9 +110,7 @@ pub enum KeyTrouble {
     Wrong { id: String, given: String },
     #[error("this ledger still has bodies under the older key {id}")]
     OlderMissing { id: String },
-    #[error(
-        "the configured key {given} is not in use yet: this ledger still writes {in_use}"
-    )]
+    #[error("the configured key {given} is not in use yet: this ledger still writes {in_use}")]
     NotAdopted { given: String, in_use: String },
     #[error("another process has put this ledger under key {id} since this one started")]
     Changed { id: String },

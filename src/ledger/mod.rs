@@ -20,8 +20,8 @@ use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 use record::{
     AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, HoldOutcome, IndexStanding,
-    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
-    Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
+    SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::super::{Ledger as _, LedgerError};
 use super::super::body::{Bodies, Writing};
 use super::super::key::shown;
 use super::super::record::{Aftermath, AuditRecord, Finding, Manifest};
+use super::super::{Ledger as _, LedgerError};
 use super::file::{APPLICATION_ID, IDENTITY, SCHEMA_VERSION, at_start, known_schema, recognise};
 use super::{SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore};
 use crate::domain::time::Timestamp;
@@ -85,7 +85,9 @@ impl SqliteLedger {
         let before = std::fs::metadata(&self.path).map_err(io)?.len();
         // Readers of ours would keep the file from being cut.
         self.readers.close().await;
-        for statement in ["PRAGMA auto_vacuum = INCREMENTAL", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        for statement in
+            ["PRAGMA auto_vacuum = INCREMENTAL", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+        {
             sqlx::query(statement)
                 .execute(&self.writer)
                 .await
@@ -106,7 +108,11 @@ pub async fn verify(
     let bodies = Bodies { keys, writing: Writing::Plain, only_sealed: false };
     let (found, mut findings) = read_copy(path, Some(&bodies), now).await?;
     let Ok(line) = std::fs::read_to_string(manifest_of(path)) else {
-        return Ok((found, findings));
+        // When it was written last is the best that is known.
+        let written = std::fs::metadata(path).and_then(|file| file.modified()).map_err(io)?;
+        let since = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let made_at = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        return Ok((Manifest { made_at, ..found }, findings));
     };
     let mut add = |what: &str, examples: Vec<String>| {
         findings.push(Finding { what: what.to_owned(), count: 1, examples });
@@ -157,7 +163,8 @@ async fn manifest(
             finding: "it holds no ledger".to_owned(),
         });
     }
-    let schema: i64 = sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *conn).await.map_err(fail)?;
+    let schema: i64 =
+        sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *conn).await.map_err(fail)?;
     let known = known_schema();
     if schema > known {
         return Err(LedgerError::Newer { found: schema, known });
@@ -175,7 +182,8 @@ async fn manifest(
     // An older copy lacks tables that the checks read; it is migrated before it serves.
     let findings =
         if schema == known { check::findings(conn, readable).await? } else { Vec::new() };
-    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut *conn).await.map_err(fail)?;
+    let tables: Vec<String> =
+        sqlx::query_scalar(TABLES).fetch_all(&mut *conn).await.map_err(fail)?;
     let mut rows = std::collections::BTreeMap::new();
     for table in tables {
         let count = AssertSqlSafe(format!("SELECT count(*) FROM \"{table}\""));
@@ -204,13 +212,15 @@ pub struct Restoration {
 }
 
 /// Puts a verified copy in the ledger's place. What was there is kept beside it; at every moment one
-/// of the two is the ledger, so that no service ever begins a new one.
+/// of the two is the ledger, so that no service ever begins a new one. `sources` are those that are
+/// configured.
 pub async fn put_back(
     from: &Path,
     to: &Path,
     settings: &SqliteSettings,
     replace: bool,
     now: Timestamp,
+    sources: &[String],
     audit: &AuditRecord,
 ) -> Result<Restoration, LedgerError> {
     let (manifest, findings) = verify(from, settings, now).await?;
@@ -236,7 +246,7 @@ pub async fn put_back(
     std::fs::copy(from, &part).map_err(io)?;
     let settings = SqliteSettings { migrate: true, check_pages: false, ..settings.clone() };
     let ledger = SqliteLedger::open(&part, &settings).await?;
-    let marked = ledger.mark_restored(now, manifest.made_at, &promises, audit).await;
+    let marked = ledger.mark_restored(now, manifest.made_at, sources, &promises, audit).await;
     ledger.close().await;
     let aftermath = marked?;
     for journal in [beside_journal(&part, "-wal"), beside_journal(&part, "-shm")] {
@@ -253,12 +263,13 @@ impl SqliteLedger {
         &self,
         now: Timestamp,
         backup_at: Timestamp,
+        sources: &[String],
         promises: &[(String, Timestamp)],
         audit: &AuditRecord,
     ) -> Result<Aftermath, LedgerError> {
         let doing = "prepare a restored ledger";
         let mut tx = self.begin(doing).await?;
-        let after = restore::after_restore(&mut tx, now, backup_at, promises).await?;
+        let after = restore::after_restore(&mut tx, now, backup_at, sources, promises).await?;
         let result = format!(
             "backup of {backup_at}; {} to look up, {} steps held",
             after.to_look_up, after.steps_held
@@ -292,9 +303,7 @@ async fn let_go(path: &Path, now: Timestamp) -> Result<Vec<(String, Timestamp)>,
     let left = sqlx::query("PRAGMA journal_mode = DELETE").fetch_all(&mut conn).await;
     drop(conn.close().await);
     match left {
-        Err(error) if matches!(primary_code(&error), Some(5 | 6)) => {
-            Err(in_use("another process"))
-        }
+        Err(error) if matches!(primary_code(&error), Some(5 | 6)) => Err(in_use("another process")),
         _ => Ok(promises
             .into_iter()
             .map(|(window, until)| (window, Timestamp::from_millis(until)))
@@ -319,7 +328,9 @@ fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, LedgerError> {
             rename(&from, &beside_journal(&kept, journal))?;
         }
     }
-    std::fs::hard_link(path, &kept).or_else(|_| std::fs::copy(path, &kept).map(drop)).map_err(io)?;
+    std::fs::hard_link(path, &kept)
+        .or_else(|_| std::fs::copy(path, &kept).map(drop))
+        .map_err(io)?;
     Ok(kept)
 }
 

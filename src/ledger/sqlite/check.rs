@@ -73,9 +73,9 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
 ];
 
-const DOCUMENTS: &str =
-    "SELECT revision_id, body, x'' FROM document WHERE revision_id > ?1 ORDER BY revision_id LIMIT 200";
-const PACKETS: &str = "SELECT entry_id, body, x'' FROM packet WHERE entry_id > ?1 ORDER BY entry_id LIMIT 200";
+const DOCUMENTS: &str = "SELECT revision_id, body, x'' FROM document WHERE revision_id > ?1 ORDER BY revision_id LIMIT 200";
+const PACKETS: &str =
+    "SELECT entry_id, body, x'' FROM packet WHERE entry_id > ?1 ORDER BY entry_id LIMIT 200";
 const STEP_BODIES: &str = "SELECT id, body, x'' FROM step_body WHERE id > ?1 ORDER BY id LIMIT 200";
 const EVIDENCE: &str = "
     SELECT id, body, hash FROM refused_document WHERE body IS NOT NULL AND id > ?1 ORDER BY id LIMIT 200";

@@ -288,7 +288,8 @@ impl StepBodies {
         let id: i64 = column(row, "step", "body_id", dossier_id)?;
         if self.id != id || self.lines.is_empty() {
             let body: &[u8] = column(row, "step_body", "body", id)?;
-            self.lines = stored.read(Row::of("step_body", id), body)?.lines().map(str::to_owned).collect();
+            self.lines =
+                stored.read(Row::of("step_body", id), body)?.lines().map(str::to_owned).collect();
             self.id = id;
         }
         let at: u32 = column(row, "step", "body_line", dossier_id)?;

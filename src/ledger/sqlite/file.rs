@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::super::LedgerError;
-use super::{SqliteLedger, SqliteSettings, primary_code};
+use super::{BEGIN, SqliteLedger, SqliteSettings, primary_code};
 
 static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
 
@@ -126,7 +126,9 @@ impl SqliteLedger {
 
     /// SQLite opens what it may not write without a word; better to hear of it now.
     async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
-        let mut tx = self.begin("open").await?;
+        // Before the keys are known, so not through the door that asks after them.
+        let begun = self.writer.begin_with(BEGIN).await;
+        let mut tx = begun.map_err(|error| at_start(path, error))?;
         sqlx::query(TRY_WRITING).execute(&mut *tx).await.map_err(|error| at_start(path, error))?;
         tx.rollback().await.map_err(|error| at_start(path, error))
     }

@@ -75,8 +75,11 @@ pub(super) async fn bodies(
             adopt(&mut tx, &keys[0], now).await?;
             finish(tx, doing).await?;
             // A ledger without a body begins whole.
-            return Box::pin(bodies(writer, &SqliteSettings { adopt_key_at: None, ..settings.clone() }))
-                .await;
+            return Box::pin(bodies(
+                writer,
+                &SqliteSettings { adopt_key_at: None, ..settings.clone() },
+            ))
+            .await;
         }
     };
     Ok(Bodies { keys, writing, only_sealed })

@@ -31,18 +31,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, HoldOutcome,
-    IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
-    SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
-};
 use super::body::Bodies;
 use super::key::BodyKey;
+use super::record::{
+    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, HoldOutcome,
+    IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope,
+    SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts,
+    UpkeepPolicy,
+};
 use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -126,8 +127,6 @@ impl SqliteLedger {
         }
         let options = plain
             .create_if_missing(true)
-            // Decided when the file is made; an older one has it after `hoso ledger compact`.
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(if settings.durable {
                 SqliteSynchronous::Full
@@ -140,7 +139,8 @@ impl SqliteLedger {
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            // Decided when the file is made; an older one has it after `hoso ledger compact`.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(|error| at_start(path, error))?;
         let mut ledger = Self {
@@ -262,7 +262,8 @@ impl Ledger for SqliteLedger {
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed = claim::claim_steps(&mut tx, &self.bodies, now, lease, limit, steps_max).await?;
+        let claimed =
+            claim::claim_steps(&mut tx, &self.bodies, now, lease, limit, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -285,7 +286,8 @@ impl Ledger for SqliteLedger {
         limit: u32,
     ) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
         let mut tx = self.begin("claim read-backs").await?;
-        let claimed = reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
+        let claimed =
+            reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
         finish(tx, "claim read-backs").await?;
         Ok(claimed)
     }

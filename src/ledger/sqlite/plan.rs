@@ -154,7 +154,7 @@ impl<'a> Plan<'a> {
             }
             MapOutcome::Valid(packet) => {
                 self.take_valid(stored, entry, packet, lane, known_steps)?;
-            },
+            }
         }
         Ok(())
     }
@@ -254,7 +254,8 @@ impl<'a> Plan<'a> {
             let id = &step.identity;
             // May have been sent between the backup and its restore.
             let is_new = known.is_none_or(|known| !known.contains_key(id));
-            let is_dated_before = lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
+            let is_dated_before =
+                lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
             let in_doubt = id.trang_thai == Status::SupplementRequested.code()
                 && (lane.rereading || (is_new && is_dated_before));
             let is_pending = usize::from(!in_doubt);

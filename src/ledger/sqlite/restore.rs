@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::LedgerError;
 use super::super::record::Aftermath;
 use super::plan::outcome_unknown;
-use super::{failed, json_one, run};
+use super::{failed, json, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
 
@@ -19,7 +19,7 @@ const DOING: &str = "prepare a restored ledger";
 
 const MARK_SOURCES: &str = "
     INSERT INTO restored (source, backup_at, restored_at)
-    SELECT name, ?1, ?2 FROM source WHERE true
+    SELECT name, ?1, ?2 FROM (SELECT name FROM source UNION SELECT value FROM json_each(?3)) WHERE true
     ON CONFLICT (source) DO UPDATE SET backup_at = excluded.backup_at, restored_at = excluded.restored_at,
         read_at = NULL, over_at = NULL";
 
@@ -63,17 +63,19 @@ const PROMISE: &str = "
     INSERT INTO quota_promise (window, until) VALUES (?1, ?2)
     ON CONFLICT (window) DO UPDATE SET until = max(until, excluded.until)";
 
-/// Marks everything that the portal may know better. `promises` are those of the ledger that this
+/// Marks everything that the portal may know better. `sources` are those that are configured: one of
+/// them may be younger than the backup. `promises` are those of the ledger that this
 /// one replaces: the quota that was used since the backup.
 pub(super) async fn after_restore(
     conn: &mut SqliteConnection,
     now: Timestamp,
     backup_at: Timestamp,
+    sources: &[String],
     promises: &[(String, Timestamp)],
 ) -> Result<Aftermath, LedgerError> {
     let at = now.millis();
     let mut after = Aftermath::default();
-    let query = sqlx::query(MARK_SOURCES).bind(backup_at.millis()).bind(at);
+    let query = sqlx::query(MARK_SOURCES).bind(backup_at.millis()).bind(at).bind(json(sources));
     after.sources = run(conn, DOING, query).await?;
     run(conn, DOING, sqlx::query(FORGET_TAGS)).await?;
     run(conn, DOING, sqlx::query(FORGET_OWNERS)).await?;
@@ -130,8 +132,7 @@ pub(super) async fn resume(
     run(conn, DOING, sqlx::query(RESUME).bind(now.millis())).await
 }
 
-const STATE: &str =
-    "SELECT over_at IS NULL, restored_at FROM restored WHERE source = ?1";
+const STATE: &str = "SELECT over_at IS NULL, restored_at FROM restored WHERE source = ?1";
 
 /// What a restore means for one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -149,8 +149,7 @@ const ENTRIES_DOOMED: &str = "
 
 const ENTRIES_DELETE: &str = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?1))";
 
-const REVISIONS_WINDOW: &str =
-    "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const REVISIONS_WINDOW: &str = "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
 const REVISIONS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
@@ -160,8 +159,7 @@ const REVISIONS_DOOMED: &str = "
       AND NOT EXISTS (SELECT 1 FROM document AS o WHERE o.revision_id = r.id)
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = r.dossier_id AND h.released_at IS NULL)";
 
-const REVISIONS_DELETE: &str =
-    "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
+const REVISIONS_DELETE: &str = "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
 
 const AUDIT_WINDOW: &str =
     "SELECT at, id FROM audit WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
@@ -174,8 +172,7 @@ const AUDIT_DOOMED: &str = "
 
 const AUDIT_DELETE: &str = "DELETE FROM audit WHERE id IN (SELECT value FROM json_each(?1))";
 
-const BOOKS_WINDOW: &str =
-    "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
 /// The last books of a source stay.
 const BOOKS_DOOMED: &str = "
@@ -186,8 +183,7 @@ const BOOKS_DOOMED: &str = "
 const BOOKS_DELETE: &str =
     "DELETE FROM reconciliation WHERE id IN (SELECT value FROM json_each(?1))";
 
-const DISCREPANCIES_WINDOW: &str =
-    "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
 const DISCREPANCIES_DOOMED: &str = "
     SELECT x.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN discrepancy AS x ON x.id = j.value

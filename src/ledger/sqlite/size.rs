@@ -84,10 +84,8 @@ pub(super) async fn quick(
     let (pages, free, size): (i64, i64, i64) =
         sqlx::query_as(FILE).fetch_one(readers).await.map_err(|error| failed(DOING, error))?;
     let bytes = |pages: i64| u64::try_from(pages * size).unwrap_or(0);
-    let journal = path.with_file_name(format!(
-        "{}-wal",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
+    let journal = path
+        .with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().to_string_lossy()));
     let mut sizes = Sizes {
         file_bytes: bytes(pages),
         free_bytes: bytes(free),
@@ -148,10 +146,7 @@ fn disk_free(path: &Path) -> Option<u64> {
 const MEASURED: &str = "SELECT EXISTS (SELECT 1 FROM size_sample WHERE day = ?1)";
 
 /// Whether the day of `now` has its sample.
-pub(super) async fn is_measured(
-    readers: &SqlitePool,
-    now: Timestamp,
-) -> Result<bool, LedgerError> {
+pub(super) async fn is_measured(readers: &SqlitePool, now: Timestamp) -> Result<bool, LedgerError> {
     sqlx::query_scalar(MEASURED)
         .bind(now.vietnam_day())
         .fetch_one(readers)

@@ -8,12 +8,12 @@ use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::record::Books;
 use super::super::view::{
-    AttemptView, AuditView, CallTotals, DiscrepancyView, DossierView, EntryView, Problem,
-    HoldView, ProblemFilter, ProblemKind, RevisionView, SourceStanding, Standing, StepView,
-    TrimmedView,
+    AttemptView, AuditView, CallTotals, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
+    ProblemFilter, ProblemKind, RevisionView, SourceStanding, Standing, StepView, TrimmedView,
 };
 use super::{column, envelope, failed, unreadable};
 use crate::domain::entry::{EntryState, PortalKnown};
+use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 
@@ -214,11 +214,7 @@ pub(super) async fn dossier(
             source: column(row, "dossier", "source", id)?,
             ma_ho_so: column(row, "dossier", "ma_ho_so", id)?,
             first_seen_at: required_time(row, "dossier", "first_seen_at", id)?,
-            portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
-                table: "dossier",
-                column: "portal_known",
-                row: id,
-            })?,
+            portal_known: PortalKnown::parse(&known).unwrap_or(PortalKnown::Unknown),
             packet_state: column(row, "dossier", "packet_state", id)?,
             acked_at: time(row, "dossier", "acked_at", id)?,
             acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
@@ -241,12 +237,7 @@ pub(super) async fn dossier(
                 None => None,
             },
             steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
-            steps_failure: envelope(
-                column(row, "dossier", "steps_failure", id)?,
-                "dossier",
-                "steps_failure",
-                id,
-            )?,
+            steps_failure: failure(row, "dossier", "steps_failure", id)?,
             revisions: of(conn, REVISIONS, id, revision).await?,
             entries: of(conn, ENTRIES, id, entry).await?,
             steps: of(conn, STEPS, id, step).await?,
@@ -293,7 +284,8 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
     Ok(EntryView {
         id,
         revision_id: column(row, "entry", "revision_id", id)?,
-        state: EntryState::parse(&state).ok_or_else(|| corrupt("state"))?,
+        // Upkeep sets such an entry aside; it is shown as what it will be.
+        state: EntryState::parse(&state).unwrap_or(EntryState::Quarantined),
         priority: Priority::from_rank(column(row, "entry", "priority", id)?)
             .ok_or_else(|| corrupt("priority"))?,
         forced: column::<i64>(row, "entry", "forced", id)? != 0,
@@ -305,16 +297,23 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
         lease_expires_at: time(row, "entry", "lease_expires_at", id)?,
         packet_hash: column(row, "entry", "packet_hash", id)?,
         mapping_version: column(row, "entry", "mapping_version", id)?,
-        failure: envelope(column(row, "entry", "failure", id)?, "entry", "failure", id)?,
-        diagnostics: envelope(
-            column(row, "entry", "diagnostics", id)?,
-            "entry",
-            "diagnostics",
-            id,
-        )?
-        .unwrap_or_default(),
+        failure: failure(row, "entry", "failure", id)?,
+        diagnostics: envelope(column(row, "entry", "diagnostics", id)?, "entry", "diagnostics", id)
+            .unwrap_or_default()
+            .unwrap_or_default(),
         superseded_by: column(row, "entry", "superseded_by", id)?,
     })
+}
+
+/// A failure as it is stored; one that cannot be read back says so, and hides nothing else.
+fn failure(
+    row: &SqliteRow,
+    table: &'static str,
+    name: &'static str,
+    id: i64,
+) -> Result<Option<Failure>, LedgerError> {
+    Ok(envelope(column(row, table, name, id)?, table, name, id)
+        .unwrap_or_else(|_| Some(unreadable("the stored failure cannot be read back"))))
 }
 
 fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
@@ -325,7 +324,7 @@ fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
         state: column(row, "step", "state", 0)?,
         changed_at: required_time(row, "step", "changed_at", 0)?,
         attempts: column(row, "step", "attempts", 0)?,
-        failure: envelope(column(row, "step", "failure", 0)?, "step", "failure", 0)?,
+        failure: failure(row, "step", "failure", 0)?,
     })
 }
 
@@ -446,7 +445,8 @@ pub(super) async fn newest_document(
         .map_err(|error| failed(DOING, error))?;
     row.map(|row| {
         let revision_id: i64 = column(&row, "document", "revision_id", dossier_id)?;
-        stored.read(Row::of("document", revision_id), column(&row, "document", "body", revision_id)?)
+        stored
+            .read(Row::of("document", revision_id), column(&row, "document", "body", revision_id)?)
     })
     .transpose()
 }

@@ -4,8 +4,8 @@ use hoso_gateway::domain::entry::EntryState as S;
 use hoso_gateway::ledger::record::{PullCommit, ResyncOutcome, UpkeepPolicy};
 
 use super::support::{
-    LEASE_SECONDS, SOURCE, TestLedger, accepted, again, audit, dead, item, open_ledger, page, t,
-    retention_of, upkeep_policy,
+    LEASE_SECONDS, SOURCE, TestLedger, accepted, again, audit, dead, item, open_ledger, page,
+    retention_of, t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";

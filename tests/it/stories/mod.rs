@@ -7,3 +7,4 @@ mod pull;
 mod push;
 mod restart;
 mod silence;
+mod years;
