@@ -18,8 +18,8 @@ use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, SettleBatch,
-    SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
+    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, Retention,
+    SettleBatch, SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::ProblemFilter;
