@@ -29,19 +29,19 @@ thread_local! {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
     table: &'static str,
-    row: i64,
+    id: i64,
     /// Of rows that get their number from SQLite: what else identifies them.
     hash: Option<&'a [u8]>,
 }
 
 impl<'a> Row<'a> {
     pub(super) const fn of(table: &'static str, row: i64) -> Self {
-        Self { table, row, hash: None }
+        Self { table, id: row, hash: None }
     }
 
     /// `row` is for messages only.
     pub(super) const fn hashed(table: &'static str, hash: &'a [u8], row: i64) -> Self {
-        Self { table, row, hash: Some(hash) }
+        Self { table, id: row, hash: Some(hash) }
     }
 
     fn bound(self) -> Vec<u8> {
@@ -49,13 +49,13 @@ impl<'a> Row<'a> {
         bytes.push(0);
         match self.hash {
             Some(hash) => bytes.extend_from_slice(hash),
-            None => bytes.extend_from_slice(&self.row.to_le_bytes()),
+            None => bytes.extend_from_slice(&self.id.to_le_bytes()),
         }
         bytes
     }
 
     const fn corrupt(self) -> LedgerError {
-        LedgerError::Corrupt { table: self.table, column: "body", row: self.row }
+        LedgerError::Corrupt { table: self.table, column: "body", row: self.id }
     }
 }
 

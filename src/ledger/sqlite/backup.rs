@@ -253,6 +253,7 @@ pub async fn put_back(
         drop(std::fs::remove_file(journal));
     }
     std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
+    give_to_the_service(&part, to)?;
     let kept = if to.exists() { Some(keep(to, now)?) } else { None };
     rename(&part, to)?;
     Ok(Restoration { manifest, aftermath, kept })
@@ -309,6 +310,31 @@ async fn let_go(path: &Path, now: Timestamp) -> Result<Vec<(String, Timestamp)>,
             .map(|(window, until)| (window, Timestamp::from_millis(until)))
             .collect()),
     }
+}
+
+/// Restores are typed by administrators: the file must belong to whom the one before belonged to (or
+/// to whom its folder belongs), or the service could not open it.
+#[cfg(unix)]
+fn give_to_the_service(file: &Path, like: &Path) -> Result<(), LedgerError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = like.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let model = match std::fs::metadata(like) {
+        Ok(before) => {
+            std::fs::set_permissions(file, before.permissions()).map_err(io)?;
+            before
+        }
+        Err(_) => std::fs::metadata(folder.unwrap_or(Path::new("."))).map_err(io)?,
+    };
+    let own = std::fs::metadata(file).map_err(io)?;
+    if (own.uid(), own.gid()) == (model.uid(), model.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(file, Some(model.uid()), Some(model.gid())).map_err(io)
+}
+
+#[cfg(not(unix))]
+fn give_to_the_service(_: &Path, _: &Path) -> Result<(), LedgerError> {
+    Ok(())
 }
 
 fn in_use(owner: &str) -> LedgerError {
