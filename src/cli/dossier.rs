@@ -195,6 +195,9 @@ fn show(view: &DossierView, now: Timestamp) -> String {
         line("trimmed", &trimmed_text(trimmed));
     }
     if let Some(revision) = view.revisions.last() {
+        if let Some(before) = &revision.recoded_from {
+            line("before", &format!("{before}, says its source"));
+        }
         let version = revision
             .version
             .map_or_else(|| "without version".to_owned(), |version| format!("version {version}"));

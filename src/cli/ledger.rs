@@ -12,6 +12,7 @@ use super::person::Person;
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time::Timestamp;
+use crate::config::SourceKind;
 use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
 use crate::ledger::record::{AuditRecord, Finding, Manifest, Resealed, Sizes};
@@ -325,14 +326,30 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
         &audit,
     )
     .await?;
-    invocation.output.result(&done, |done| restored_text(done, &config.ledger.path));
+    let folders: Vec<String> = config
+        .sources
+        .iter()
+        .filter(|source| source.kind == SourceKind::Directory)
+        .map(|source| source.name.clone())
+        .collect();
+    invocation.output.result(&done, |done| restored_text(done, &config.ledger.path, &folders));
     Ok(())
 }
 
-fn restored_text(done: &Restoration, path: &Path) -> String {
+fn restored_text(done: &Restoration, path: &Path, folders: &[String]) -> String {
     let mut text = format!("{} is the backup of {}\n", path.display(), done.manifest.made_at);
     if let Some(kept) = &done.kept {
         let _infallible = writeln!(text, "the ledger before it: {}", kept.display());
+    }
+    if !folders.is_empty() {
+        // Who has taken a file does not offer it again by itself, as a feed does.
+        let _infallible = writeln!(
+            text,
+            "\nBEFORE the service starts: of {}, move the files that were taken since {} from done/ back \
+             into the folder, so that they are read again",
+            folders.join(", "),
+            done.manifest.made_at
+        );
     }
     let after = &done.aftermath;
     let _infallible = write!(

@@ -145,7 +145,7 @@ impl Config {
             problems.at(
                 "sources",
                 "there is no source to pull from",
-                "add a [[sources]] block with name and base_url",
+                "add a [[sources]] block with name and base_url, or name, kind and path",
             );
         }
         for (at, source) in self.sources.iter().enumerate() {
@@ -165,7 +165,7 @@ impl Config {
         };
         secret("ledger.key", &self.ledger.key);
         secret("portal.password", &self.portal.password);
-        for source in &self.sources {
+        for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
                 SourceAuth::None => {}
                 SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
@@ -205,13 +205,13 @@ impl Config {
             &mut self.ledger.key_file,
             &mut self.ledger.old_key_file,
             &mut self.mapping.dir,
+            &mut self.mapping.succession_file,
             &mut self.portal.password_file,
             &mut self.portal.answers_file,
         ];
-        let of_sources = self
-            .sources
-            .iter_mut()
-            .flat_map(|source| [&mut source.token_file, &mut source.password_file]);
+        let of_sources = self.sources.iter_mut().flat_map(|source| {
+            [&mut source.token_file, &mut source.password_file, &mut source.path]
+        });
         optional.into_iter().chain(of_sources).filter_map(Option::as_mut).for_each(root);
     }
 }

@@ -13,7 +13,7 @@ const TEMPLATES: [&str; 1] = ["sources"];
 
 /// Keys that every block of a list must write itself.
 const REQUIRED: [(&str, &[&str]); 2] =
-    [("sources", &["name", "base_url"]), ("gate.windows", &["limit", "window_ms"])];
+    [("sources", &["name"]), ("gate.windows", &["limit", "window_ms"])];
 
 /// Options of earlier versions, and where they are now. To go on with a default in silence could
 /// delete what somebody meant to keep.

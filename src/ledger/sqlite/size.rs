@@ -23,7 +23,7 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("bodies", &["document", "packet", "step_body", "refused_document"]),
     ("attempts", &["attempt", "call"]),
     ("revisions", &["revision", "entry"]),
-    ("dossiers", &["dossier", "step", "trimmed"]),
+    ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
     ("audit", &["audit", "legal_hold"]),
     ("books", &["reconciliation", "discrepancy"]),
 ];
