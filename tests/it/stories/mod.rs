@@ -10,3 +10,4 @@ mod push;
 mod restart;
 mod rules;
 mod silence;
+mod years;
