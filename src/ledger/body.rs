@@ -99,6 +99,11 @@ impl Bodies {
     }
 
     pub(super) fn read(&self, row: Row<'_>, body: &[u8]) -> Result<String, LedgerError> {
+        String::from_utf8(self.read_bytes(row, body)?).map_err(|_| row.corrupt())
+    }
+
+    /// Evidence of what a source gave is not always text.
+    pub(super) fn read_bytes(&self, row: Row<'_>, body: &[u8]) -> Result<Vec<u8>, LedgerError> {
         let Some(sealed) = body.strip_prefix(&SEALED) else {
             if self.only_sealed {
                 return Err(row.corrupt());
@@ -135,21 +140,20 @@ fn compress(body: &[u8]) -> Result<Vec<u8>, LedgerError> {
     })
 }
 
-fn decompress(row: Row<'_>, body: &[u8]) -> Result<String, LedgerError> {
+fn decompress(row: Row<'_>, body: &[u8]) -> Result<Vec<u8>, LedgerError> {
     let size = zstd::zstd_safe::get_frame_content_size(body)
         .ok()
         .flatten()
         .and_then(|size| usize::try_from(size).ok())
         .filter(|size| *size <= BODY_BYTES_MAX)
         .ok_or_else(|| row.corrupt())?;
-    let bytes = DECOMPRESSOR.with_borrow_mut(|slot| {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,
             None => slot.insert(zstd::bulk::Decompressor::new().map_err(unavailable)?),
         };
         decompressor.decompress(body, size).map_err(|_| row.corrupt())
-    })?;
-    String::from_utf8(bytes).map_err(|_| row.corrupt())
+    })
 }
 
 fn unavailable(error: std::io::Error) -> LedgerError {
@@ -177,6 +181,16 @@ mod tests {
                 let body = bodies.write(row, text.as_bytes()).unwrap();
                 assert_eq!(bodies.read(row, &body).unwrap(), text);
             }
+        }
+    }
+
+    #[test]
+    fn evidence_that_is_no_text_comes_back_byte_by_byte() {
+        let row = Row::hashed("refused_document", &[7; 32], 1);
+        for bodies in [Bodies::plain(), sealed(&['a'])] {
+            let body = bodies.write(row, &[0xff, 0xfe, 0x00]).unwrap();
+            assert_eq!(bodies.read_bytes(row, &body).unwrap(), [0xff, 0xfe, 0x00]);
+            assert!(bodies.read(row, &body).is_err());
         }
     }
 

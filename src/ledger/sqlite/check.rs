@@ -153,7 +153,7 @@ async fn unreadable_bodies(
         after = *last;
         for (id, body, hash) in &rows {
             let row = if hash.is_empty() { Row::of(table, *id) } else { refused_row(hash) };
-            match bodies.read(row, body) {
+            match bodies.read_bytes(row, body) {
                 Ok(_) => {}
                 Err(LedgerError::Corrupt { .. }) => wrong.push(format!("{table} {id}")),
                 Err(error) => return Err(error),

@@ -253,7 +253,7 @@ impl SqliteLedger {
             return Ok(());
         };
         let row = if hash.is_empty() { Row::of(table.name, id) } else { refused_row(&hash) };
-        let text = match self.bodies.read(row, &body) {
+        let text = match self.bodies.read_bytes(row, &body) {
             Ok(text) => text,
             Err(LedgerError::Corrupt { .. }) => {
                 done.unreadable += 1;
@@ -261,7 +261,7 @@ impl SqliteLedger {
             }
             Err(error) => return Err(error),
         };
-        let sealed = self.bodies.write(row, text.as_bytes())?;
+        let sealed = self.bodies.write(row, &text)?;
         done.resealed += run(conn, doing, sqlx::query(table.replace).bind(id).bind(sealed)).await?;
         Ok(())
     }

@@ -7,9 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, ToMap};
-use super::plan::{
-    Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown,
-};
+use super::plan::{Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown};
 use super::reconcile::DiscrepancyRow;
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};

@@ -16,8 +16,8 @@ use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
     AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
-    PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts, SettledEntry,
-    SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
+    PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts,
+    SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView};
