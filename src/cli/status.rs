@@ -10,6 +10,7 @@ use super::{Invocation, build, catalogue, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 
 /// Say where everything stands, the verdict first
@@ -32,6 +33,8 @@ struct Status {
     calls: CallTotals,
     /// What the portal knows, and how old that knowledge is.
     catalogue: catalogue::Overview,
+    /// The ledger's file, and when its room ends.
+    room: Sizes,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -43,13 +46,16 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
+    let room = ledger.room(now).await?;
     ledger.close().await;
+    let full_in = full_soon(&room, config.ledger.size_warn_days);
     let status = Status {
-        verdict: verdict(&standing, Some(&catalogue), now),
+        verdict: verdict(&standing, Some(&catalogue), full_in, now),
         at: now,
         problems: problems(&standing, Some(&catalogue)),
         calls,
         catalogue,
+        room,
         standing,
     };
     invocation.output.result(&status, text);
@@ -72,8 +78,25 @@ fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64
 }
 
 /// What a person wants to know first; the most pressing part leads.
-fn verdict(standing: &Standing, catalogue: Option<&catalogue::Overview>, now: Timestamp) -> String {
+fn verdict(
+    standing: &Standing,
+    catalogue: Option<&catalogue::Overview>,
+    full_in: Option<u64>,
+    now: Timestamp,
+) -> String {
     let mut parts = Vec::new();
+    if !standing.rereading.is_empty() {
+        parts.push(format!(
+            "restored from a backup: nothing of {} is sent before it has been read again",
+            standing.rereading.join(", ")
+        ));
+    }
+    if let Some(days) = full_in {
+        parts.push(format!(
+            "the ledger has no room in {}: hoso ledger size",
+            words::count(days, "day")
+        ));
+    }
     let problems = problems(standing, catalogue);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
@@ -111,6 +134,11 @@ fn verdict(standing: &Standing, catalogue: Option<&catalogue::Overview>, now: Ti
     } else {
         "everything is synchronised".to_owned()
     }
+}
+
+/// Days until the ledger's room ends, if that is soon.
+fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
+    room.days_left.filter(|days| *days < warn_days)
 }
 
 const fn its(number: u64) -> &'static str {
@@ -211,7 +239,7 @@ mod tests {
     #[test]
     fn the_verdict_names_what_presses_most_and_hides_nothing() {
         let now = Timestamp::from_millis(1_000_000);
-        let said = |standing: &Standing| verdict(standing, None, now);
+        let said = |standing: &Standing| verdict(standing, None, None, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
             said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),

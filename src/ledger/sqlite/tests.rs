@@ -55,9 +55,17 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         upkeep::STATEMENTS,
         view::STATEMENTS,
         catalogue::STATEMENTS,
+        retention::STATEMENTS,
+        hold::STATEMENTS,
+        keys::STATEMENTS,
+        restore::STATEMENTS,
+        restore::STATEMENTS_OF_THE_RESTORE,
+        size::STATEMENTS,
+        backup::STATEMENTS,
     ];
+    let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
-    for statement in modules.into_iter().flatten().chain(&own) {
+    for statement in modules.into_iter().flatten().chain(&own).chain(&rare) {
         let text = sqlx::SqlStr::from_static(statement);
         if let Err(error) = conn.prepare(text).await {
             panic!("{error}\n{statement}");
@@ -78,12 +86,16 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         upkeep::STATEMENTS,
         operate::STATEMENTS,
         catalogue::STATEMENTS,
+        retention::STATEMENTS,
+        hold::STATEMENTS,
+        restore::STATEMENTS,
+        size::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
-         UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'),
-                          (' c')",
+         UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
+             ('kept'), (' c')",
     )
     .fetch_all(&mut *conn)
     .await
@@ -159,7 +171,7 @@ async fn a_verb_that_is_dropped_half_way_leaves_nothing_behind() {
     let (folder, ledger) = fresh().await;
     {
         let mut tx = ledger.begin("store a page").await.unwrap();
-        pull::commit_pull(&mut tx, &page(1_000, 0..10, 500)).await.unwrap();
+        pull::commit_pull(&mut tx, &Bodies::plain(), &page(1_000, 0..10, 500)).await.unwrap();
         // As a crash does: neither committed nor closed.
     }
     drop(ledger);
@@ -175,4 +187,29 @@ async fn a_verb_that_is_dropped_half_way_leaves_nothing_behind() {
     .unwrap();
     assert_eq!(rows, 0);
     assert_eq!(again.source_position("province", 0).await.unwrap().start, None);
+}
+
+#[tokio::test]
+async fn a_damaged_catalogue_stops_nobody_and_the_next_fetch_replaces_it() {
+    use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind, ItemKind};
+    use crate::ledger::record::{FetchOutcome, FetchedCatalogue};
+    let (_folder, ledger) = fresh().await;
+    let items = vec![CatalogueItem {
+        kind: ItemKind::Procedure,
+        code: "2.000815".into(),
+        name: "a name".into(),
+    }];
+    let fetched = FetchedCatalogue {
+        key: CatalogueKey::list(CatalogueKind::Procedures),
+        calls: Vec::new(),
+        outcome: FetchOutcome::Items(items),
+        keep: 3,
+    };
+    let at = Timestamp::from_millis(1_000);
+    let first = ledger.record_catalogue(at, &fetched).await.unwrap().version.unwrap();
+    sqlx::query("UPDATE catalogue_body SET body = x'00'").execute(&ledger.writer).await.unwrap();
+    assert!(ledger.catalogue_items(&[first]).await.unwrap().is_empty());
+    let again = ledger.record_catalogue(at, &fetched).await.unwrap();
+    assert!(again.is_new, "the same list, and still a version that can be read");
+    assert_eq!(ledger.catalogue_items(&[again.version.unwrap()]).await.unwrap().len(), 1);
 }

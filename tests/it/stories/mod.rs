@@ -11,3 +11,4 @@ mod push;
 mod restart;
 mod rules;
 mod silence;
+mod years;
