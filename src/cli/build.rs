@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
+use super::certificates;
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{
+    self, Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep, WrapperAuth,
+};
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
-use crate::http::{Http, ReqwestHttp};
 use crate::ids::Chance;
 use crate::ledger::Ledger;
 use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
@@ -19,11 +23,13 @@ use crate::pipeline::ownership::Ownership;
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
-use crate::portal::{AnswerPatterns, Portal, PortalSettings};
+use crate::portal::profile::{
+    Adapter, Bearer, Profile, SecretPlace, TokenBody, TokenRequest, Wrapper,
+};
+use crate::portal::{AnswerPatterns, Portal, PortalSettings, Token};
 use crate::source::{Auth, Feed, FeedSettings};
 use crate::xml;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Revisions mapped in one pass: a transaction of some tens of milliseconds.
 const MAP_LIMIT: u32 = 512;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -118,8 +124,9 @@ pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
-        .map(|source| {
-            let http = http(config)?;
+        .enumerate()
+        .map(|(at, source)| {
+            let http = certificates::client(config, source.tls(&format!("sources[{at}]")))?;
             Ok(SourceLine {
                 source: Arc::new(Feed::new(feed_settings(source), http)),
                 page_limit: source.page_limit,
@@ -131,8 +138,6 @@ pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
 }
 
 fn feed_settings(source: &SourceConfig) -> FeedSettings {
-    // Unwrap safety: `Config::ready_to_run` refuses a source whose secret is not to be had.
-    let secret = |secret: &crate::config::Secret| secret.get().cloned().unwrap_or_default();
     FeedSettings {
         name: source.name.clone(),
         base_url: source.base_url.clone(),
@@ -152,6 +157,104 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
     }
 }
 
+/// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
+fn secret(secret: &config::Secret) -> SecretString {
+    secret.get().cloned().unwrap_or_default()
+}
+
+fn portal_settings(config: &Config) -> PortalSettings {
+    let portal = &config.portal;
+    let (profile, token): (Arc<dyn Profile>, Token) = match portal.profile {
+        config::Profile::Adapter => (Arc::new(adapter(config)), Token::None),
+        config::Profile::Wrapper => {
+            let token = match portal.wrapper.auth {
+                WrapperAuth::None => Token::None,
+                _ => Token::Fixed(secret(&portal.wrapper.secret)),
+            };
+            (Arc::new(wrapper(config)), token)
+        }
+        config::Profile::Bearer => (Arc::new(bearer(config)), bearer_token(config)),
+    };
+    PortalSettings {
+        profile,
+        username: portal.username.clone().unwrap_or_default(),
+        password: secret(&portal.password),
+        token,
+        timeout_ms: portal.timeout_ms,
+        session_max_age_ms: portal.session_max_age_ms,
+        answer_bytes_max: portal.answer_bytes_max,
+    }
+}
+
+fn adapter(config: &Config) -> Adapter {
+    let portal = &config.portal;
+    Adapter {
+        base_url: portal.base_url.clone().unwrap_or_default(),
+        auth_path: portal.auth_path.clone(),
+        integration_path: portal.integration_path.clone(),
+        share_path: portal.share_path.clone(),
+        dstcode: portal.dstcode.clone(),
+        madonvi: config.province.madonvi.clone(),
+    }
+}
+
+fn wrapper(config: &Config) -> Wrapper {
+    let wrapper = &config.portal.wrapper;
+    Wrapper {
+        base_url: config.portal.base_url.clone().unwrap_or_default(),
+        create: wrapper.create.clone(),
+        update: wrapper.update.clone(),
+        steps: wrapper.steps.clone(),
+        look_up: wrapper.look_up.clone(),
+        agency_key: wrapper.agency_key.clone(),
+        updating_key: wrapper.updating_key.clone(),
+        look_up_key: wrapper.look_up_key.clone(),
+        madonvi: config.province.madonvi.clone(),
+        secret_place: match wrapper.auth {
+            WrapperAuth::None => SecretPlace::Nowhere,
+            WrapperAuth::Bearer => SecretPlace::Bearer,
+            WrapperAuth::Header => {
+                SecretPlace::Header(wrapper.auth_header.clone().unwrap_or_default())
+            }
+        },
+    }
+}
+
+fn bearer(config: &Config) -> Bearer {
+    let bearer = &config.portal.bearer;
+    Bearer {
+        base_url: config.portal.base_url.clone().unwrap_or_default(),
+        dossiers: bearer.dossiers.clone(),
+        steps: bearer.steps.clone(),
+        look_up: bearer.look_up.clone(),
+        login: bearer.login.clone().unwrap_or_default(),
+        madonvi: config.province.madonvi.clone(),
+    }
+}
+
+fn bearer_token(config: &Config) -> Token {
+    let bearer = &config.portal.bearer;
+    match bearer.grant {
+        config::Grant::Fixed => Token::Fixed(secret(&bearer.token)),
+        config::Grant::ClientCredentials => Token::Fetched {
+            request: TokenRequest {
+                base_url: config.portal.base_url.clone().unwrap_or_default(),
+                address: bearer.token_address.clone(),
+                body: match bearer.token_body {
+                    config::TokenBody::Form => TokenBody::Form,
+                    config::TokenBody::Json => TokenBody::Json,
+                },
+                client_id_field: bearer.client_id_field.clone(),
+                client_id: bearer.client_id.clone().unwrap_or_default(),
+                client_secret_field: bearer.client_secret_field.clone(),
+                client_secret: secret(&bearer.client_secret),
+                fields: bearer.further_fields(),
+            },
+            renew_before_ms: bearer.renew_before_ms,
+        },
+    }
+}
+
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
     let answers = match &config.portal.answers_file {
@@ -159,20 +262,8 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .map_err(|error| Failure::new(Exit::Files, error.to_string()))?,
         None => AnswerPatterns::builtin(),
     };
-    let http = http(config)?;
-    let portal_settings = PortalSettings {
-        base_url: config.portal.base_url.clone().unwrap_or_default(),
-        auth_path: config.portal.auth_path.clone(),
-        integration_path: config.portal.integration_path.clone(),
-        share_path: config.portal.share_path.clone(),
-        dstcode: config.portal.dstcode.clone(),
-        madonvi: config.province.madonvi.clone(),
-        username: config.portal.username.clone().unwrap_or_default(),
-        password: config.portal.password.get().cloned().unwrap_or_default(),
-        timeout_ms: config.portal.timeout_ms,
-        session_max_age_ms: config.portal.session_max_age_ms,
-        answer_bytes_max: config.portal.answer_bytes_max,
-    };
+    let http = certificates::client(config, config.portal.tls())?;
+    let portal_settings = portal_settings(config);
     let gate_settings = GateSettings {
         windows: config
             .gate
@@ -221,12 +312,6 @@ pub fn schedule(config: &Config) -> Schedule {
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
         upkeep: Duration::from_millis(config.upkeep.every_ms),
     }
-}
-
-fn http(config: &Config) -> Result<Arc<dyn Http>, Failure> {
-    let client = ReqwestHttp::new(CONNECT_TIMEOUT, config.portal.connections_max)
-        .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
-    Ok(Arc::new(client))
 }
 
 fn settings(config: &Config) -> Settings {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
+use super::tls::TlsFiles;
 use super::values::{base_url, optional, optional_path, within};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,12 +32,21 @@ pub struct SourceConfig {
     pub item_bytes_max: usize,
     pub depth_max: usize,
     pub volatile_query_keys: Vec<String>,
+    #[serde(with = "optional_path")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_certificate_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_key_file: Option<PathBuf>,
     /// For [`SourceAuth::Bearer`].
     #[serde(skip)]
     pub token: Secret,
     /// For [`SourceAuth::Basic`].
     #[serde(skip)]
     pub password: Secret,
+    /// The key of the client certificate.
+    #[serde(skip)]
+    pub client_key: Secret,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +106,8 @@ impl SourceConfig {
         if wants(SourceAuth::Basic) && self.user.is_none() {
             problems.at(&option("user"), "auth = \"basic\" needs a user", "");
         }
+        let address = option("base_url");
+        self.tls(key).check(&[(&address, &self.base_url)], problems);
         within(&option("poll_ms"), self.poll_ms, 100, 86_400_000, problems);
         within(&option("page_limit"), self.page_limit, 1, 100_000, problems);
         within(&option("overlap_ms"), self.overlap_ms, 0, 604_800_000, problems);
@@ -125,8 +137,21 @@ impl SourceConfig {
         format!("HOSO_SOURCE_{}_{what}", self.variable_name())
     }
 
-    /// Only the secret that `auth` uses.
+    /// Certificates towards this source, whose block has this name.
+    pub fn tls(&self, block: &str) -> TlsFiles {
+        TlsFiles {
+            block: block.to_owned(),
+            ca_file: self.ca_file.clone(),
+            client_certificate_file: self.client_certificate_file.clone(),
+            client_key_file: self.client_key_file.clone(),
+            variable: self.variable("CLIENT_KEY"),
+            credential: format!("source-{}-client-key", self.name),
+        }
+    }
+
+    /// Only the secrets that are used.
     pub(super) fn find_secrets(&mut self, env: &dyn Environment) {
+        self.client_key = self.tls("").client_key(env);
         match self.auth {
             SourceAuth::None => {}
             SourceAuth::Bearer => {
@@ -149,6 +174,7 @@ impl SourceConfig {
     }
 
     pub(super) fn check_ready(&self, key: &str, problems: &mut Problems<'_>) {
+        self.tls(key).check_ready(&self.client_key, problems);
         let (secret, option, variable) = match self.auth {
             SourceAuth::None => return,
             SourceAuth::Bearer => (&self.token, "token_file", self.variable("TOKEN")),
