@@ -534,7 +534,7 @@ fn a_platforms_envelope_is_opened_before_the_portals_is_judged() {
             r#"{"code":200,"status":"thành công","response":null}"#.to_owned(),
             "failed portal.no_verdict Ambiguous",
         ),
-        (r#"{"code":200,"response":"thành công"}"#.to_owned(), "failed portal.no_verdict Ambiguous"),
+        (r#"{"code":200,"response":"thành công"}"#.to_owned(), "failed portal.not_json Ambiguous"),
         (
             format!(r#"{{"code":17,"response":{ok}}}"#),
             "failed portal.unrecognised_answer Ambiguous",

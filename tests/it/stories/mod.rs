@@ -1,5 +1,6 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod certificates;
 mod lost_answers;
 mod map;
 mod operators;
@@ -7,3 +8,4 @@ mod pull;
 mod push;
 mod restart;
 mod silence;
+mod ways;
