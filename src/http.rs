@@ -121,7 +121,10 @@ impl CertificateFault {
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     Self::NotValidYet
                 }
-                CertificateError::UnknownIssuer => Self::UnknownAuthority,
+                // A bad signature: an authority of the trusted one's name, with another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    Self::UnknownAuthority
+                }
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
                 _ => Self::Unacceptable,
@@ -129,14 +132,16 @@ impl CertificateFault {
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
                 Some(Self::OursMissing)
             }
-            // Sent by a server about the certificate that it was shown.
+            // Sent by a server, within the handshake, about the certificate that it was shown.
             rustls::Error::AlertReceived(
                 AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
                 | AlertDescription::CertificateRevoked
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
-                | AlertDescription::UnknownCA,
+                | AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
+                | AlertDescription::AccessDenied,
             ) => Some(Self::OursRefused),
             _ => None,
         }
@@ -281,8 +286,8 @@ impl Tls {
         mut builder: reqwest::ClientBuilder,
     ) -> Result<reqwest::ClientBuilder, TlsUnusable> {
         if let Some(pem) = &self.authorities {
-            let authorities = certificates(pem)
-                .map_err(|why| TlsUnusable { part: TlsPart::Authorities, why })?;
+            let authorities =
+                certificates(pem).map_err(|why| TlsUnusable { part: TlsPart::Authorities, why })?;
             builder = builder.tls_certs_only(authorities);
         }
         if let Some((certificate, key)) = &self.identity {
@@ -297,8 +302,9 @@ impl Tls {
                 return Err(wrong_key("there is no private key in PEM form in it"));
             }
             let both = [certificate.as_bytes(), b"\n", key.expose_secret().as_bytes()].concat();
-            let identity = reqwest::Identity::from_pem(&both)
-                .map_err(|error| wrong_key(&format!("the key cannot be read: {}", chain(&error))))?;
+            let identity = reqwest::Identity::from_pem(&both).map_err(|error| {
+                wrong_key(&format!("the key cannot be read: {}", chain(&error)))
+            })?;
             builder = builder.identity(identity);
         }
         Ok(builder)

@@ -15,14 +15,13 @@ type Wrong = (String, String, String);
 
 /// Every problem of every file that an option names.
 pub(super) fn check(config: &Config) -> Result<(), ConfigErrors> {
-    let of_sources = config
-        .sources
-        .iter()
-        .enumerate()
-        .map(|(at, source)| source.tls(&format!("sources[{at}]")));
+    let of_sources =
+        config.sources.iter().enumerate().map(|(at, source)| source.tls(&format!("sources[{at}]")));
     let sides: Vec<TlsFiles> = [config.portal.tls()].into_iter().chain(of_sources).collect();
     config.with_problems(
-        sides.iter().filter_map(|files| tls(files, &SystemEnvironment).and_then(judged(files)).err()),
+        sides
+            .iter()
+            .filter_map(|files| tls(files, &SystemEnvironment).and_then(judged(files)).err()),
     )
 }
 

@@ -104,7 +104,9 @@ fn the_complete_sample_sets_every_option_to_something_else() {
                 match value {
                     toml::Value::Table(inner) => walk(&path, inner, keys),
                     toml::Value::Array(blocks) if blocks.iter().any(toml::Value::is_table) => {
-                        blocks.iter().for_each(|block| walk(&path, block.as_table().unwrap(), keys));
+                        blocks
+                            .iter()
+                            .for_each(|block| walk(&path, block.as_table().unwrap(), keys));
                     }
                     _ => keys.push(path),
                 }

@@ -53,8 +53,7 @@ impl Authority {
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(io::Error::other)?;
-        let issuer =
-            CertifiedIssuer::self_signed(parameters, key).map_err(io::Error::other)?;
+        let issuer = CertifiedIssuer::self_signed(parameters, key).map_err(io::Error::other)?;
         Ok(Self { issuer })
     }
 
@@ -86,8 +85,7 @@ impl Authority {
             parameters.not_after = date_time_ymd(2021, 1, 1);
         }
         let key = KeyPair::generate().map_err(io::Error::other)?;
-        let certificate =
-            parameters.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        let certificate = parameters.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
         Ok(Certified { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 }

@@ -173,8 +173,7 @@ impl TlsListener {
                 // A connection that was lost before it was taken is its caller's business.
                 let Ok((socket, from)) = accepted else { continue };
                 at_once(&socket);
-                let config =
-                    Arc::clone(&tls.lock().unwrap_or_else(PoisonError::into_inner).config);
+                let config = Arc::clone(&tls.lock().unwrap_or_else(PoisonError::into_inner).config);
                 let (done, stop) = (done.clone(), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {

@@ -292,7 +292,8 @@ mod tests {
             assert!(patterns.is_plain_success(Service::Steps, text), "{text}");
             assert!(!patterns.is_plain_success(Service::Dossiers, text), "{text}");
         }
-        for text in ["Cập nhật thành công", "Không thành công", "thành công, 1 lỗi", "", "OK"] {
+        for text in ["Cập nhật thành công", "Không thành công", "thành công, 1 lỗi", "", "OK"]
+        {
             assert!(!patterns.is_plain_success(Service::Steps, text), "{text}");
         }
     }

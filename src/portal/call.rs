@@ -23,7 +23,8 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Self; 5] = [Self::Token, Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
+    pub const ALL: [Self; 5] =
+        [Self::Token, Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
 
     /// The name on the wire, which is also the key in the pattern file and in counters.
     pub const fn as_str(self) -> &'static str {

@@ -157,9 +157,8 @@ const CORRELATION_LENGTH_MAX: usize = 64;
 impl Platform {
     /// Takes the platform's keys out of an object that has one of them.
     fn take(outer: &mut Map<String, Value>) -> Option<Self> {
-        let is_platform = ["code", "correlationId", "response"]
-            .iter()
-            .any(|key| outer.contains_key(*key));
+        let is_platform =
+            ["code", "correlationId", "response"].iter().any(|key| outer.contains_key(*key));
         is_platform.then(|| Self {
             code: outer.get("code").and_then(answer_code).map(|code| code.text),
             status: outer.get("status").map(plain_text).unwrap_or_default(),

@@ -314,11 +314,7 @@ impl Request {
 }
 
 /// One call, from its arrival to the bytes that go back.
-async fn answer(
-    shared: Arc<Shared>,
-    arrival: Arrival,
-    request: Request,
-) -> Response<Body> {
+async fn answer(shared: Arc<Shared>, arrival: Arrival, request: Request) -> Response<Body> {
     let _witness = shared.lifetime.witness();
     let admitted = shared.state().admit(shared.clock.monotonic(), shared.clock.now());
     if let Err(OverQuota { retry_after_s }) = admitted {
@@ -411,9 +407,7 @@ impl Shared {
     }
 
     fn is_addressed(&self, arrival: &Arrival) -> bool {
-        arrival.door != Door::Adapter
-            || self.dstcode.is_none()
-            || arrival.dstcode == self.dstcode
+        arrival.door != Door::Adapter || self.dstcode.is_none() || arrival.dstcode == self.dstcode
     }
 
     fn is_let_in(&self, arrival: &Arrival, service: Service) -> bool {

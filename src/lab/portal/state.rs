@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::faults::{Fault, Faults};
 use super::quota::{Meter, OverQuota, Quota, WindowUse};
 use super::session::Sessions;
-use super::wire::{Answer, Ask, Batch, Call, CheckedDossier, CheckedStep, Login, TokenAsk, json_text};
+use super::wire::{
+    Answer, Ask, Batch, Call, CheckedDossier, CheckedStep, Login, TokenAsk, json_text,
+};
 use super::{OnRefusal, PortalOptions, Preregistered, ReadBack, StepMode};
 use crate::domain::time::Timestamp;
 use crate::lab::digest::{Digest, PortalRecord};
@@ -266,7 +268,11 @@ impl State {
         self.tokens.is_valid(shown, now)
     }
 
-    pub(super) fn give_token(&mut self, ask: Option<&TokenAsk>, now: Duration) -> (Answer, Outcome) {
+    pub(super) fn give_token(
+        &mut self,
+        ask: Option<&TokenAsk>,
+        now: Duration,
+    ) -> (Answer, Outcome) {
         let known = ask.is_some_and(|ask| {
             ask.grant_type == "client_credentials"
                 && ask.client_id == self.options.client_id

@@ -123,7 +123,9 @@ impl TokenAsk {
             client_id: String::new(),
             client_secret: String::new(),
         };
-        for (name, value) in std::str::from_utf8(body).ok()?.split('&').filter_map(|field| field.split_once('=')) {
+        for (name, value) in
+            std::str::from_utf8(body).ok()?.split('&').filter_map(|field| field.split_once('='))
+        {
             let field = match name {
                 "grant_type" => &mut ask.grant_type,
                 "client_id" => &mut ask.client_id,

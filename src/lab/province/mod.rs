@@ -133,7 +133,8 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         clock,
     });
     let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
-    let serving = Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
+    let serving =
+        Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
     if options.changes_total > 0 && options.changes_per_second > 0.0 {
         let background = Arc::clone(&shared);
         shared

@@ -132,7 +132,8 @@ impl Judgement {
     fn carry(&mut self, correlation_id: String) {
         let named = |failure: &mut Failure| {
             let separator = if failure.details.is_empty() { "" } else { "; " };
-            failure.details = format!("{}{separator}correlationId {correlation_id}", failure.details);
+            failure.details =
+                format!("{}{separator}correlationId {correlation_id}", failure.details);
         };
         match &mut self.meaning {
             Meaning::Exists(failure)
@@ -252,8 +253,7 @@ fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_
         }
         HttpFailure::Certificate { fault, .. } => {
             certificate = format!("no secure connection to the portal: {fault}");
-            let code =
-                if fault.is_ours() { codes::CLIENT_CERTIFICATE } else { codes::CERTIFICATE };
+            let code = if fault.is_ours() { codes::CLIENT_CERTIFICATE } else { codes::CERTIFICATE };
             (code, Disposition::Environment, certificate.as_str())
         }
         HttpFailure::TimedOut(_) => {
@@ -349,8 +349,7 @@ fn http_refusal(
     };
     let error_code =
         envelope.as_ref().and_then(|envelope| envelope.code.as_ref()).map(|code| code.text.clone());
-    let words =
-        redactions.clean(envelope.as_ref().map_or(&text, |envelope| &envelope.message));
+    let words = redactions.clean(envelope.as_ref().map_or(&text, |envelope| &envelope.message));
     // Some gateways use 401 for what is an expired session; only the portal's own words tell.
     if matches!(status, 401 | 403)
         && !matches!(facts.service, Service::Login | Service::Token)

@@ -460,9 +460,10 @@ fn every_failure_code_is_one_that_can_be_explained() {
     });
     let forms = [AnswerForm::Portal, AnswerForm::PortalOrText, AnswerForm::Platform];
     for outcome in outcomes.into_iter().chain(answers) {
-        for (service, form) in Service::ALL.into_iter().flat_map(|service| {
-            forms.into_iter().map(move |form| (service, form))
-        }) {
+        for (service, form) in Service::ALL
+            .into_iter()
+            .flat_map(|service| forms.into_iter().map(move |form| (service, form)))
+        {
             if let Meaning::Failed(failure) | Meaning::TokenRefused(failure) =
                 judge_in(form, service, true, &outcome).meaning
             {
@@ -490,7 +491,8 @@ fn a_wrappers_text_is_a_success_only_if_the_file_lists_it_whole() {
         let elsewhere = judge(Service::Steps, false, &answer(200, &[], &body));
         assert!(matches!(elsewhere.meaning, Meaning::Failed(_)), "{body}");
     }
-    for body in ["OK", "thành công", "Cập nhật tiến độ hồ sơ thành công 1/2", "không thành công"] {
+    for body in ["OK", "thành công", "Cập nhật tiến độ hồ sơ thành công 1/2", "không thành công"]
+    {
         assert_eq!(judged(Service::Steps, body), "failed portal.unknown_text Ambiguous", "{body}");
     }
     for (body, expected) in [
@@ -573,7 +575,8 @@ fn the_platforms_name_of_a_call_is_kept_unless_it_is_no_name() {
     let Meaning::Failed(failure) = judgement.meaning else { panic!("a refusal") };
     assert_eq!(failure.details, "Sai; correlationId 7f3a-0001");
     assert_eq!(judged("17").correlation_id.as_deref(), Some("17"));
-    for id in [r#""""#, "null", r#""Nguyễn Văn Thử""#, r#""a b""#, &format!("{:?}", "x".repeat(65))] {
+    for id in [r#""""#, "null", r#""Nguyễn Văn Thử""#, r#""a b""#, &format!("{:?}", "x".repeat(65))]
+    {
         assert_eq!(judged(id).correlation_id, None, "{id}");
     }
 }
@@ -589,7 +592,10 @@ fn a_token_comes_from_wherever_platforms_put_it() {
         (r#"{"access_token":"t"}"#, "token for None"),
         (r#"{"access_token":"t","expires_in":0}"#, "token for None"),
         (r#"{"access_token":"t","expires_in":-1}"#, "token for None"),
-        (r#"{"code":0,"message":"ok","data":{"access_token":"t","expires_in":9}}"#, "token for Some(9)"),
+        (
+            r#"{"code":0,"message":"ok","data":{"access_token":"t","expires_in":9}}"#,
+            "token for Some(9)",
+        ),
         (r#"{"code":0,"message":"sai AccessKey","data":null}"#, "failed portal.token Environment"),
         (r#"{"access_token":""}"#, "failed portal.token Environment"),
         (r#"{"access_token":"a\nb"}"#, "failed portal.token Environment"),

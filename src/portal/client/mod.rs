@@ -49,7 +49,10 @@ pub enum Token {
     None,
     Fixed(SecretString),
     /// Asked for with client credentials, and anew this long before it ends.
-    Fetched { request: TokenRequest, renew_before_ms: u64 },
+    Fetched {
+        request: TokenRequest,
+        renew_before_ms: u64,
+    },
 }
 
 /// The portal. Cheap to clone.
@@ -369,11 +372,7 @@ impl Portal {
         }))
     }
 
-    async fn log_in(
-        &self,
-        duty: Duty<'_>,
-        calls: &mut Vec<Call>,
-    ) -> Result<Arc<Grant>, NoGrant> {
+    async fn log_in(&self, duty: Duty<'_>, calls: &mut Vec<Call>) -> Result<Arc<Grant>, NoGrant> {
         let inner = &self.inner;
         let operation = Operation::Login { username: &inner.username, password: &inner.password };
         let mut renewed = false;

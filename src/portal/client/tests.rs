@@ -554,10 +554,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_repeated() {
         stage.next(refusal);
         let exchange = stage.create().await;
         assert!(matches!(exchange.verdict, PushVerdict::Accepted(_)), "{exchange:?}");
-        assert_eq!(
-            services(&exchange.calls),
-            ["token", "DongBoHoSoMC", "token", "DongBoHoSoMC"]
-        );
+        assert_eq!(services(&exchange.calls), ["token", "DongBoHoSoMC", "token", "DongBoHoSoMC"]);
     }
 }
 
@@ -569,7 +566,10 @@ async fn a_token_that_is_refused_twice_pauses_everything_and_is_nobodys_fault() 
     }
     let exchange = stage.create().await;
     let failure = failed(&exchange.verdict);
-    assert_eq!((failure.code.as_str(), failure.disposition), (codes::TOKEN, Disposition::Environment));
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition),
+        (codes::TOKEN, Disposition::Environment)
+    );
     assert!(failure.details.ends_with("correlationId c-401"), "{}", failure.details);
     assert_eq!(exchange.calls[1].correlation_id.as_deref(), Some("c-401"));
     assert_eq!(stage.portal.gate().status().state, "closed");
@@ -626,7 +626,10 @@ async fn a_session_that_somebody_else_keeps_is_asked_about_before_the_packets_ar
     stage.next(answered(200, EXPIRED));
     let exchange = stage.create().await;
     let failure = failed(&exchange.verdict);
-    assert_eq!((failure.code.as_str(), failure.disposition), (codes::SESSION, Disposition::Environment));
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition),
+        (codes::SESSION, Disposition::Environment)
+    );
     assert_eq!(stage.portal.gate().status().state, "closed");
 }
 

@@ -162,7 +162,8 @@ mod tests {
             text(&steps),
             r#"{"session":"s","madonvi":"000.00.00.H55","service":"CapNhatTienDoHoSoMC","data":[{}]}"#
         );
-        let look_up = adapter.form(&Operation::LookUp { ma_ho_so: "H55.242-260126-0001" }, shown("s"));
+        let look_up =
+            adapter.form(&Operation::LookUp { ma_ho_so: "H55.242-260126-0001" }, shown("s"));
         assert_eq!(
             text(&look_up),
             r#"{"session":"s","madonvi":"000.00.00.H55","service":"TraCuuHoSo","mahoso":"H55.242-260126-0001"}"#

@@ -9,9 +9,9 @@
 
 mod adapter;
 mod bearer;
-mod wrapper;
 #[cfg(test)]
 mod tests;
+mod wrapper;
 
 use std::fmt::Debug;
 

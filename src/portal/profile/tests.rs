@@ -124,10 +124,8 @@ fn a_wrapper_of_the_other_shape_gets_an_address_for_each_and_no_query() {
 #[test]
 fn a_wrapper_that_wants_a_bearer_secret_gets_it_in_the_usual_header() {
     let wrapper = Wrapper { secret_place: SecretPlace::Bearer, ..wrapper() };
-    let formed = wrapper.form(
-        &Operation::Steps { packets: &[STEP] },
-        Shown { session: "", token: "the-token" },
-    );
+    let formed = wrapper
+        .form(&Operation::Steps { packets: &[STEP] }, Shown { session: "", token: "the-token" });
     let header = ("authorization".to_owned(), "Bearer the-token".to_owned());
     assert_eq!(formed.headers.last(), Some(&header));
 }

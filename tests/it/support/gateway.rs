@@ -249,11 +249,8 @@ impl TestGateway {
         for (section, key, value) in change {
             self.settings.entry(section).or_default().insert(key, (*value).to_owned());
         }
-        let secrets = Secrets {
-            password: password.to_owned(),
-            token: token.to_owned(),
-            ..self.secrets
-        };
+        let secrets =
+            Secrets { password: password.to_owned(), token: token.to_owned(), ..self.secrets };
         let config = config(&self.settings, self.folder.path(), &secrets);
         let settings = self.settings;
         let mut again =
