@@ -82,7 +82,7 @@ pub enum HttpFailure {
     #[error("the request cannot be formed: {0}")]
     Invalid(String),
     /// The TLS handshake failed over a certificate, so nothing of the request was read.
-    #[error("{fault}: {text}")]
+    #[error("{text}")]
     Certificate { fault: CertificateFault, text: String },
 }
 
