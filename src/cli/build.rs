@@ -126,7 +126,7 @@ pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
         .iter()
         .enumerate()
         .map(|(at, source)| {
-            let http = certificates::client(config, source.tls(&format!("sources[{at}]")))?;
+            let http = certificates::client(config, &source.tls(&format!("sources[{at}]")))?;
             Ok(SourceLine {
                 source: Arc::new(Feed::new(feed_settings(source), http)),
                 page_limit: source.page_limit,
@@ -262,7 +262,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .map_err(|error| Failure::new(Exit::Files, error.to_string()))?,
         None => AnswerPatterns::builtin(),
     };
-    let http = certificates::client(config, config.portal.tls())?;
+    let http = certificates::client(config, &config.portal.tls())?;
     let portal_settings = portal_settings(config);
     let gate_settings = GateSettings {
         windows: config

@@ -26,13 +26,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigErrors> {
 }
 
 /// A client that trusts and shows what these files say.
-pub(super) fn client(config: &Config, files: TlsFiles) -> Result<Arc<dyn Http>, ConfigErrors> {
+pub(super) fn client(config: &Config, files: &TlsFiles) -> Result<Arc<dyn Http>, ConfigErrors> {
     let connections_max = config.portal.connections_max;
-    let made = tls(&files, &SystemEnvironment).and_then(|tls| {
+    let made = tls(files, &SystemEnvironment).and_then(|tls| {
         let again = files.clone();
         let reread = Arc::new(move || self::tls(&again, &SystemEnvironment).ok());
         ReqwestHttp::with_tls(CONNECT_TIMEOUT, connections_max, tls, Some(reread))
-            .map_err(|unusable| wrong(&files, unusable.part, unusable.why))
+            .map_err(|unusable| wrong(files, unusable.part, unusable.why))
     });
     match made {
         Ok(client) => Ok(Arc::new(client)),

@@ -91,6 +91,21 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
 
 #[test]
 fn the_complete_sample_sets_every_option_to_something_else() {
+    fn walk(path: &str, table: &toml::Table, keys: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = format!("{path}.{key}");
+            match value {
+                toml::Value::Table(inner) => walk(&path, inner, keys),
+                toml::Value::Array(blocks) if blocks.iter().any(toml::Value::is_table) => {
+                    for block in blocks {
+                        walk(&path, block.as_table().unwrap(), keys);
+                    }
+                }
+                _ => keys.push(path),
+            }
+        }
+    }
+
     let config = read(COMPLETE);
     assert_eq!(config.sources[1].poll_ms, 5_000);
     assert_eq!(config.gate.windows[1], Window { limit: 100_000, window_ms: 86_400_000, burst: 0 });
@@ -98,20 +113,6 @@ fn the_complete_sample_sets_every_option_to_something_else() {
 
     let keys = |text: &str| {
         let table: toml::Table = toml::from_str(text).unwrap();
-        fn walk(path: &str, table: &toml::Table, keys: &mut Vec<String>) {
-            for (key, value) in table {
-                let path = format!("{path}.{key}");
-                match value {
-                    toml::Value::Table(inner) => walk(&path, inner, keys),
-                    toml::Value::Array(blocks) if blocks.iter().any(toml::Value::is_table) => {
-                        blocks
-                            .iter()
-                            .for_each(|block| walk(&path, block.as_table().unwrap(), keys));
-                    }
-                    _ => keys.push(path),
-                }
-            }
-        }
         let mut keys = Vec::new();
         walk("", &table, &mut keys);
         keys.sort();

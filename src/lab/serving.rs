@@ -92,7 +92,7 @@ impl Serving {
         let stop = lifetime.stop.clone();
         let tls = tls.map(|tls| Arc::new(Mutex::new(tls)));
         let server = if let Some(tls) = &tls {
-            let listener = TlsListener::start(listener, Arc::clone(tls), lifetime.clone());
+            let listener = TlsListener::start(listener, Arc::clone(tls), &lifetime);
             tokio::spawn(async move {
                 axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
             })
@@ -160,7 +160,7 @@ struct TlsListener {
 }
 
 impl TlsListener {
-    fn start(listener: TcpListener, tls: Arc<Mutex<ServerTls>>, lifetime: Lifetime) -> Self {
+    fn start(listener: TcpListener, tls: Arc<Mutex<ServerTls>>, lifetime: &Lifetime) -> Self {
         let address = listener.local_addr();
         let (done, ready) = mpsc::channel(HANDSHAKES_WAITING_MAX);
         let stop = lifetime.stop.clone();

@@ -85,19 +85,21 @@ impl TokenRequest {
         let secret = self.client_secret.expose_secret();
         let (body, kind) = match self.body {
             TokenBody::Json => {
-                let fields: String = plain
+                let fields: Vec<String> = plain
                     .map(|(name, value)| format!("{}:{},", json_text(name), json_text(value)))
                     .collect();
-                let before = format!("{{{fields}{}:", json_text(&self.client_secret_field));
+                let secret_field = json_text(&self.client_secret_field);
+                let before = format!("{{{}{secret_field}:", fields.concat());
                 let mut body = Body::with_secret(&before, secret);
                 body.push("}");
                 (body, "application/json")
             }
             TokenBody::Form => {
-                let fields: String = plain
+                let fields: Vec<String> = plain
                     .map(|(name, value)| format!("{}={}&", form_text(name), form_text(value)))
                     .collect();
-                let before = format!("{fields}{}=", form_text(&self.client_secret_field));
+                let secret_field = form_text(&self.client_secret_field);
+                let before = format!("{}{secret_field}=", fields.concat());
                 (Body::with_form_secret(&before, secret), "application/x-www-form-urlencoded")
             }
         };

@@ -124,7 +124,7 @@ async fn tokens_that_end_in_mid_run_cost_no_dossier_an_attempt() {
     }
     // One token before its time, with nobody refused.
     let before = (gateway.portal.state().tokens_issued, refused);
-    gateway.advance(Duration::from_secs(240)).await;
+    gateway.advance(Duration::from_mins(4)).await;
     gateway.province.evolve_any();
     gateway.settle().await;
     let refused =
