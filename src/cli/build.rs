@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::certificates;
 use super::failure::{Exit, Failure};
+use super::{certificates, way};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    self, Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep, WrapperAuth,
+    self, Config, ConfigErrors, SourceAuth, SourceConfig, SourceKind, Synchronous, UnknownStep,
 };
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
@@ -23,11 +23,8 @@ use crate::pipeline::ownership::Ownership;
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
-use crate::portal::profile::{
-    Adapter, Bearer, Profile, SecretPlace, TokenBody, TokenRequest, Wrapper,
-};
-use crate::portal::{AnswerPatterns, Portal, PortalSettings, Token};
-use crate::source::{Auth, Feed, FeedSettings};
+use crate::portal::{AnswerPatterns, Portal};
+use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
 /// Revisions mapped in one pass: a transaction of some tens of milliseconds.
@@ -117,21 +114,33 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
         province_codes: config.province.codes.clone(),
         tax_identity_type: config.mapping.tax_identity_type.clone(),
         passport_identity_type: config.mapping.passport_identity_type.clone(),
+        succession_file: config.mapping.succession_file.clone(),
     }
 }
 
-pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
+pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
         .enumerate()
         .map(|(at, source)| {
-            let http = certificates::client(config, &source.tls(&format!("sources[{at}]")))?;
-            Ok(SourceLine {
-                source: Arc::new(Feed::new(feed_settings(source), http)),
-                page_limit: source.page_limit,
-                overlap_ms: source.overlap_ms,
-                settle_lag_ms: source.settle_lag_ms,
+            Ok(match source.kind {
+                SourceKind::Feed => SourceLine {
+                    source: Arc::new(Feed::new(
+                        feed_settings(source),
+                        certificates::client(config, &source.tls(&format!("sources[{at}]")))?,
+                    )),
+                    page_limit: source.page_limit,
+                    overlap_ms: source.overlap_ms,
+                    settle_lag_ms: source.settle_lag_ms,
+                },
+                SourceKind::Directory => SourceLine {
+                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    page_limit: source.page_limit,
+                    // A file is a page of its own; the position before it is the last one.
+                    overlap_ms: 0,
+                    settle_lag_ms: 0,
+                },
             })
         })
         .collect()
@@ -157,102 +166,22 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
     }
 }
 
+fn directory_settings(source: &SourceConfig) -> DirectorySettings {
+    DirectorySettings {
+        name: source.name.clone(),
+        path: source.path.clone().unwrap_or_default(),
+        settle_ms: source.settle_ms,
+        unfinished_ms: source.unfinished_ms,
+        file_bytes_max: source.page_bytes_max,
+        item_bytes_max: source.item_bytes_max,
+        limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
+        volatile_query_keys: source.volatile_query_keys.clone(),
+    }
+}
+
 /// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
-fn secret(secret: &config::Secret) -> SecretString {
+pub(super) fn secret(secret: &config::Secret) -> SecretString {
     secret.get().cloned().unwrap_or_default()
-}
-
-fn portal_settings(config: &Config) -> PortalSettings {
-    let portal = &config.portal;
-    let (profile, token): (Arc<dyn Profile>, Token) = match portal.profile {
-        config::Profile::Adapter => (Arc::new(adapter(config)), Token::None),
-        config::Profile::Wrapper => {
-            let token = match portal.wrapper.auth {
-                WrapperAuth::None => Token::None,
-                _ => Token::Fixed(secret(&portal.wrapper.secret)),
-            };
-            (Arc::new(wrapper(config)), token)
-        }
-        config::Profile::Bearer => (Arc::new(bearer(config)), bearer_token(config)),
-    };
-    PortalSettings {
-        profile,
-        username: portal.username.clone().unwrap_or_default(),
-        password: secret(&portal.password),
-        token,
-        timeout_ms: portal.timeout_ms,
-        session_max_age_ms: portal.session_max_age_ms,
-        answer_bytes_max: portal.answer_bytes_max,
-    }
-}
-
-fn adapter(config: &Config) -> Adapter {
-    let portal = &config.portal;
-    Adapter {
-        base_url: portal.base_url.clone().unwrap_or_default(),
-        auth_path: portal.auth_path.clone(),
-        integration_path: portal.integration_path.clone(),
-        share_path: portal.share_path.clone(),
-        dstcode: portal.dstcode.clone(),
-        madonvi: config.province.madonvi.clone(),
-    }
-}
-
-fn wrapper(config: &Config) -> Wrapper {
-    let wrapper = &config.portal.wrapper;
-    Wrapper {
-        base_url: config.portal.base_url.clone().unwrap_or_default(),
-        create: wrapper.create.clone(),
-        update: wrapper.update.clone(),
-        steps: wrapper.steps.clone(),
-        look_up: wrapper.look_up.clone(),
-        agency_key: wrapper.agency_key.clone(),
-        updating_key: wrapper.updating_key.clone(),
-        look_up_key: wrapper.look_up_key.clone(),
-        madonvi: config.province.madonvi.clone(),
-        secret_place: match wrapper.auth {
-            WrapperAuth::None => SecretPlace::Nowhere,
-            WrapperAuth::Bearer => SecretPlace::Bearer,
-            WrapperAuth::Header => {
-                SecretPlace::Header(wrapper.auth_header.clone().unwrap_or_default())
-            }
-        },
-    }
-}
-
-fn bearer(config: &Config) -> Bearer {
-    let bearer = &config.portal.bearer;
-    Bearer {
-        base_url: config.portal.base_url.clone().unwrap_or_default(),
-        dossiers: bearer.dossiers.clone(),
-        steps: bearer.steps.clone(),
-        look_up: bearer.look_up.clone(),
-        login: bearer.login.clone().unwrap_or_default(),
-        madonvi: config.province.madonvi.clone(),
-    }
-}
-
-fn bearer_token(config: &Config) -> Token {
-    let bearer = &config.portal.bearer;
-    match bearer.grant {
-        config::Grant::Fixed => Token::Fixed(secret(&bearer.token)),
-        config::Grant::ClientCredentials => Token::Fetched {
-            request: TokenRequest {
-                base_url: config.portal.base_url.clone().unwrap_or_default(),
-                address: bearer.token_address.clone(),
-                body: match bearer.token_body {
-                    config::TokenBody::Form => TokenBody::Form,
-                    config::TokenBody::Json => TokenBody::Json,
-                },
-                client_id_field: bearer.client_id_field.clone(),
-                client_id: bearer.client_id.clone().unwrap_or_default(),
-                client_secret_field: bearer.client_secret_field.clone(),
-                client_secret: secret(&bearer.client_secret),
-                fields: bearer.further_fields(),
-            },
-            renew_before_ms: bearer.renew_before_ms,
-        },
-    }
 }
 
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
@@ -263,7 +192,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
         None => AnswerPatterns::builtin(),
     };
     let http = certificates::client(config, &config.portal.tls())?;
-    let portal_settings = portal_settings(config);
+    let portal_settings = way::portal_settings(config);
     let gate_settings = GateSettings {
         windows: config
             .gate

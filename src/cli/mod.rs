@@ -20,6 +20,7 @@ mod serve;
 mod signals;
 mod situation;
 mod status;
+mod way;
 mod words;
 
 use std::path::PathBuf;

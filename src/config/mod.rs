@@ -142,7 +142,7 @@ impl Config {
             problems.at(
                 "sources",
                 "there is no source to pull from",
-                "add a [[sources]] block with name and base_url",
+                "add a [[sources]] block with name and base_url, or name, kind and path",
             );
         }
         for (at, source) in self.sources.iter().enumerate() {
@@ -175,7 +175,7 @@ impl Config {
         for (key, used) in self.portal.secrets() {
             secret(key, used);
         }
-        for source in &self.sources {
+        for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
                 SourceAuth::None => {}
                 SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
@@ -216,6 +216,7 @@ impl Config {
         let portal = &mut self.portal;
         let optional = [
             &mut self.mapping.dir,
+            &mut self.mapping.succession_file,
             &mut portal.password_file,
             &mut portal.answers_file,
             &mut portal.ca_file,
@@ -232,6 +233,7 @@ impl Config {
                 &mut source.ca_file,
                 &mut source.client_certificate_file,
                 &mut source.client_key_file,
+                &mut source.path,
             ]
         });
         optional.into_iter().chain(of_sources).filter_map(Option::as_mut).for_each(root);

@@ -1,11 +1,13 @@
 //! The whole gateway against the laboratories, told part by part.
 
 mod certificates;
+mod drops;
 mod lost_answers;
 mod map;
 mod operators;
 mod pull;
 mod push;
 mod restart;
+mod rules;
 mod silence;
 mod ways;
