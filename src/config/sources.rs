@@ -275,6 +275,10 @@ impl Serialize for SourceConfig {
                 shown.serialize_entry("overlap_ms", &self.overlap_ms)?;
                 shown.serialize_entry("settle_lag_ms", &self.settle_lag_ms)?;
                 shown.serialize_entry("timeout_ms", &self.timeout_ms)?;
+                shown.serialize_entry("ca_file", &path(&self.ca_file))?;
+                let certificate = path(&self.client_certificate_file);
+                shown.serialize_entry("client_certificate_file", &certificate)?;
+                shown.serialize_entry("client_key_file", &path(&self.client_key_file))?;
             }
             SourceKind::Directory => {
                 shown.serialize_entry("path", &path(&self.path))?;

@@ -635,7 +635,7 @@ async fn a_session_that_somebody_else_keeps_is_asked_about_before_the_packets_ar
 
 #[test]
 fn a_short_lived_token_is_used_for_half_of_its_life() {
-    let used = |seconds, margin_ms| used_life(Duration::from_secs(seconds), margin_ms);
+    let used = |seconds, margin_ms| admission::used_life(Duration::from_secs(seconds), margin_ms);
     assert_eq!(used(300, 60_000), Duration::from_mins(4));
     assert_eq!(used(60, 60_000), Duration::from_secs(30));
     assert_eq!(used(1, 60_000), Duration::from_millis(500));
