@@ -2,6 +2,7 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;
+mod certificates;
 mod config;
 mod demo;
 mod dossier;
@@ -20,6 +21,7 @@ mod serve;
 mod signals;
 mod situation;
 mod status;
+mod way;
 mod words;
 
 use std::path::PathBuf;

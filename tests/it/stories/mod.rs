@@ -1,5 +1,6 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod certificates;
 mod drops;
 mod lost_answers;
 mod map;
@@ -10,4 +11,5 @@ mod push;
 mod restart;
 mod rules;
 mod silence;
+mod ways;
 mod years;
