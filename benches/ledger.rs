@@ -129,6 +129,7 @@ fn call(at: Timestamp) -> CallRecord {
         error_code: Some("0".into()),
         message: "thanh cong".into(),
         outcome: "useful",
+        correlation_id: None,
         body_hash: [7; 32],
     }
 }

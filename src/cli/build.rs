@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::failure::{Exit, Failure};
+use super::{certificates, way};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     self, Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous,
@@ -16,7 +17,6 @@ use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::catalogue::CodePolicy;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
-use crate::http::{Http, ReqwestHttp};
 use crate::ids::Chance;
 use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
@@ -29,11 +29,10 @@ use crate::pipeline::ownership::Ownership;
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
-use crate::portal::{AnswerPatterns, Portal, PortalSettings};
+use crate::portal::{AnswerPatterns, Portal};
 use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Revisions mapped in one pass: a transaction of some tens of milliseconds.
 const MAP_LIMIT: u32 = 512;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -178,10 +177,14 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
     config
         .sources
         .iter()
-        .map(|source| {
+        .enumerate()
+        .map(|(at, source)| {
             Ok(match source.kind {
                 SourceKind::Feed => SourceLine {
-                    source: Arc::new(Feed::new(feed_settings(source), http(config)?)),
+                    source: Arc::new(Feed::new(
+                        feed_settings(source),
+                        certificates::client(config, &source.tls(&format!("sources[{at}]")))?,
+                    )),
                     page_limit: source.page_limit,
                     overlap_ms: source.overlap_ms,
                     settle_lag_ms: source.settle_lag_ms,
@@ -199,8 +202,6 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
 }
 
 fn feed_settings(source: &SourceConfig) -> FeedSettings {
-    // Unwrap safety: `Config::ready_to_run` refuses a source whose secret is not to be had.
-    let secret = |secret: &crate::config::Secret| secret.get().cloned().unwrap_or_default();
     FeedSettings {
         name: source.name.clone(),
         base_url: source.base_url.clone(),
@@ -233,6 +234,11 @@ fn directory_settings(source: &SourceConfig) -> DirectorySettings {
     }
 }
 
+/// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
+pub(super) fn secret(secret: &config::Secret) -> SecretString {
+    secret.get().cloned().unwrap_or_default()
+}
+
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
     let answers = match &config.portal.answers_file {
@@ -240,20 +246,8 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .map_err(|error| Failure::new(Exit::Files, error.to_string()))?,
         None => AnswerPatterns::builtin(),
     };
-    let http = http(config)?;
-    let portal_settings = PortalSettings {
-        base_url: config.portal.base_url.clone().unwrap_or_default(),
-        auth_path: config.portal.auth_path.clone(),
-        integration_path: config.portal.integration_path.clone(),
-        share_path: config.portal.share_path.clone(),
-        dstcode: config.portal.dstcode.clone(),
-        madonvi: config.province.madonvi.clone(),
-        username: config.portal.username.clone().unwrap_or_default(),
-        password: config.portal.password.get().cloned().unwrap_or_default(),
-        timeout_ms: config.portal.timeout_ms,
-        session_max_age_ms: config.portal.session_max_age_ms,
-        answer_bytes_max: config.portal.answer_bytes_max,
-    };
+    let http = certificates::client(config, &config.portal.tls())?;
+    let portal_settings = way::portal_settings(config);
     let gate_settings = GateSettings {
         windows: config
             .gate
@@ -302,12 +296,6 @@ pub fn schedule(config: &Config) -> Schedule {
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
         upkeep: Duration::from_millis(config.upkeep.every_ms),
     }
-}
-
-fn http(config: &Config) -> Result<Arc<dyn Http>, Failure> {
-    let client = ReqwestHttp::new(CONNECT_TIMEOUT, config.portal.connections_max)
-        .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
-    Ok(Arc::new(client))
 }
 
 fn settings(config: &Config) -> Settings {

@@ -386,6 +386,9 @@ fn attempt_text(attempt: &AttemptView) -> String {
     if let Some(code) = &attempt.error_code {
         let _infallible = write!(text, ", error_code {code}");
     }
+    if let Some(id) = &attempt.correlation_id {
+        let _infallible = write!(text, ", correlationId {id}");
+    }
     if let Some(message) = attempt.message.as_deref().filter(|words| !words.is_empty()) {
         let _infallible = write!(text, " \"{message}\"");
     }

@@ -3,6 +3,7 @@
 
 pub mod build;
 mod catalogue;
+mod certificates;
 mod config;
 mod demo;
 mod dossier;
@@ -21,6 +22,7 @@ mod serve;
 mod signals;
 mod situation;
 mod status;
+mod way;
 mod words;
 
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ mod serve;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upkeep;
 mod values;
 
@@ -39,7 +40,7 @@ pub use gate::{Gate, Window};
 pub use ledger::{Ledger, Synchronous};
 pub use log::{Log, LogFormat};
 pub use mapping::Mapping;
-pub use portal::{Portal, Profile};
+pub use portal::{Bearer, Grant, Portal, Profile, TokenBody, Wrapper, WrapperAuth};
 pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
@@ -49,6 +50,7 @@ pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
 pub use serve::Serve;
 pub use sources::{SourceAuth, SourceConfig, SourceKind};
+pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
 use problems::Problems;
@@ -159,6 +161,18 @@ impl Config {
         problems.none()
     }
 
+    /// Problems that show only when the files are read that options name: option, message, hint.
+    pub fn with_problems(
+        &self,
+        found: impl IntoIterator<Item = (String, String, String)>,
+    ) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        for (key, message, hint) in found {
+            problems.at(&key, message, hint);
+        }
+        problems.none()
+    }
+
     /// What is in force, as TOML that reads back as the same configuration. Secrets are named by
     /// where they come from, in comments.
     pub fn effective_toml(&self) -> String {
@@ -168,12 +182,17 @@ impl Config {
             let _infallible = writeln!(text, "# {key}: {secret}");
         };
         secret("ledger.key", &self.ledger.key);
-        secret("portal.password", &self.portal.password);
+        for (key, used) in self.portal.secrets() {
+            secret(key, used);
+        }
         for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
                 SourceAuth::None => {}
                 SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
                 SourceAuth::Basic => secret(&format!("{}.password", source.name), &source.password),
+            }
+            if source.client_certificate_file.is_some() {
+                secret(&format!("{}.client_key", source.name), &source.client_key);
             }
         }
         text.push('\n');
@@ -206,17 +225,31 @@ impl Config {
     fn root_paths_at(&mut self, folder: &Path) {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
+        let portal = &mut self.portal;
         let optional = [
             &mut self.ledger.key_file,
             &mut self.ledger.old_key_file,
             &mut self.mapping.dir,
             &mut self.mapping.procedures_file,
             &mut self.mapping.succession_file,
-            &mut self.portal.password_file,
-            &mut self.portal.answers_file,
+            &mut portal.password_file,
+            &mut portal.answers_file,
+            &mut portal.ca_file,
+            &mut portal.client_certificate_file,
+            &mut portal.client_key_file,
+            &mut portal.wrapper.secret_file,
+            &mut portal.bearer.token_file,
+            &mut portal.bearer.client_secret_file,
         ];
         let of_sources = self.sources.iter_mut().flat_map(|source| {
-            [&mut source.token_file, &mut source.password_file, &mut source.path]
+            [
+                &mut source.token_file,
+                &mut source.password_file,
+                &mut source.ca_file,
+                &mut source.client_certificate_file,
+                &mut source.client_key_file,
+                &mut source.path,
+            ]
         });
         optional.into_iter().chain(of_sources).filter_map(Option::as_mut).for_each(root);
     }

@@ -235,6 +235,8 @@ pub struct CallRecord {
     /// Masked by the caller.
     pub message: String,
     pub outcome: &'static str,
+    /// What a platform in between calls this call.
+    pub correlation_id: Option<String>,
     pub body_hash: Hash,
 }
 

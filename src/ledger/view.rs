@@ -162,6 +162,8 @@ pub struct AttemptView {
     pub http_status: Option<u16>,
     pub error_code: Option<String>,
     pub message: Option<String>,
+    /// What a platform in between calls the call.
+    pub correlation_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

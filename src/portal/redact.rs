@@ -83,6 +83,12 @@ impl Redactions<'_> {
         masking::foreign_text(&clean, MESSAGE_LENGTH_MAX)
     }
 
+    /// Whether a text holds anything that had been sent and must not be shown.
+    pub(super) fn would_change(&self, text: &str) -> bool {
+        self.secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret))
+            || self.personal_values().iter().any(|(value, _)| text.contains(value.as_str()))
+    }
+
     /// Personal values of the packets and how they are shown, longest first so that no part of one
     /// is left behind by another.
     fn personal_values(&self) -> Vec<(String, String)> {

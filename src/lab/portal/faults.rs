@@ -49,6 +49,14 @@ pub enum Fault {
     DoubleEncoded,
     /// All sessions end before this call.
     SessionExpired,
+    /// All tokens end before this call.
+    TokenExpired,
+    /// A text instead of an answer, with status 200.
+    PlainText {
+        text: String,
+        #[serde(default)]
+        applied: bool,
+    },
     /// The portal forgets the dossiers of this call before it looks at it.
     Forget,
     /// Applied; half of the answer, a wait, the other half.
@@ -76,6 +84,8 @@ impl Fault {
             Self::CodeAsString => "code-as-string",
             Self::DoubleEncoded => "double-encoded",
             Self::SessionExpired => "session-expired",
+            Self::TokenExpired => "token-expired",
+            Self::PlainText { .. } => "plain-text",
             Self::Forget => "forget",
             Self::SlowBody { .. } => "slow-body",
             Self::ResetMidBody => "reset-mid-body",
@@ -90,12 +100,14 @@ impl Fault {
             Self::Status { applied, .. }
             | Self::Html { applied }
             | Self::SoapFault { applied }
-            | Self::EmptyBody { applied } => *applied,
+            | Self::EmptyBody { applied }
+            | Self::PlainText { applied, .. } => *applied,
             Self::Delay { .. }
             | Self::ApplyThenDrop
             | Self::CodeAsString
             | Self::DoubleEncoded
             | Self::SessionExpired
+            | Self::TokenExpired
             | Self::Forget
             | Self::SlowBody { .. }
             | Self::ResetMidBody
@@ -111,6 +123,7 @@ impl Fault {
                 | Self::CodeAsString
                 | Self::DoubleEncoded
                 | Self::SessionExpired
+                | Self::TokenExpired
                 | Self::Forget
                 | Self::SlowBody { .. }
                 | Self::CutList { .. }
@@ -225,6 +238,7 @@ impl Faults {
             (0.001, Fault::SlowBody { ms: 200 }),
             (0.002, Fault::ResetMidBody),
             (0.0002, Fault::SessionExpired),
+            (0.0002, Fault::TokenExpired),
         ];
         Some(Self {
             rates: rates

@@ -20,6 +20,7 @@ mod reconcile;
 mod restore;
 mod retention;
 mod settle;
+mod singleton;
 mod size;
 mod upkeep;
 mod view;
@@ -108,6 +109,7 @@ pub struct SqliteLedger {
     bodies: Bodies,
     /// Id of the key that was in use when this process opened the ledger.
     key_in_use: Option<Vec<u8>>,
+    locks: singleton::Locks,
     path: PathBuf,
     size_budget: Option<u64>,
 }
@@ -154,6 +156,7 @@ impl SqliteLedger {
             writer,
             bodies: Bodies::plain(),
             key_in_use: None,
+            locks: singleton::Locks::default(),
             path: path.to_owned(),
             size_budget: settings.size_budget,
         };
@@ -573,14 +576,15 @@ impl Ledger for SqliteLedger {
         lease: Lease,
     ) -> Result<Option<String>, LedgerError> {
         let mut tx = self.begin("hold a singleton").await?;
-        let other = operate::hold_singleton(&mut tx, now, name, holder, lease).await?;
+        let place = (&self.locks, self.path.as_path());
+        let other = singleton::hold_singleton(&mut tx, place, now, name, holder, lease).await?;
         finish(tx, "hold a singleton").await?;
         Ok(other)
     }
 
     async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError> {
         let mut tx = self.begin("release a singleton").await?;
-        operate::release_singleton(&mut tx, name, token).await?;
+        singleton::release_singleton(&mut tx, &self.locks, name, token).await?;
         finish(tx, "release a singleton").await
     }
 
@@ -595,6 +599,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn close(&self) {
+        self.locks.give_back_all();
         self.readers.close().await;
         self.writer.close().await;
     }

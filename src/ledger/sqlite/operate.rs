@@ -1,4 +1,4 @@
-//! What operators and processes ask for: resync, retry, singletons, promised quota.
+//! What operators and processes ask for: resync, retry, promised quota.
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
@@ -6,7 +6,6 @@ use super::super::LedgerError;
 use super::super::record::{AuditRecord, ResyncOutcome, RetryScope};
 use super::{column, failed, json, run};
 use crate::domain::entry::EntryState;
-use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 
 const NEWEST: &str = "
@@ -192,55 +191,6 @@ pub(super) async fn retry(
     Ok(count)
 }
 
-const HOLDER: &str = "SELECT holder, token, expires_at FROM singleton WHERE name = ?1";
-
-const TAKE: &str = "
-    INSERT INTO singleton (name, holder, token, expires_at) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = excluded.token,
-        expires_at = excluded.expires_at";
-
-pub(super) async fn hold_singleton(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    name: &str,
-    holder: &str,
-    lease: Lease,
-) -> Result<Option<String>, LedgerError> {
-    let doing = "hold a singleton";
-    let row = sqlx::query(HOLDER)
-        .bind(name.to_owned())
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    if let Some(row) = row {
-        let current = Lease {
-            token: column(&row, "singleton", "token", 0)?,
-            expires_at: Timestamp::from_millis(column(&row, "singleton", "expires_at", 0)?),
-        };
-        if current.token != lease.token && current.is_live(now) {
-            return Ok(Some(column(&row, "singleton", "holder", 0)?));
-        }
-    }
-    let query = sqlx::query(TAKE)
-        .bind(name.to_owned())
-        .bind(holder.to_owned())
-        .bind(lease.token)
-        .bind(lease.expires_at.millis());
-    run(conn, doing, query).await?;
-    Ok(None)
-}
-
-const RELEASE: &str = "DELETE FROM singleton WHERE name = ?1 AND token = ?2";
-
-pub(super) async fn release_singleton(
-    conn: &mut SqliteConnection,
-    name: &str,
-    token: i64,
-) -> Result<(), LedgerError> {
-    let query = sqlx::query(RELEASE).bind(name.to_owned()).bind(token);
-    run(conn, "release a singleton", query).await.map(|_| ())
-}
-
 const REMEMBER: &str = "
     INSERT INTO quota_promise (window, until) VALUES (?1, ?2)
     ON CONFLICT (window) DO UPDATE SET until = excluded.until";
@@ -284,9 +234,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     HELD_LANES,
     RELEASE_STEPS,
     RECOUNT_LANES,
-    HOLDER,
-    TAKE,
-    RELEASE,
     REMEMBER,
     RECALL,
 ];

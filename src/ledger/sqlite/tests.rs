@@ -53,6 +53,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         reconcile::STATEMENTS,
         operate::STATEMENTS,
         upkeep::STATEMENTS,
+        singleton::STATEMENTS,
         view::STATEMENTS,
         catalogue::STATEMENTS,
         retention::STATEMENTS,

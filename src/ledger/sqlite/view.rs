@@ -185,7 +185,7 @@ const STEPS: &str = "
 
 const ATTEMPTS: &str = "
     SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
-           c.http_status, c.error_code, c.message
+           c.http_status, c.error_code, c.message, c.correlation_id
     FROM attempt AS a LEFT JOIN call AS c ON c.id = a.call_id WHERE a.dossier_id = ?1 ORDER BY a.id";
 
 const DISCREPANCIES: &str = "
@@ -346,6 +346,7 @@ fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
         http_status: column(row, "call", "http_status", 0)?,
         error_code: column(row, "call", "error_code", 0)?,
         message: column(row, "call", "message", 0)?,
+        correlation_id: column(row, "call", "correlation_id", 0)?,
     })
 }
 

@@ -45,6 +45,7 @@ fn call(service: &'static str, items: u32, at: Timestamp) -> CallRecord {
         http_status: Some(200),
         error_code: Some("0".into()),
         message: String::new(),
+        correlation_id: None,
         outcome: "useful",
         body_hash: [0; 32],
     }

@@ -53,6 +53,8 @@ pub(crate) struct Story {
     pub(crate) portal: PortalOptions,
     pub(crate) password: String,
     pub(crate) token: String,
+    /// Follows the portal's address, where the way in does not begin there.
+    pub(crate) portal_path: &'static str,
     settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
 }
 
@@ -72,6 +74,7 @@ impl Story {
             },
             password: portal.password.clone(),
             token: String::new(),
+            portal_path: "",
             portal,
             settings: BTreeMap::new(),
         };
@@ -108,6 +111,12 @@ impl Story {
     pub(crate) async fn start(self) -> TestGateway {
         let clock = StoryClock::new();
         let time: Arc<dyn Clock> = Arc::new(clock.clone());
+        let secrets = Secrets {
+            password: self.password,
+            token: self.token,
+            client_secret: self.portal.client_secret.clone(),
+            wrapper_secret: self.portal.wrapper_secret.clone().unwrap_or_default(),
+        };
         let province = hoso_gateway::lab::province::start(self.province, Arc::clone(&time))
             .await
             .expect("a province");
@@ -124,24 +133,26 @@ impl Story {
                 .or_insert_with(|| format!("\"{value}\""));
         };
         set("source", "name", "mot-cua");
-        set("portal", "base_url", &portal.url());
+        set("portal", "base_url", &format!("{}{}", portal.url(), self.portal_path));
         let is_feed = settings["source"].get("kind").is_none_or(|kind| kind == "\"feed\"");
         if is_feed {
             let url = format!("\"{}\"", province.url());
             settings.entry("source").or_default().entry("base_url").or_insert(url);
         }
-        let secrets = Secrets { password: self.password, token: self.token };
         let config = config(&settings, folder.path(), &secrets);
         let mut gateway = TestGateway::wire(config, clock, province, portal, folder).await;
         gateway.settings = settings;
+        gateway.secrets = secrets;
         gateway
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Secrets {
     password: String,
     token: String,
+    client_secret: String,
+    wrapper_secret: String,
 }
 
 impl Environment for Secrets {
@@ -149,6 +160,8 @@ impl Environment for Secrets {
         match name {
             "HOSO_PORTAL_PASSWORD" => Some(self.password.clone()),
             "HOSO_SOURCE_MOT_CUA_TOKEN" => Some(self.token.clone()),
+            "HOSO_PORTAL_CLIENT_SECRET" => Some(self.client_secret.clone()),
+            "HOSO_PORTAL_WRAPPER_SECRET" => Some(self.wrapper_secret.clone()),
             _ => None,
         }
     }
@@ -193,6 +206,7 @@ pub(crate) struct TestGateway {
     /// Ends the renewal of the gate without the verbs hearing of it.
     stop_keeping: Stop,
     settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    secrets: Secrets,
     keeper: tokio::task::JoinHandle<()>,
     folder: TempDir,
 }
@@ -217,6 +231,7 @@ impl TestGateway {
             line,
             keeper,
             settings: BTreeMap::new(),
+            secrets: Secrets::default(),
             clock,
             province,
             portal,
@@ -259,12 +274,14 @@ impl TestGateway {
         for (section, key, value) in change {
             self.settings.entry(section).or_default().insert(key, (*value).to_owned());
         }
-        let secrets = Secrets { password: password.to_owned(), token: token.to_owned() };
+        let secrets =
+            Secrets { password: password.to_owned(), token: token.to_owned(), ..self.secrets };
         let config = config(&self.settings, self.folder.path(), &secrets);
         let settings = self.settings;
         let mut again =
             Self::wire(config, self.clock, self.province, self.portal, self.folder).await;
         again.settings = settings;
+        again.secrets = secrets;
         again
     }
 
