@@ -2,12 +2,14 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;
+mod check;
 mod config;
 mod demo;
 mod dossier;
 mod explain;
 mod failure;
 mod lab;
+mod log;
 mod mapping;
 mod migrate;
 mod output;
@@ -29,7 +31,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Exit, Failure};
 pub use output::Output;
 
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 
 const AFTER_HELP: &str = "\
 Where to begin:
@@ -144,22 +146,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
-}
-
-/// Sends log lines to stderr in the configured form. `RUST_LOG` is not read: one place decides.
-fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| {
-        Failure::new(Exit::Files, format!("log.level: {error}"))
-            .hint("use error, warn, info, debug or trace")
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A log file is read with tools that do not know colours.
-        .with_ansi(false);
-    let started = match config.log.format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    started.map_err(|error| Failure::new(Exit::Failed, format!("no log: {error}")))
 }

@@ -25,6 +25,7 @@ pub struct MapReport {
 
 /// Maps up to `settings.map_limit` received revisions, the oldest of each dossier first.
 pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapReport, VerbError> {
+    context.alive();
     let waiting = context.ledger.to_map(context.settings.map_limit).await?;
     if waiting.is_empty() {
         return Ok(MapReport::default());

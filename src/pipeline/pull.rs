@@ -39,8 +39,13 @@ pub async fn pull_once(
     let mut after = position.start.clone();
     let mut etag = position.etag.clone();
     loop {
-        let changes =
-            line.source.changes(after.as_deref(), line.page_limit, etag.take().as_deref()).await;
+        context.alive();
+        let etag = etag.take();
+        // A question that nobody waits for any more changes nothing on either side.
+        let changes = tokio::select! {
+            changes = line.source.changes(after.as_deref(), line.page_limit, etag.as_deref()) => changes,
+            () = stop.cancelled() => return Ok(report),
+        };
         let page = match changes {
             Ok(Changes::Page(page)) => page,
             Ok(Changes::NotModified) => {

@@ -127,6 +127,7 @@ async fn send_due(
     // A claim that failed ends the pass, but not before what is out has been settled.
     let mut failed: Option<LedgerError> = None;
     loop {
+        context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
         if may_find && !ending && jobs.len() < settings.concurrency {
             match claim(context, line, &mut jobs, &mut report).await {
@@ -497,6 +498,8 @@ async fn settle_surely(
                     tracing::error!(code = error.code(), %error, "outcomes wait to be written");
                 }
                 tries += 1;
+                // It waits, and says so; a restart would lose what it holds.
+                context.alive();
                 context.clock.sleep(SETTLE_RETRY).await;
             }
             settled => return settled,

@@ -13,6 +13,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("ids", &["domain"]),
     ("http", &["domain"]),
+    ("machine", &[]),
+    ("notify", &[]),
     ("xml", &["domain"]),
     ("config", &["domain"]),
     ("source", &["domain", "http", "xml", "clock"]),
@@ -24,12 +26,15 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "pipeline",
         &["domain", "clock", "ids", "http", "xml", "source", "mapping", "portal", "ledger"],
     ),
-    ("daemon", &["pipeline", "mapping", "domain", "clock", "ledger"]),
+    (
+        "daemon",
+        &["pipeline", "mapping", "domain", "clock", "ledger", "machine", "notify"],
+    ),
     (
         "cli",
         &[
             "domain", "clock", "ids", "http", "xml", "config", "source", "mapping", "portal",
-            "ledger", "lab", "pipeline", "daemon",
+            "ledger", "lab", "pipeline", "daemon", "machine", "notify",
         ],
     ),
 ];
@@ -40,6 +45,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("backoff", &["src/domain/retry.rs"]),
     ("governor", &["src/portal/gate/"]),
     ("sqlx", &["src/ledger/sqlite/"]),
+    ("rustix", &["src/machine.rs"]),
     ("println!", &[]),
     ("print!", &[]),
     ("eprintln!", &[]),

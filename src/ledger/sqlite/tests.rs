@@ -52,6 +52,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         operate::STATEMENTS,
         upkeep::STATEMENTS,
         view::STATEMENTS,
+        health::STATEMENTS,
     ];
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
     for statement in modules.into_iter().flatten().chain(&own) {
@@ -74,6 +75,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         reconcile::STATEMENTS,
         upkeep::STATEMENTS,
         operate::STATEMENTS,
+        health::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
