@@ -197,8 +197,9 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
 
 fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
     match &config.portal.answers_file {
-        Some(path) => AnswerPatterns::load(path)
-            .map_err(|error| Failure::new(Exit::Files, error.to_string())),
+        Some(path) => {
+            AnswerPatterns::load(path).map_err(|error| Failure::new(Exit::Files, error.to_string()))
+        }
         None => Ok(AnswerPatterns::builtin()),
     }
 }

@@ -158,12 +158,7 @@ fn delivery(
     }
 }
 
-fn sources_and_books(
-    limits: &Alarms,
-    health: &Health,
-    now: Timestamp,
-    alarms: &mut Vec<Alarm>,
-) {
+fn sources_and_books(limits: &Alarms, health: &Health, now: Timestamp, alarms: &mut Vec<Alarm>) {
     let mut alarm = |level, about, words| alarms.push(Alarm { level, about, words });
     for source in &health.sources {
         let failing = source.failing_since.map(|since| now.since(since));
@@ -184,9 +179,10 @@ fn sources_and_books(
                 alarm(Level::Warning, "books", words);
             }
             // The first books are closed an hour after the first start.
-            None if health.in_force.as_ref().is_some_and(|running| {
-                now.since(running.since) > ms(limits.books_age_max_ms)
-            }) =>
+            None if health
+                .in_force
+                .as_ref()
+                .is_some_and(|running| now.since(running.since) > ms(limits.books_age_max_ms)) =>
             {
                 let words = format!("the books of {} were never closed", source.name);
                 alarm(Level::Warning, "books", words);
@@ -204,24 +200,26 @@ fn disk_alarms(limits: &Alarms, disk: Option<DiskRoom>, alarms: &mut Vec<Alarm>)
                 || room.free_bytes < limits.disk_free_min_bytes =>
         {
             let free = bytes(room.free_bytes);
-            (Level::Critical, format!("{free} ({} %) left on the ledger's disk", room.free_percent()))
+            (
+                Level::Critical,
+                format!("{free} ({} %) left on the ledger's disk", room.free_percent()),
+            )
         }
         Some(_) => return,
     };
     alarms.push(Alarm { level, about: "disk", words });
 }
 
-fn figures(
-    health: &Health,
-    now: Timestamp,
-    disk: Option<DiskRoom>,
-    ledger_bytes: u64,
-) -> String {
+fn figures(health: &Health, now: Timestamp, disk: Option<DiskRoom>, ledger_bytes: u64) -> String {
     let mut parts = vec![match health.books.iter().min_by_key(|books| books.ended_at) {
         None => "no books yet".to_owned(),
         Some(oldest) => {
             let closed = health.books.iter().all(|books| books.closed);
-            format!("books {} {}", if closed { "closed" } else { "open" }, oldest.ended_at.short(now))
+            format!(
+                "books {} {}",
+                if closed { "closed" } else { "open" },
+                oldest.ended_at.short(now)
+            )
         }
     }];
     parts.push(match (health.lag.p95_ms, health.lag.p99_ms) {
@@ -330,15 +328,25 @@ mod tests {
     fn each_limit_raises_its_alarm_and_the_most_pressing_one_leads() {
         let failure = Cause::new("portal.credentials", Disposition::Environment, "refused");
         let table: Vec<(&str, Health, DiskRoom)> = vec![
-            ("CRITICAL: nobody owns the gate, nothing is sent - ", Health { gate_owner: None, ..well() }, DISK),
+            (
+                "CRITICAL: nobody owns the gate, nothing is sent - ",
+                Health { gate_owner: None, ..well() },
+                DISK,
+            ),
             (
                 "CRITICAL: not sending for 6 min: portal.credentials - ",
-                Health { pause: Some(Pause { since: monday("08:54:00"), failure: failure.clone() }), ..well() },
+                Health {
+                    pause: Some(Pause { since: monday("08:54:00"), failure: failure.clone() }),
+                    ..well()
+                },
                 DISK,
             ),
             (
                 "OK: books",
-                Health { pause: Some(Pause { since: monday("08:56:00"), failure: failure.clone() }), ..well() },
+                Health {
+                    pause: Some(Pause { since: monday("08:56:00"), failure: failure.clone() }),
+                    ..well()
+                },
                 DISK,
             ),
             (
@@ -349,12 +357,18 @@ mod tests {
             // Since Friday evening, but people have worked for an hour and a half only.
             (
                 "WARNING: the oldest change is on its way for 90 min of working time - ",
-                Health { oldest_unsynchronised_at: Timestamp::from_iso("2026-01-23T20:00:00"), ..well() },
+                Health {
+                    oldest_unsynchronised_at: Timestamp::from_iso("2026-01-23T20:00:00"),
+                    ..well()
+                },
                 DISK,
             ),
             (
                 "WARNING: lag p95 61 s is above 60 s; lag p99 6 min is above 5 min - ",
-                Health { lag: Lag { dossiers: 9, p95_ms: Some(61_000), p99_ms: Some(360_000) }, ..well() },
+                Health {
+                    lag: Lag { dossiers: 9, p95_ms: Some(61_000), p99_ms: Some(360_000) },
+                    ..well()
+                },
                 DISK,
             ),
             ("WARNING: 1 needs a person - ", Health { problems: 1, ..well() }, DISK),
@@ -363,7 +377,11 @@ mod tests {
                 Health {
                     sources: vec![SourceStanding {
                         failing_since: Some(monday("08:49:00")),
-                        failure: Some(Cause::new("source.unreachable", Disposition::Retryable, "x")),
+                        failure: Some(Cause::new(
+                            "source.unreachable",
+                            Disposition::Retryable,
+                            "x",
+                        )),
                         ..well().sources.remove(0)
                     }],
                     ..well()
@@ -372,7 +390,10 @@ mod tests {
             ),
             (
                 "WARNING: the books of mot-cua did not close - ",
-                Health { books: vec![BooksStanding { closed: false, ..well().books.remove(0) }], ..well() },
+                Health {
+                    books: vec![BooksStanding { closed: false, ..well().books.remove(0) }],
+                    ..well()
+                },
                 DISK,
             ),
             (

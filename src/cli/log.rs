@@ -24,9 +24,9 @@ impl LogLevel {
     /// Takes another level; the old one stays when this one is none.
     pub(super) fn set(&self, log: &Log) -> Result<(), Failure> {
         let filter = filter(log)?;
-        self.0.reload(filter).map_err(|error| {
-            Failure::new(Exit::Failed, format!("the log's level stays: {error}"))
-        })
+        self.0
+            .reload(filter)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the log's level stays: {error}")))
     }
 }
 
@@ -37,9 +37,9 @@ pub(super) fn start(log: &Log, env: &dyn Environment) -> Result<LogLevel, Failur
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let lines: Box<dyn Layer<_> + Send + Sync> = match form(log.format, env) {
         LogFormat::Json => lines.json().boxed(),
-        LogFormat::Journald => lines
-            .event_format(Journal(Format::default().without_time().with_target(false)))
-            .boxed(),
+        LogFormat::Journald => {
+            lines.event_format(Journal(Format::default().without_time().with_target(false))).boxed()
+        }
         LogFormat::Text | LogFormat::Auto => lines.with_target(false).boxed(),
     };
     tracing_subscriber::registry()

@@ -97,9 +97,7 @@ fn herald(env: &dyn Environment) -> Result<Herald, Failure> {
         Failure::new(Exit::Failed, format!("NOTIFY_SOCKET names no socket: {error}"))
             .hint("the service manager sets it; unset it to run without one")
     })?;
-    let mine = env
-        .variable("WATCHDOG_PID")
-        .is_none_or(|pid| pid == std::process::id().to_string());
+    let mine = env.variable("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
     let watchdog = env
         .variable("WATCHDOG_USEC")
         .and_then(|us| us.parse::<u64>().ok())

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::within;
+use crate::domain::time::Timestamp;
 use crate::domain::working_time::{DayHours, WorkingTime};
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -17,7 +18,7 @@ pub struct Alarms {
     pub oldest_working_ms: u64,
     pub working_days: Vec<String>,
     pub working_hours: String,
-    /// `yyyyMMdd`.
+    /// `MMdd` or `yyyyMMdd`.
     pub holidays: Vec<String>,
     pub problems_max: u64,
     pub pause_max_ms: u64,
@@ -57,13 +58,13 @@ impl Alarms {
             problems.at("alarms.working_hours", why, "e.g. \"07:30-17:00\"");
         }
         for (at, day) in self.holidays.iter().enumerate() {
-            if day.len() != 8
-                || crate::domain::time::Timestamp::from_portal(&format!("{day}000000")).is_none()
-            {
+            // A leap year has every day of every year.
+            let whole = if day.len() == 4 { format!("2024{day}") } else { day.clone() };
+            if Timestamp::from_portal(&format!("{whole}000000")).is_none() {
                 problems.at(
                     &format!("alarms.holidays[{at}]"),
                     format!("{day:?} is no day of the calendar"),
-                    "yyyyMMdd, e.g. \"20260902\"",
+                    "each year \"0902\", or once \"20260902\"",
                 );
             }
         }

@@ -22,12 +22,12 @@ use tracing::Instrument;
 use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::domain::time::Timestamp;
+use crate::ledger::view::{InForce, Pause};
 use crate::mapping::Mapping;
 use crate::pipeline::map::map_once;
-use crate::ledger::view::{InForce, Pause};
 use crate::pipeline::ownership::Ownership;
-use crate::pipeline::pulse::Pulse;
 use crate::pipeline::pull::pull_once;
+use crate::pipeline::pulse::Pulse;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
@@ -122,8 +122,7 @@ impl Daemon {
         begun: oneshot::Sender<()>,
         changes: mpsc::Receiver<Change>,
     ) -> anyhow::Result<()> {
-        let keeper =
-            self.context.watched(&self.pulse, "gate", self.schedule.ledger_patience);
+        let keeper = self.context.watched(&self.pulse, "gate", self.schedule.ledger_patience);
         let holder = self.holder.clone();
         let (owner, owned) = watch::channel(None);
         // Renewing must outlive `stop`: what is out is still ours until it is settled.

@@ -25,7 +25,7 @@ pub struct WorkingTime {
     /// Monday first.
     pub days: [bool; 7],
     pub hours: DayHours,
-    /// Vietnam calendar days, `yyyyMMdd`, on which nobody works.
+    /// Vietnam calendar days on which nobody works: `yyyyMMdd`, or `MMdd` for each year.
     pub holidays: BTreeSet<String>,
 }
 
@@ -90,11 +90,10 @@ impl WorkingTime {
     /// `day` counts from 1 January 1970, a Thursday.
     fn is_working_day(&self, day: i64) -> bool {
         let weekday = usize::try_from((day + 3).rem_euclid(7)).unwrap_or(0);
+        let date = Timestamp::from_millis(day * DAY_MS - VIETNAM_MS).vietnam_day();
         self.days[weekday]
-            && (self.holidays.is_empty()
-                || !self
-                    .holidays
-                    .contains(&Timestamp::from_millis(day * DAY_MS - VIETNAM_MS).vietnam_day()))
+            && !self.holidays.contains(&date)
+            && !date.get(4..).is_some_and(|each_year| self.holidays.contains(each_year))
     }
 }
 
@@ -143,6 +142,10 @@ mod tests {
         let holidays = ["20260126".to_owned()].into();
         let office = WorkingTime { holidays, ..office() };
         assert_eq!(minutes(&office, "2026-01-26T08:00:00", "2026-01-27T08:30:00"), 60);
+        let office = WorkingTime { holidays: ["0902".to_owned()].into(), ..office };
+        // A Wednesday in 2026, a Thursday in 2027.
+        assert_eq!(minutes(&office, "2026-09-02T08:00:00", "2026-09-02T16:00:00"), 0);
+        assert_eq!(minutes(&office, "2027-09-02T08:00:00", "2027-09-03T08:00:00"), 30);
     }
 
     #[test]
@@ -150,7 +153,8 @@ mod tests {
         for text in ["00:00-24:00", "07:30-17:00"] {
             assert_eq!(text.parse::<DayHours>().unwrap().to_string(), text);
         }
-        for text in ["7:30-17:00", "07:30", "07:60-17:00", "17:00-07:30", "07:30-24:01", "ab:cd-17:00"]
+        for text in
+            ["7:30-17:00", "07:30", "07:60-17:00", "17:00-07:30", "07:30-24:01", "ab:cd-17:00"]
         {
             assert!(text.parse::<DayHours>().is_err(), "{text}");
         }

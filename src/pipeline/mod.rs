@@ -6,8 +6,8 @@
 
 pub mod map;
 pub mod ownership;
-pub mod pulse;
 pub mod pull;
+pub mod pulse;
 pub mod push;
 pub mod quota;
 pub mod read_back;

@@ -136,11 +136,10 @@ async fn read_index(
             page = asked => page,
             () = stop.cancelled() => return Ok((lines, false)),
         };
-        let page = page
-            .map_err(|failure| VerbError::Source {
-                source_name: books.source.clone(),
-                failure: failure.failure,
-            })?;
+        let page = page.map_err(|failure| VerbError::Source {
+            source_name: books.source.clone(),
+            failure: failure.failure,
+        })?;
         // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
         for refused in &page.refused {
             books.at_source += 1;

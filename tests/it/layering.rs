@@ -26,10 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "pipeline",
         &["domain", "clock", "ids", "http", "xml", "source", "mapping", "portal", "ledger"],
     ),
-    (
-        "daemon",
-        &["pipeline", "mapping", "domain", "clock", "ledger", "machine", "notify"],
-    ),
+    ("daemon", &["pipeline", "mapping", "domain", "clock", "ledger", "machine", "notify"]),
     (
         "cli",
         &[

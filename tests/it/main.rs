@@ -3,5 +3,6 @@
 mod cli;
 mod layering;
 mod ledger;
+mod packaging;
 mod stories;
 mod support;

@@ -128,10 +128,8 @@ async fn oldest(conn: &mut SqliteConnection) -> Result<Option<Timestamp>, Ledger
 }
 
 pub(super) async fn in_force(conn: &mut SqliteConnection) -> Result<Option<InForce>, LedgerError> {
-    let row = sqlx::query(IN_FORCE)
-        .fetch_optional(conn)
-        .await
-        .map_err(|error| failed(DOING, error))?;
+    let row =
+        sqlx::query(IN_FORCE).fetch_optional(conn).await.map_err(|error| failed(DOING, error))?;
     row.map(|row| {
         Ok(InForce {
             holder: column(&row, "in_force", "holder", 1)?,
@@ -159,10 +157,7 @@ pub(super) async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, 
     .transpose()
 }
 
-pub(super) async fn waiting(
-    readers: &SqlitePool,
-    now: Timestamp,
-) -> Result<Waiting, LedgerError> {
+pub(super) async fn waiting(readers: &SqlitePool, now: Timestamp) -> Result<Waiting, LedgerError> {
     let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
     let conn = &mut *snapshot;
     let due = sqlx::query(DUE)

@@ -39,7 +39,8 @@ const STEPS_BY_STATE: &str = "
     CROSS JOIN step AS s ON s.dossier_id = d.id
     WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY name";
 
-pub(super) const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
+pub(super) const REFUSED_DOCUMENTS: &str =
+    "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
 
 const DISCREPANCIES_BY_KIND: &str =
     "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
@@ -57,7 +58,8 @@ const LAST_BOOKS: &str = "
     SELECT id, books FROM reconciliation
     WHERE id IN (SELECT max(id) FROM reconciliation GROUP BY source) ORDER BY source";
 
-pub(super) const GATE_OWNER: &str = "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
+pub(super) const GATE_OWNER: &str =
+    "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
 
 pub(super) async fn standing(
     readers: &SqlitePool,
@@ -442,7 +444,10 @@ async fn counted(
         .collect()
 }
 
-pub(super) async fn count(conn: &mut SqliteConnection, statement: &'static str) -> Result<u64, LedgerError> {
+pub(super) async fn count(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<u64, LedgerError> {
     let n: i64 = sqlx::query_scalar(statement)
         .fetch_one(conn)
         .await

@@ -1,9 +1,11 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod clocks;
 mod lost_answers;
 mod map;
 mod operators;
 mod pull;
 mod push;
 mod restart;
+mod service;
 mod silence;
