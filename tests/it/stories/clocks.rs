@@ -21,8 +21,12 @@ use crate::support::gateway::{Story, TestGateway, breathe};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-fn step_wall(gateway: &TestGateway, to: Timestamp) {
+/// Somebody sets the clock; the living owner of the gate renews it by the new time.
+async fn set_back(gateway: &TestGateway, to: Timestamp) {
     gateway.clock.manual.step_wall(to);
+    gateway.clock.manual.advance(Duration::from_secs(3));
+    let renewed = || !gateway.line.ownership.is_live(gateway.clock.now() + Duration::from_mins(1));
+    gateway.until("the gate is renewed by the new time", renewed).await;
 }
 
 #[tokio::test]
@@ -34,7 +38,7 @@ async fn a_clock_set_back_an_hour_keeps_no_retry_waiting_for_the_old_time() {
     gateway.push().await;
     gateway.portal.set_faults(hoso_gateway::lab::portal::Faults::default());
     let wall = gateway.clock.now();
-    step_wall(&gateway, wall - HOUR);
+    set_back(&gateway, wall - HOUR).await;
     let counts = gateway.upkeep().await;
     assert!(counts.clock_set_back > 0, "nobody said a word: {counts:?}");
     gateway.settle().await;
@@ -57,11 +61,11 @@ async fn a_dead_owner_and_its_leases_end_in_time_also_when_the_clock_was_set_bac
     assert_eq!(ledger.claim_entries(now, lease, 10).await.unwrap().len(), 2);
     let dead = Ownership::take(&gateway.context, "another", "a dead process").await.unwrap();
     assert!(dead.is_ok());
-    step_wall(&gateway, now - HOUR);
+    set_back(&gateway, now - HOUR).await;
     gateway.upkeep().await;
     let again = Ownership::take(&gateway.context, "another", "the next one").await.unwrap();
     assert!(again.is_err(), "its lease still runs for its honest length");
-    gateway.clock.manual.advance(Duration::from_secs(18));
+    gateway.advance(Duration::from_secs(18)).await;
     let again = Ownership::take(&gateway.context, "another", "the next one").await.unwrap();
     assert!(again.is_ok(), "{again:?}");
     gateway.advance(Duration::from_mins(3)).await;
@@ -80,7 +84,7 @@ async fn a_clock_set_forward_a_day_asks_about_what_is_out_and_sends_nothing_twic
     gateway.portal.inject(ScriptedFault::next(lost).of_service("DongBoHoSoMC"));
     gateway.push().await;
     let wall = gateway.clock.now();
-    step_wall(&gateway, wall + Duration::from_hours(24));
+    gateway.clock.manual.step_wall(wall + Duration::from_hours(24));
     // Until it has renewed the gate by the new time, this process sends nothing.
     assert!(!gateway.line.ownership.is_live(gateway.clock.now()));
     let report = gateway.push().await;
@@ -97,7 +101,7 @@ async fn a_clock_set_back_moves_neither_the_cursor_nor_its_overlap_past_a_change
     let gateway = Story::of(10).start().await;
     gateway.pull_and_map().await;
     let wall = gateway.clock.now();
-    step_wall(&gateway, wall - HOUR);
+    set_back(&gateway, wall - HOUR).await;
     // The source's clock was not set back: its changes lie in our future now.
     gateway.province.evolve_any();
     gateway.province.add(2);
@@ -116,9 +120,17 @@ async fn the_quota_is_counted_by_a_clock_that_nobody_sets() {
     let began = gateway.clock.monotonic();
     gateway.while_time_passes(gateway.push()).await;
     // Back and forth while the window is in use.
-    for to in [HOUR, Duration::ZERO] {
-        step_wall(&gateway, gateway.clock.now() - to + Duration::from_secs(30));
-        gateway.advance(Duration::from_secs(4)).await;
+    for hour in [-1_i64, 1] {
+        let to = gateway.clock.now().millis() + hour * 3_600_000;
+        gateway.clock.manual.step_wall(Timestamp::from_millis(to));
+        gateway.clock.manual.advance(Duration::from_secs(3));
+        let now = gateway.clock.now();
+        let renewed = || {
+            let ownership = &gateway.line.ownership;
+            ownership.is_live(now + Duration::from_secs(6))
+                && !ownership.is_live(now + Duration::from_mins(1))
+        };
+        gateway.until("the gate is renewed by the new time", renewed).await;
         gateway.while_time_passes(gateway.push()).await;
     }
     let minutes = (gateway.clock.monotonic() - began).as_secs() / 60 + 1;
@@ -283,53 +295,36 @@ async fn a_loop_that_hangs_silences_the_watchdog_until_it_moves_again() {
         tokio::spawn(async move { herald.speak(&context, &pulse, &speaking).await })
     };
 
-    // Three pings a period: one every ten seconds, as long as the poll may still be answered.
-    let mut heard = Vec::new();
-    for _ in 0..2 {
-        let before = pings(&heard);
-        gateway.clock.manual.advance(Duration::from_secs(10));
+    // Time goes on in small steps, each with turns for everybody, until something is heard.
+    let clock = gateway.clock.manual.clone();
+    let listen = async |what: &str, heard: &mut Vec<String>, enough: &dyn Fn(&[String]) -> bool| {
         for turn in 0_u32.. {
             heard.extend(hear());
-            if pings(&heard) > before {
-                break;
+            if enough(heard) {
+                return;
             }
-            assert!(turn < 200_000, "no ping");
+            assert!(turn < 400_000, "{what}: {heard:?}");
+            if turn % 64 == 0 {
+                clock.advance(Duration::from_millis(100));
+            }
             breathe(turn).await;
         }
-    }
-    // Past its limit the manager hears which loop it is, and no ping.
-    gateway.clock.manual.advance(Duration::from_secs(20));
-    let said = |heard: &[String]| {
-        heard.iter().any(|words| words.starts_with("STATUS=no sign of life from pull mot-cua"))
     };
+    let told = |heard: &[String]| {
+        let words = "STATUS=no sign of life from pull mot-cua";
+        heard.iter().filter(|said| said.starts_with(words)).count()
+    };
+    let mut heard = Vec::new();
+    // As long as the poll may still be answered, all is well; past its limit the manager hears which
+    // loop it is, and no ping any more.
+    listen("a ping", &mut heard, &|heard| pings(heard) >= 2).await;
+    listen("who is silent", &mut heard, &|heard| told(heard) > 0).await;
     heard.clear();
-    for turn in 0_u32.. {
-        heard.extend(hear());
-        if said(&heard) {
-            break;
-        }
-        assert!(turn < 200_000, "never told: {heard:?}");
-        breathe(turn).await;
-    }
+    listen("still silent", &mut heard, &|heard| told(heard) > 2).await;
     assert_eq!(pings(&heard), 0, "{heard:?}");
     // It moves again.
-    go.notify_waiters();
-    for turn in 0_u32.. {
-        if pulse.silent(gateway.clock.monotonic()).is_empty() {
-            break;
-        }
-        assert!(turn < 200_000, "it never moved");
-        breathe(turn).await;
-    }
-    gateway.clock.manual.advance(Duration::from_secs(10));
-    for turn in 0_u32.. {
-        heard.extend(hear());
-        if pings(&heard) > 0 {
-            break;
-        }
-        assert!(turn < 200_000, "no ping");
-        breathe(turn).await;
-    }
+    go.notify_one();
+    listen("a ping again", &mut heard, &|heard| pings(heard) > 0).await;
     stop.cancel();
     running.await.unwrap().unwrap();
     speaker.abort();
