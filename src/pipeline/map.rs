@@ -35,7 +35,9 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     let count = waiting.len() as u64;
     let mapping = Arc::clone(mapping);
     // Pure computation of some milliseconds: not on a thread that drives sockets.
+    let span = tracing::Span::current();
     let mapped = tokio::task::spawn_blocking(move || {
+        let _pass = span.entered();
         waiting.iter().map(|revision| map_revision(&mapping, revision, near)).collect::<Vec<_>>()
     })
     .await?;
@@ -52,6 +54,20 @@ pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> Map
     } else {
         map_document(mapping, revision, near)
     };
+    let (became, code) = match &outcome {
+        MapOutcome::Valid(_) => ("valid", None),
+        MapOutcome::NotOurs { rule } => ("not ours", Some(*rule)),
+        MapOutcome::Quarantined { diagnostics } => {
+            let first = diagnostics.iter().find(|found| found.severity == Severity::Error);
+            ("quarantined", first.map(|found| found.rule.as_str()))
+        }
+    };
+    tracing::debug!(
+        dossier = revision.ma_ho_so,
+        entry = revision.entry_id,
+        code,
+        "mapped: {became}"
+    );
     MappedEntry {
         entry_id: revision.entry_id,
         dossier_id: revision.dossier_id,

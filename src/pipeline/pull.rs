@@ -119,6 +119,12 @@ async fn commit(
         .map(received)
         .collect();
     let whole = items.len() == given;
+    for item in &items {
+        tracing::trace!(dossier = item.ma_ho_so, version = item.version, "given by the source");
+    }
+    for item in &page.refused {
+        tracing::debug!(dossier = item.ma_ho_so, code = item.rule, "item refused");
+    }
     let commit = PullCommit {
         source: name.to_owned(),
         at: now,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::step_outcome::{StepPolicy, settle_steps};
 use super::{Context, PortalLine, Settings, Stop, VerbError};
@@ -152,7 +153,10 @@ async fn send_due(
             && let Some(claimed) = jobs.pop_front()
         {
             begun += 1;
-            out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()));
+            // Names one call in the log; the ledger names it by attempt and time.
+            let call = format!("{:08x}-{begun}", claimed.job.token() & 0xffff_ffff);
+            let span = tracing::info_span!("call", call);
+            out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()).instrument(span));
         }
         let settled = progress.settled.load(Ordering::Acquire);
         if settled != seen_settled {
@@ -249,6 +253,12 @@ fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
 }
 
 impl Job {
+    fn token(&self) -> i64 {
+        match self {
+            Self::Packets { token, .. } | Self::Steps { token, .. } => *token,
+        }
+    }
+
     fn priority(&self) -> Priority {
         match self {
             Self::Packets { entries, .. } => entries.first().map(|entry| entry.priority),
@@ -397,6 +407,13 @@ fn settle_packets(
         .iter()
         .map(|entry| {
             let sent = Sent { retries: entry.retries, batch_size, is_updating };
+            tracing::debug!(
+                dossier = entry.ma_ho_so,
+                attempt = entry.attempt,
+                outcome = name(outcome),
+                code = failure_code(outcome),
+                "packet"
+            );
             SettledEntry {
                 entry_id: entry.entry_id,
                 dossier_id: entry.dossier_id,
@@ -442,6 +459,13 @@ fn settle_lanes(
         .iter()
         .map(|lane| {
             let chance = context.chance.fraction();
+            tracing::debug!(
+                dossier = lane.ma_ho_so,
+                steps = lane.steps.len(),
+                outcome = name(outcome),
+                code = failure_code(outcome),
+                "steps"
+            );
             let settled = settle_steps(lane, token, lanes.len(), outcome, now, policy, chance);
             SettledSteps { call, ..settled }
         })
@@ -514,6 +538,17 @@ fn outcome(verdict: PushVerdict) -> Outcome {
         PushVerdict::UnknownDossier(failure) => Outcome::UnknownDossier(failure),
         PushVerdict::Failed(failure) => Outcome::Failed(failure),
         PushVerdict::NotSent { failure, until } => Outcome::NotSent { failure, until },
+    }
+}
+
+/// For the log; `None` where nothing failed.
+fn failure_code(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted(_) => None,
+        Outcome::Exists(failure)
+        | Outcome::UnknownDossier(failure)
+        | Outcome::Failed(failure)
+        | Outcome::NotSent { failure, .. } => Some(&failure.code),
     }
 }
 

@@ -90,6 +90,7 @@ async fn look(
             (ReadBack::Failed { failure, until: Some(until) }, "not_sent")
         }
     };
+    tracing::debug!(dossier = entry.ma_ho_so, attempt = entry.attempt, outcome, "looked up");
     let settlement = settle_read_back(
         entry.retries,
         read_back,

@@ -343,7 +343,8 @@ fn judge(
     books: &mut Books,
     found: &mut Vec<DiscrepancyRecord>,
 ) -> bool {
-    let mut note = |kind, detail: String| {
+    let mut note = |kind: DiscrepancyKind, detail: String| {
+        tracing::debug!(dossier = line.ma_ho_so, found = ?kind, "not as acknowledged");
         found.push(DiscrepancyRecord {
             source: books.source.clone(),
             ma_ho_so: line.ma_ho_so.clone(),

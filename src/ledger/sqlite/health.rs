@@ -11,15 +11,17 @@ use crate::domain::time::Timestamp;
 
 const DOING: &str = "read for monitoring";
 
-/// `?1`, `?2`: the hundredth that is wanted, the beginning. Nearest rank, of how many.
+/// How many, and the lags of the nearest ranks. Sorted once: a temporary table keeps the order in which
+/// it was filled.
 const LAG: &str = "
-    WITH recent AS (SELECT synchronised_lag_ms AS lag FROM dossier
-                    WHERE synchronised_lag_ms IS NOT NULL AND synchronised_at >= ?1)
+    WITH recent AS MATERIALIZED (
+        SELECT synchronised_lag_ms AS lag FROM dossier
+        WHERE synchronised_lag_ms IS NOT NULL AND synchronised_at >= ?1 ORDER BY synchronised_lag_ms)
     SELECT (SELECT count(*) FROM recent) AS n,
-           (SELECT lag FROM recent ORDER BY lag
-            LIMIT 1 OFFSET max(0, (SELECT (count(*) * 95 + 99) / 100 - 1 FROM recent))) AS p95,
-           (SELECT lag FROM recent ORDER BY lag
-            LIMIT 1 OFFSET max(0, (SELECT (count(*) * 99 + 99) / 100 - 1 FROM recent))) AS p99";
+           (SELECT lag FROM recent
+            LIMIT 1 OFFSET (SELECT max(0, (count(*) * 95 + 99) / 100 - 1) FROM recent)) AS p95,
+           (SELECT lag FROM recent
+            LIMIT 1 OFFSET (SELECT max(0, (count(*) * 99 + 99) / 100 - 1) FROM recent)) AS p99";
 
 /// What is on its way, not what waits for a person.
 pub(super) const OLDEST_OPEN: &str = "

@@ -80,10 +80,10 @@ const SETTLE_STEP_LANES: &str = "
         (SELECT count(*) FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'leased') AS leased";
 
 /// Packet and every step of the newest change are acknowledged. The lag counts from the change at the
-/// source; a first fill (3) and what was sent again on request did not change there.
+/// source; a first fill, and what was sent again on request, did not change there.
 const MARK_SYNCHRONISED: &str = "
     UPDATE dossier SET synchronised_at = ?1, synchronised_lag_ms = (
-        SELECT CASE WHEN a.forced = 0 AND a.priority <> 3
+        SELECT CASE WHEN a.forced = 0 AND r.first_fill = 0
                     THEN max(0, ?1 - coalesce(r.changed_at, r.received_at)) END
         FROM entry AS a JOIN revision AS r ON r.id = a.revision_id WHERE a.id = dossier.acked_entry_id)
     WHERE id IN (SELECT value FROM json_each(?2))

@@ -81,7 +81,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('singleton'),
-                          ('reconciliation_by_source')",
+                          ('reconciliation_by_source'), ('recent')",
     )
     .fetch_all(&mut *conn)
     .await

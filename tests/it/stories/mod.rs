@@ -3,6 +3,7 @@
 mod clocks;
 mod lost_answers;
 mod map;
+mod monitoring;
 mod operators;
 mod pull;
 mod push;

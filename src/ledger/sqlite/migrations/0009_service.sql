@@ -3,6 +3,7 @@
 -- When packet and every step of the newest change were acknowledged, and how long after the change at
 -- the source that was. No lag for first fills, repairs and what an operator wanted sent again: there
 -- the source did not change.
+ALTER TABLE revision ADD COLUMN first_fill INTEGER NOT NULL DEFAULT 0;   -- 1: read before the feed's first end
 ALTER TABLE dossier ADD COLUMN synchronised_at INTEGER;
 ALTER TABLE dossier ADD COLUMN synchronised_lag_ms INTEGER;
 CREATE INDEX dossier_lag ON dossier (synchronised_at, synchronised_lag_ms) WHERE synchronised_lag_ms IS NOT NULL;
