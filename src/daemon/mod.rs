@@ -219,6 +219,7 @@ async fn pull_loop(
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
     let mut pass: u64 = 0;
+    let mut remarks = Vec::new();
     while !stop.is_cancelled() {
         pass += 1;
         let span = tracing::info_span!("pull", source = line.source.name(), pass);
@@ -228,6 +229,13 @@ async fn pull_loop(
                     tracing::info!(source = report.source, "the source answers again");
                 }
                 failures = 0;
+                // Said when it begins or changes, not with every poll.
+                if report.remarks != remarks {
+                    for remark in &report.remarks {
+                        tracing::warn!(source = report.source, "left lying: {remark}");
+                    }
+                    remarks = report.remarks;
+                }
                 if report.new > 0 {
                     wakers.map.notify_one();
                     tracing::debug!(source = report.source, new = report.new, "pulled");
@@ -466,7 +474,8 @@ async fn reconcile_loop(
                         at_source = books.at_source,
                         matched = books.matched,
                         closed = books.closed,
-                        "books closed"
+                        without_index = books.without_index,
+                        "books compared"
                     );
                     wakers.map.notify_one();
                 }

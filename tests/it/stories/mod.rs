@@ -1,6 +1,7 @@
 //! The whole gateway against the laboratories, told part by part.
 
 mod clocks;
+mod drops;
 mod lost_answers;
 mod map;
 mod monitoring;
@@ -8,5 +9,6 @@ mod operators;
 mod pull;
 mod push;
 mod restart;
+mod rules;
 mod service;
 mod silence;
