@@ -55,7 +55,8 @@ impl Pulse {
             .filter_map(Weak::upgrade)
             .filter_map(|heart| {
                 let due = Duration::from_millis(heart.due_ms.load(Ordering::Acquire));
-                (now > due).then(|| Silent { name: heart.name.clone(), overdue: now - due })
+                let overdue = now.checked_sub(due).filter(|overdue| !overdue.is_zero())?;
+                Some(Silent { name: heart.name.clone(), overdue })
             })
             .collect()
     }
