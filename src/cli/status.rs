@@ -18,8 +18,8 @@ use crate::ledger::view::{CallTotals, Standing};
 /// Reads the ledger only, so it may be asked at any time, also while the service runs. Exit code 0
 /// whenever the ledger could be read, whatever it says.
 ///
-/// With --check it judges for a monitoring system, by the limits in [alarms]: one line that begins
-/// with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
+/// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
+/// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
 ///
 /// Example: hoso status --check
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 //! itself, so a lost wake-up costs a moment, never a dossier. Every loop gives signs of life (see
 //! [`Pulse`]); what follows when one is silent is decided by whoever holds the pulse.
 
+mod clocks;
 mod gate;
 mod herald;
 
@@ -19,9 +20,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use clocks::Clocks;
+
 use crate::clock::Clock;
 use crate::domain::failure::Disposition;
-use crate::domain::time::Timestamp;
 use crate::ledger::view::{InForce, Pause};
 use crate::mapping::Mapping;
 use crate::pipeline::map::map_once;
@@ -45,8 +47,6 @@ pub const CODES: &[(&str, &str, &str)] = &[(
 const LOOK: Duration = Duration::from_millis(500);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
-/// A time server that corrects drift moves the clock by less.
-const CLOCK_STEP: Duration = Duration::from_secs(2);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -517,32 +517,6 @@ where
         pause(context, wait, None, stop).await;
     }
     Ok(())
-}
-
-/// Wall and monotonic time, read together.
-struct Clocks {
-    wall: Timestamp,
-    monotonic: Duration,
-}
-
-impl Clocks {
-    fn read(context: &Context) -> Self {
-        Self { wall: context.clock.now(), monotonic: context.clock.monotonic() }
-    }
-
-    /// Says when somebody has moved the wall clock since the last reading. Nothing depends on it:
-    /// upkeep shortens waits, the gate counts by the other clock.
-    fn tell_a_step(&mut self, context: &Context) {
-        let now = Self::read(context);
-        let expected = self.wall + now.monotonic.saturating_sub(self.monotonic);
-        let (ahead, behind) = (now.wall.since(expected), expected.since(now.wall));
-        if ahead >= CLOCK_STEP {
-            tracing::warn!(seconds = ahead.as_secs(), "the wall clock went forward");
-        } else if behind >= CLOCK_STEP {
-            tracing::warn!(seconds = behind.as_secs(), "the wall clock went back");
-        }
-        *self = now;
-    }
 }
 
 /// Trouble of the ledger that may pass is waited out; anything else ends the daemon.
