@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Config, ConfigErrors, SourceAuth, SourceConfig, SourceKind, Synchronous, UnknownStep,
+    Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous, UnknownStep,
 };
 use crate::daemon::{Daemon, OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
@@ -15,6 +17,8 @@ use crate::domain::retry::RetryPolicy;
 use crate::http::{Http, ReqwestHttp};
 use crate::ids::Chance;
 use crate::ledger::Ledger;
+use crate::ledger::key::BodyKey;
+use crate::ledger::record::Retention;
 use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::mapping::{self, Mapping};
 use crate::pipeline::ownership::Ownership;
@@ -71,13 +75,51 @@ async fn open_ledger(
         .code("ledger.unavailable")
         .hint("create it for the service's user, or name another file in `ledger.path`"));
     }
-    let settings = SqliteSettings {
+    let settings = SqliteSettings { migrate, check_pages, ..ledger_settings(config, migrate)? };
+    Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
+}
+
+/// How the configuration wants the ledger's file opened. Who may migrate it may also put a new key
+/// to use.
+pub fn ledger_settings(config: &Config, adopt_key: bool) -> Result<SqliteSettings, Failure> {
+    Ok(SqliteSettings {
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
-        migrate,
-        check_pages,
+        key: body_key("ledger.key_file", &config.ledger.key)?,
+        old_key: body_key("ledger.old_key_file", &config.ledger.old_key)?,
+        adopt_key_at: adopt_key.then(|| SystemClock::new().now()),
+        size_budget: Some(config.ledger.size_budget_bytes).filter(|bytes| *bytes > 0),
+        ..SqliteSettings::default()
+    })
+}
+
+/// A key that is named and cannot be had is refused: to go on without one would write bodies that
+/// everybody can read.
+fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
+    let refuse = |why: String| {
+        Failure::new(Exit::Files, format!("{option}: {why}")).hint(
+            "`hoso ledger new-key FILE` makes a key; the ledger's own key must come back as it was",
+        )
     };
-    Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
+    match secret {
+        Secret::Unset => Ok(None),
+        Secret::Unreadable { why } => Err(refuse(why.clone())),
+        Secret::Known { value, origin } => match BodyKey::from_text(value.expose_secret()) {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => Err(refuse(format!("{origin} holds no key: {error}"))),
+        },
+    }
+}
+
+/// The ledger as a file, for commands that copy, check or rewrite it.
+pub async fn ledger_file(config: &Config, adopt_key: bool) -> Result<SqliteLedger, Failure> {
+    ledger_exists(config)?;
+    let settings = SqliteSettings {
+        migrate: false,
+        check_pages: false,
+        ..ledger_settings(config, adopt_key)?
+    };
+    Ok(SqliteLedger::open(&config.ledger.path, &settings).await?)
 }
 
 /// A ledger that is there: these commands must not create one where somebody mistyped a path, nor
@@ -358,7 +400,14 @@ fn settings(config: &Config) -> Settings {
             })
             .collect(),
         from_days: config.reconcile.from_days,
-        body_retention_ms: u64::from(config.ledger.body_retention_days) * DAY_MS,
+        retention: Retention {
+            bodies_ms: u64::from(config.retention.bodies_days) * DAY_MS,
+            attempts_ms: u64::from(config.retention.attempts_days) * DAY_MS,
+            revisions_ms: u64::from(config.retention.revisions_days) * DAY_MS,
+            audit_ms: u64::from(config.retention.audit_days) * DAY_MS,
+            books_ms: u64::from(config.retention.books_days) * DAY_MS,
+            rows_max: config.retention.rows_max,
+        },
         watchdog_ms: config.upkeep.watchdog_ms,
         wait_max_ms: longest_wait_ms(config),
     }

@@ -1,12 +1,12 @@
 //! `hoso status --check`: one line and an exit code, for a monitoring system.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::serve::short;
+use super::status::full_soon;
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Alarms, Config};
@@ -62,41 +62,46 @@ struct Checked {
     disk_free_percent: Option<u64>,
     /// The ledger's file with its journal.
     ledger_bytes: u64,
+    /// Until disk or budget are full; only if that is soon.
+    full_in_days: Option<u64>,
 }
 
 pub(super) async fn run(invocation: &Invocation, config: &Config) -> Result<(), Failure> {
     let ledger = build::existing_ledger(config).await?;
     let now = SystemClock::new().now();
     let health = ledger.health(now, now - LAG_OVER).await;
+    let sizes = ledger.room(now).await;
     ledger.close().await;
-    let path = &config.ledger.path;
-    let checked = judge(&config.alarms, health?, now, disk_room(path).ok(), ledger_bytes(path));
+    let sizes = sizes?;
+    let room = Room {
+        disk: disk_room(&config.ledger.path).ok(),
+        ledger_bytes: sizes.file_bytes + sizes.journal_bytes,
+        full_in_days: full_soon(&sizes, config.ledger.size_warn_days),
+    };
+    let checked = judge(&config.alarms, health?, now, room);
     let level = checked.level;
     invocation.output.result(&checked, |checked| checked.line.clone());
     if level == Level::Ok { Ok(()) } else { Err(Failure::findings()) }
 }
 
-fn ledger_bytes(path: &Path) -> u64 {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-wal");
-    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-    size(path) + size(Path::new(&journal))
-}
-
-fn judge(
-    limits: &Alarms,
-    health: Health,
-    now: Timestamp,
+/// Where the ledger lies, and how long it may grow there.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Absent when the disk could not be asked.
     disk: Option<DiskRoom>,
     ledger_bytes: u64,
-) -> Checked {
+    /// Only if that is soon.
+    full_in_days: Option<u64>,
+}
+
+fn judge(limits: &Alarms, health: Health, now: Timestamp, room: Room) -> Checked {
     let worked = health
         .oldest_unsynchronised_at
         .map_or(Duration::ZERO, |at| limits.working_time().between(at, now));
     let mut alarms = Vec::new();
     delivery(limits, &health, now, worked, &mut alarms);
     sources_and_books(limits, &health, now, &mut alarms);
-    disk_alarms(limits, disk, &mut alarms);
+    disk_alarms(limits, room, &mut alarms);
     // Stable: equals keep the order in which they are looked at.
     alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.level));
     let level = alarms.first().map_or(Level::Ok, |alarm| alarm.level);
@@ -106,7 +111,7 @@ fn judge(
         line.push_str(&said.join("; "));
         line.push_str(" - ");
     }
-    line.push_str(&figures(&health, now, disk, ledger_bytes));
+    line.push_str(&figures(&health, now, room));
     Checked {
         level,
         at: now,
@@ -114,9 +119,10 @@ fn judge(
         alarms,
         health,
         oldest_working_ms: u64::try_from(worked.as_millis()).unwrap_or(u64::MAX),
-        disk_free_bytes: disk.map(|room| room.free_bytes),
-        disk_free_percent: disk.map(DiskRoom::free_percent),
-        ledger_bytes,
+        disk_free_bytes: room.disk.map(|disk| disk.free_bytes),
+        disk_free_percent: room.disk.map(DiskRoom::free_percent),
+        ledger_bytes: room.ledger_bytes,
+        full_in_days: room.full_in_days,
     }
 }
 
@@ -192,25 +198,30 @@ fn sources_and_books(limits: &Alarms, health: &Health, now: Timestamp, alarms: &
     }
 }
 
-fn disk_alarms(limits: &Alarms, disk: Option<DiskRoom>, alarms: &mut Vec<Alarm>) {
-    let (level, words) = match disk {
-        None => (Level::Warning, "the ledger's disk cannot be asked".to_owned()),
-        Some(room)
-            if room.free_percent() < limits.disk_free_min_percent
-                || room.free_bytes < limits.disk_free_min_bytes =>
-        {
-            let free = bytes(room.free_bytes);
-            (
-                Level::Critical,
-                format!("{free} ({} %) left on the ledger's disk", room.free_percent()),
-            )
+fn disk_alarms(limits: &Alarms, room: Room, alarms: &mut Vec<Alarm>) {
+    let mut alarm = |level, about, words| alarms.push(Alarm { level, about, words });
+    match room.disk {
+        None => {
+            let words = "the ledger's disk cannot be asked".to_owned();
+            alarm(Level::Warning, "disk", words);
         }
-        Some(_) => return,
-    };
-    alarms.push(Alarm { level, about: "disk", words });
+        Some(disk)
+            if disk.free_percent() < limits.disk_free_min_percent
+                || disk.free_bytes < limits.disk_free_min_bytes =>
+        {
+            let (free, percent) = (bytes(disk.free_bytes), disk.free_percent());
+            let words = format!("{free} ({percent} %) left on the ledger's disk");
+            alarm(Level::Critical, "disk", words);
+        }
+        Some(_) => {}
+    }
+    if let Some(days) = room.full_in_days {
+        let words = format!("the ledger's room ends in {}", words::count(days, "day"));
+        alarm(Level::Warning, "room", words);
+    }
 }
 
-fn figures(health: &Health, now: Timestamp, disk: Option<DiskRoom>, ledger_bytes: u64) -> String {
+fn figures(health: &Health, now: Timestamp, room: Room) -> String {
     let mut parts = vec![match health.books.iter().min_by_key(|books| books.ended_at) {
         None => "no books yet".to_owned(),
         Some(oldest) => {
@@ -241,10 +252,10 @@ fn figures(health: &Health, now: Timestamp, disk: Option<DiskRoom>, ledger_bytes
         (Some(_), None) => "gate open".to_owned(),
     });
     parts.push(words::count(health.problems, "problem"));
-    if let Some(room) = disk {
-        parts.push(format!("disk {} free ({} %)", bytes(room.free_bytes), room.free_percent()));
+    if let Some(disk) = room.disk {
+        parts.push(format!("disk {} free ({} %)", bytes(disk.free_bytes), disk.free_percent()));
     }
-    parts.push(format!("ledger {}", bytes(ledger_bytes)));
+    parts.push(format!("ledger {}", bytes(room.ledger_bytes)));
     if let Some(in_force) = &health.in_force {
         parts.push(format!("configuration {}", short(&in_force.hash)));
     }
@@ -278,7 +289,7 @@ mod tests {
             None
         }
 
-        fn read(&self, _: &Path) -> std::io::Result<String> {
+        fn read(&self, _: &std::path::Path) -> std::io::Result<String> {
             Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"))
         }
     }
@@ -312,7 +323,8 @@ mod tests {
 
     fn said(health: Health, disk: DiskRoom) -> String {
         let limits = load(None, &Nothing).unwrap().alarms;
-        judge(&limits, health, monday("09:00:00"), Some(disk), 1_234_567_890).line
+        let room = Room { disk: Some(disk), ledger_bytes: 1_234_567_890, full_in_days: None };
+        judge(&limits, health, monday("09:00:00"), room).line
     }
 
     #[test]
@@ -322,6 +334,14 @@ mod tests {
             "OK: books closed 04:00; lag p95 3 s, p99 9 s of 1,204 dossiers in 1 h; oldest on its way \
              12 s; gate open; 0 problems; disk 40.1 GB free (80 %); ledger 1.2 GB"
         );
+    }
+
+    #[test]
+    fn room_that_ends_soon_is_said_before_the_disk_is_full() {
+        let limits = load(None, &Nothing).unwrap().alarms;
+        let room = Room { disk: Some(DISK), ledger_bytes: 0, full_in_days: Some(20) };
+        let line = judge(&limits, well(), monday("09:00:00"), room).line;
+        assert!(line.starts_with("WARNING: the ledger's room ends in 20 days - "), "{line}");
     }
 
     #[test]

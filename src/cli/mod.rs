@@ -9,6 +9,7 @@ mod dossier;
 mod explain;
 mod failure;
 mod lab;
+mod ledger;
 mod log;
 mod mapping;
 mod migrate;
@@ -81,6 +82,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
+    #[command(subcommand)]
+    Ledger(ledger::Which),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Lab(lab::Which),
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,
         }

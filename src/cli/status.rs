@@ -11,6 +11,7 @@ use super::{Invocation, build, check, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 
 /// Say where everything stands, the verdict first
@@ -40,6 +41,8 @@ struct Status {
     calls: CallTotals,
     /// Of the configuration file as it is now; that in force has its own.
     file_hash: String,
+    /// The ledger's file, and when its room ends.
+    room: Sizes,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -53,13 +56,15 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
+    let room = ledger.room(now).await?;
     ledger.close().await;
     let status = Status {
-        verdict: verdict(&standing, now),
+        verdict: verdict(&standing, full_soon(&room, config.ledger.size_warn_days), now),
         at: now,
         problems: problems(&standing),
         calls,
         file_hash: config.hash(),
+        room,
         standing,
     };
     invocation.output.result(&status, text);
@@ -81,8 +86,20 @@ fn problems(standing: &Standing) -> u64 {
 }
 
 /// What a person wants to know first; the most pressing part leads.
-fn verdict(standing: &Standing, now: Timestamp) -> String {
+fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String {
     let mut parts = Vec::new();
+    if !standing.rereading.is_empty() {
+        parts.push(format!(
+            "restored from a backup: nothing of {} is sent before it has been read again",
+            standing.rereading.join(", ")
+        ));
+    }
+    if let Some(days) = full_in {
+        parts.push(format!(
+            "the ledger has no room in {}: hoso ledger size",
+            words::count(days, "day")
+        ));
+    }
     let problems = problems(standing);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
@@ -116,6 +133,11 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     } else {
         "everything is synchronised".to_owned()
     }
+}
+
+/// Days until the ledger's room ends, if that is soon.
+pub(super) fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
+    room.days_left.filter(|days| *days < warn_days)
 }
 
 const fn its(number: u64) -> &'static str {
@@ -232,7 +254,7 @@ mod tests {
     #[test]
     fn the_verdict_names_what_presses_most_and_hides_nothing() {
         let now = Timestamp::from_millis(1_000_000);
-        let said = |standing: &Standing| verdict(standing, now);
+        let said = |standing: &Standing| verdict(standing, None, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
             said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),

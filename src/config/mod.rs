@@ -19,6 +19,7 @@ mod province;
 mod push;
 mod read;
 mod reconcile;
+mod retention;
 mod retry;
 mod secrets;
 mod serve;
@@ -43,6 +44,7 @@ pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
 pub use reconcile::Reconcile;
+pub use retention::Retention;
 pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
 pub use serve::Serve;
@@ -78,6 +80,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
     pub ledger: Ledger,
+    pub retention: Retention,
     pub province: Province,
     /// In the order of the file; may be empty, see [`Config::ready_to_run`].
     pub sources: Vec<SourceConfig>,
@@ -129,6 +132,7 @@ impl Config {
         };
         let mut config = Self {
             ledger: document.section("ledger", &mut problems),
+            retention: document.section("retention", &mut problems),
             province: document.section("province", &mut problems),
             sources: document.sections("sources", &mut problems),
             mapping: document.section("mapping", &mut problems),
@@ -148,6 +152,7 @@ impl Config {
         if let Some(folder) = Path::new(file_name).parent() {
             config.root_paths_at(folder);
         }
+        config.ledger.find_secrets(env);
         config.portal.find_secrets(env);
         for source in &mut config.sources {
             source.find_secrets(env);
@@ -181,6 +186,7 @@ impl Config {
             // Writing to a String cannot fail.
             let _infallible = writeln!(text, "# {key}: {secret}");
         };
+        secret("ledger.key", &self.ledger.key);
         secret("portal.password", &self.portal.password);
         for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
@@ -214,6 +220,9 @@ impl Config {
             ("ledger.path", ledger.path != old.path),
             ("ledger.synchronous", ledger.synchronous != old.synchronous),
             ("ledger.busy_timeout_ms", ledger.busy_timeout_ms != old.busy_timeout_ms),
+            ("ledger.key_file", ledger.key_file != old.key_file),
+            ("ledger.old_key_file", ledger.old_key_file != old.old_key_file),
+            ("ledger.size_budget_bytes", ledger.size_budget_bytes != old.size_budget_bytes),
             ("serve.drain_ms", self.serve.drain_ms != running.serve.drain_ms),
             ("log.format", self.log.format != running.log.format),
         ]
@@ -224,6 +233,7 @@ impl Config {
 
     fn check(&self, problems: &mut Problems) {
         self.ledger.check(problems);
+        self.retention.check(problems);
         self.province.check(problems);
         sources::check(&self.sources, problems);
         self.mapping.check(problems);
@@ -242,6 +252,8 @@ impl Config {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
         let optional = [
+            &mut self.ledger.key_file,
+            &mut self.ledger.old_key_file,
             &mut self.mapping.dir,
             &mut self.mapping.succession_file,
             &mut self.portal.password_file,

@@ -213,6 +213,7 @@ fn the_effective_configuration_reads_back_as_itself() {
     assert!(
         shown.starts_with(
             "# In force, from hoso.toml and the defaults.\n\
+             # ledger.key: not set\n\
              # portal.password: the file portal.password cannot be read: no such file\n"
         ),
         "{shown}"
@@ -289,7 +290,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retri]\n".into(), "hoso.toml:1:2: retri: unknown key\n  hint: did you mean retry?"),
         (
             "[telemetry]\n".into(),
-            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are alarms, gate, ledger, log, mapping, portal, province, push, reconcile, retry, serve, sources, upkeep",
+            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are alarms, gate, ledger, log, mapping, portal, province, push, reconcile, retention, retry, serve, sources, upkeep",
         ),
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),
@@ -358,6 +359,12 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[alarms]\nworking_days = []\n".into(), "hoso.toml:2:16: alarms.working_days: without a working day nothing is ever late\n  hint: e.g. [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]"),
         ("[alarms]\nholidays = ['2026-09-02']\n".into(), "hoso.toml:2:13: alarms.holidays[0]: \"2026-09-02\" is no day of the calendar\n  hint: each year \"0902\", or once \"20260902\""),
         ("[alarms]\ndisk_free_min_percent = 100\n".into(), "hoso.toml:2:25: alarms.disk_free_min_percent: 100 is not within 0 and 99"),
+        ("[ledger]\nbody_retention_days = 90\n".into(), "hoso.toml:2:1: ledger.body_retention_days: this option has moved\n  hint: it is retention.bodies_days now; move the value there"),
+        ("[ledger]\nold_key_file = 'k'\n".into(), "hoso.toml:2:16: ledger.old_key_file: an older key without a present one\n  hint: name the key in use in ledger.key_file"),
+        ("[ledger]\nsize_budget_bytes = 5\n".into(), "hoso.toml:2:21: ledger.size_budget_bytes: 5 bytes hold no ledger\n  hint: 0 means no budget"),
+        ("[retention]\naudit_days = 90\n".into(), "hoso.toml:2:14: retention.audit_days: 90 is not within 365 and 36500\n  hint: who did what is kept for twelve months at least"),
+        ("[retention]\nbodies_days = 2000\n".into(), "hoso.toml:2:15: retention.bodies_days: 2000 days outlast what they belong to (retention.revisions_days = 1095)\n  hint: keep revisions at least as long"),
+        ("[retention]\nrows_max = 1\n".into(), "hoso.toml:2:12: retention.rows_max: 1 is not within 100 and 100000"),
         ("[log]\nlevel = 'verbose'\n".into(), "hoso.toml:2:9: log.level: \"verbose\" is no level\n  hint: error, warn, info, debug or trace"),
     ];
     let mut differences = Vec::new();

@@ -33,7 +33,7 @@ use crate::pipeline::pulse::Pulse;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
-use crate::pipeline::upkeep::upkeep_once;
+use crate::pipeline::upkeep::{measure_once, upkeep_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Table of this module's codes for `hoso explain`: code, meaning, what to do.
@@ -47,6 +47,10 @@ pub const CODES: &[(&str, &str, &str)] = &[(
 const LOOK: Duration = Duration::from_millis(500);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
+/// How often it is asked whether the day has its measurement of the ledger.
+const MEASURE: Duration = Duration::from_hours(1);
+/// Longer than measuring the largest ledger takes.
+const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -164,6 +168,16 @@ impl Daemon {
             let (stop, every) = (stop.clone(), schedule.upkeep);
             loops.spawn(async move { upkeep_loop(&context, every, &stop).await });
         }
+        {
+            let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
+            let stop = stop.clone();
+            loops.spawn(async move {
+                every_loop(&context, "measure", MEASURE, &stop, || async {
+                    measure_once(&context).await.map(drop)
+                })
+                .await
+            });
+        }
         let stopping = stop.clone();
         loops.spawn(async move { portal_loops(self, owned, wakers, stopping).await });
         // Nobody may be interested any more.
@@ -219,12 +233,28 @@ async fn pull_loop(
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
     let mut pass: u64 = 0;
+    let mut passed_over = 0;
     let mut remarks = Vec::new();
     while !stop.is_cancelled() {
         pass += 1;
         let span = tracing::info_span!("pull", source = line.source.name(), pass);
         let wait = match pull_once(context, line, stop).instrument(span).await {
             Ok(report) => {
+                if report.passed_over > passed_over {
+                    tracing::warn!(
+                        source = report.source,
+                        count = report.passed_over,
+                        "dossiers that cannot be read were passed over; `hoso problems list` names them"
+                    );
+                }
+                passed_over = report.passed_over;
+                if report.narrowed > 0 && report.passed_over == 0 {
+                    tracing::info!(
+                        source = report.source,
+                        count = report.narrowed,
+                        "pages could not be read and were asked for again with fewer dossiers"
+                    );
+                }
                 if failures > 0 {
                     tracing::info!(source = report.source, "the source answers again");
                 }
@@ -312,6 +342,12 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                 // Said when it begins; `hoso status` shows that it lasts.
                 if counts.stuck > 0 && !was_stuck {
                     tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
+                }
+                if counts.sources_resumed > 0 {
+                    tracing::info!(
+                        sources = counts.sources_resumed,
+                        "read again after a restore; sending goes on"
+                    );
                 }
                 was_stuck = counts.stuck > 0;
                 every
@@ -524,7 +560,12 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
     use crate::ledger::LedgerError as L;
     match &error {
         VerbError::Ledger(
-            ledger @ (L::Unavailable { .. } | L::Full | L::Conflict(_) | L::ReadOnly { .. }),
+            ledger @ (L::Unavailable { .. }
+            | L::Full
+            | L::Conflict(_)
+            | L::ReadOnly { .. }
+            // One row that cannot be read must not end what serves all the others.
+            | L::Corrupt { .. }),
         ) => {
             tracing::error!(code = ledger.code(), hint = ledger.hint(), "{ledger}; trying again");
             Ok(LEDGER_RETRY)

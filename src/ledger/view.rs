@@ -32,6 +32,8 @@ pub struct Standing {
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.
     pub gate_owner: Option<String>,
+    /// Sources of a restored backup of which nothing is sent before they have been read again.
+    pub rereading: Vec<String>,
     pub in_force: Option<InForce>,
     pub pause: Option<Pause>,
 }
@@ -127,6 +129,8 @@ pub struct DossierView {
     pub acked_at: Option<Timestamp>,
     pub acked_entry_id: Option<i64>,
     pub lane_busy: bool,
+    pub hold: Option<HoldView>,
+    pub trimmed: Option<TrimmedView>,
     pub steps_due_at: Option<Timestamp>,
     pub steps_failure: Option<Failure>,
     pub revisions: Vec<RevisionView>,
@@ -141,6 +145,24 @@ impl DossierView {
     pub fn newest_entry(&self) -> Option<&EntryView> {
         self.entries.last()
     }
+}
+
+/// A legal hold that stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct HoldView {
+    pub since: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What retention took from a dossier's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrimmedView {
+    pub attempts: u64,
+    pub entries: u64,
+    pub revisions: u64,
+    /// When it last took something.
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -6,6 +6,7 @@
 
 mod files;
 pub mod map;
+mod mended;
 pub mod ownership;
 pub mod pull;
 pub mod pulse;
@@ -16,6 +17,7 @@ pub mod reconcile;
 pub mod resync;
 mod step_outcome;
 pub mod upkeep;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,9 @@ use crate::clock::Clock;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
 use crate::ids::Chance;
+use crate::ledger::record::Retention;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::Portal;
 use crate::portal::gate::Gate;
@@ -73,6 +77,16 @@ pub struct SourceLine {
     pub settle_lag_ms: u64,
 }
 
+impl SourceLine {
+    /// Whether a change is left for the next poll, because its dossier may still be being written.
+    fn is_young(&self, now: Timestamp, changed_at: Option<Timestamp>) -> bool {
+        let settled_before = now - Duration::from_millis(self.settle_lag_ms);
+        // A time in the future is a wrong clock, not a young change; waiting for it would stop
+        // the source.
+        self.settle_lag_ms > 0 && changed_at.is_some_and(|at| at > settled_before && at <= now)
+    }
+}
+
 /// The portal with its gate; whoever holds this owns the gate (see [`ownership`]).
 #[derive(Debug, Clone)]
 pub struct PortalLine {
@@ -101,7 +115,7 @@ pub struct Settings {
     pub look_ups_max: u32,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
-    pub body_retention_ms: u64,
+    pub retention: Retention,
     pub watchdog_ms: u64,
     /// No honest wait for another attempt is longer; see [`upkeep`].
     pub wait_max_ms: u64,
@@ -112,7 +126,7 @@ pub struct Settings {
 pub enum VerbError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The source's answer, already recorded in the ledger.
+    /// The source's answer; that of a poll is recorded in the ledger already.
     #[error("source `{source_name}`: {failure}")]
     Source { source_name: String, failure: Failure },
     /// A part of the program stopped in a way that is a defect.
@@ -146,6 +160,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing; if it happens often, raise `push.lease_ms`.",
     ),
     (
+        "push.restored",
+        "The ledger is a restored backup, and this packet may have been sent since the backup was made. The portal is asked before anything is sent, after the source has been read again.",
+        "Nothing. `hoso status` says which source is still being read.",
+    ),
+    (
         "push.gate_lost",
         "This process was frozen or cut off from its ledger for longer than it owned the portal's gate, so it sends nothing. Nothing was lost: what it had taken is due again.",
         "Nothing, if it is rare: the process takes the gate again or ends. If it repeats, look for a disk or a virtual machine that stands still for seconds.",
@@ -166,9 +185,14 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
     ),
     (
-        "source.stuck_cursor",
-        "The source says that there is more, but its cursor does not move. Reading stopped, so that it does not run for ever; nothing was skipped.",
+        way::STUCK_CURSOR,
+        "The source says that there is more, but its cursor does not move, comes back to where it was, or leads from one empty page to the next. Reading stopped, so that it does not run for ever; nothing was skipped. An index that does so gives no books.",
         "Tell the operator of the provincial system; polling goes on by itself.",
+    ),
+    (
+        "source.unreadable",
+        "Dossier after dossier spoils its page, each asked for alone. That is no dossier's fault but the export's, so none of them is passed over and reading waits before the first one.",
+        "Report it to the maker of the feed with the kept document. Reading goes on by itself once the export is sound.",
     ),
     (
         "source.deleted",

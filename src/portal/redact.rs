@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::domain::masking;
 
@@ -69,7 +70,8 @@ impl Redactions<'_> {
         if text.trim().is_empty() {
             return String::new();
         }
-        let mut clean = text.to_owned();
+        // What was sent is composed; a portal that stores names decomposed quotes them so.
+        let mut clean: String = text.nfc().collect();
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
             clean = clean.replace(secret, "***");
         }

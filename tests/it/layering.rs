@@ -20,7 +20,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("source", &["domain", "http", "xml", "clock"]),
     ("mapping", &["domain", "xml"]),
     ("portal", &["domain", "http", "clock", "ids"]),
-    ("ledger", &["domain"]),
+    ("ledger", &["domain", "ids", "machine"]),
     ("lab", &["clock", "ids", "domain"]),
     (
         "pipeline",
@@ -43,6 +43,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("governor", &["src/portal/gate/"]),
     ("sqlx", &["src/ledger/sqlite/"]),
     ("rustix", &["src/machine.rs"]),
+    ("chacha20poly1305", &["src/ledger/key.rs"]),
+    ("getrandom", &["src/ids.rs"]),
     ("println!", &[]),
     ("print!", &[]),
     ("eprintln!", &[]),

@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::super::LedgerError;
 use super::super::view::{BooksStanding, Health, InForce, Lag, Pause, Waiting};
 use super::view::{GATE_OWNER, REFUSED_DOCUMENTS, count, required_time, rows, sources};
-use super::{column, envelope, failed, json_one, run};
+use super::{column, envelope, failed, json_one, run, unreadable};
 use crate::domain::time::Timestamp;
 
 const DOING: &str = "read for monitoring";
@@ -147,16 +147,16 @@ pub(super) async fn in_force(conn: &mut SqliteConnection) -> Result<Option<InFor
 pub(super) async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, LedgerError> {
     let row =
         sqlx::query(PAUSE).fetch_optional(conn).await.map_err(|error| failed(DOING, error))?;
-    row.map(|row| {
-        let text: String = column(&row, "pause", "failure", 1)?;
-        let failure = envelope(Some(text), "pause", "failure", 1)?;
-        Ok(failure.map(|failure| {
-            required_time(&row, "pause", "since", 1).map(|since| Pause { since, failure })
-        }))
-    })
-    .transpose()?
-    .flatten()
-    .transpose()
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let since = required_time(&row, "pause", "since", 1)?;
+    // That nothing is sent must be known even if the reason cannot be read back.
+    let failure = envelope(column(&row, "pause", "failure", 1)?, "pause", "failure", 1)
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| unreadable("the stored failure cannot be read back"));
+    Ok(Some(Pause { since, failure }))
 }
 
 pub(super) async fn waiting(readers: &SqlitePool, now: Timestamp) -> Result<Waiting, LedgerError> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ValidPacket};
 use super::reconcile::DiscrepancyRow;
 use super::{UNREADABLE, hex, json_one};
@@ -17,6 +17,15 @@ use crate::domain::step::{StepIdentity, StepState};
 /// The failure code of a step that is held because nobody knows whether the portal has it. Its
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
+
+/// The failure of such a step.
+pub(super) fn outcome_unknown() -> Failure {
+    Failure::new(
+        STEP_OUTCOME_UNKNOWN,
+        Disposition::Ambiguous,
+        "nobody knows whether the portal has this step",
+    )
+}
 
 /// The failure code of a supplement request that is held because it seems to be one that the portal
 /// acknowledged at another time.
@@ -49,6 +58,10 @@ pub(super) struct Lane {
     pub(super) waiting: bool,
     /// A newer revision is ready or was sent: this one is never sent.
     pub(super) overtaken_by: Option<i64>,
+    /// The ledger was restored and the source has not been read again to its end.
+    pub(super) rereading: bool,
+    /// When it was restored, as steps write their time.
+    pub(super) restored_at: Option<String>,
     /// A discrepancy says that the source deleted it, or goes on under another code.
     pub(super) mourned: bool,
     /// Files that the portal has, or may have.
@@ -139,6 +152,7 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn take(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -192,7 +206,7 @@ impl<'a> Plan<'a> {
                 }
             }
             MapOutcome::Valid(packet) => {
-                self.take_valid(entry, packet, lane, known_steps, former)?;
+                self.take_valid(stored, entry, packet, lane, known_steps, former)?;
             }
         }
         Ok(())
@@ -200,6 +214,7 @@ impl<'a> Plan<'a> {
 
     fn take_valid(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         packet: &'a ValidPacket,
         lane: &Lane,
@@ -237,6 +252,7 @@ impl<'a> Plan<'a> {
         // will hold; and an operator's resync sends what is already there.
         let unchanged = !lane.forced
             && !lane.out
+            && !lane.rereading
             && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
         let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
         // Only ever raised: what an operator made urgent stays so.
@@ -262,14 +278,15 @@ impl<'a> Plan<'a> {
             self.counts.unchanged += 1;
         } else {
             self.counts.ready += 1;
-            let body = compress(packet.packet.as_bytes())?;
+            let row = Row::of("packet", entry.entry_id);
+            let body = stored.write(row, packet.packet.as_bytes())?;
             // Nothing is kept of a dossier that never had a file.
             let files = (!packet.files.held.is_empty() || !packet.files.removed.is_empty())
                 .then(|| json_one(&packet.files.held));
             self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len(), files));
             self.bodies.extend_from_slice(&body);
         }
-        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
+        let (pending, changed) = self.take_steps(stored, lane, &packet.steps, known_steps)?;
         self.lanes.push((
             lane.dossier_id,
             if unchanged { "accepted" } else { "open" },
@@ -311,6 +328,7 @@ impl<'a> Plan<'a> {
     /// may have) is never rewritten: a change of it is a discrepancy.
     fn take_steps(
         &mut self,
+        seal: &Bodies,
         lane: &Lane,
         steps: &'a [MappedStep],
         known: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -340,7 +358,15 @@ impl<'a> Plan<'a> {
         };
         for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
-            let mut row = |held: bool| -> StepRow<'a> {
+            // May have been sent between the backup and its restore.
+            let is_new = known.is_none_or(|known| !known.contains_key(id));
+            let is_dated_before =
+                lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
+            let in_doubt = (id.trang_thai == SUPPLEMENT
+                && (lane.rereading || (is_new && is_dated_before)))
+                .then(outcome_unknown);
+            let is_pending = usize::from(in_doubt.is_none());
+            let mut row = |held: Option<Failure>| -> StepRow<'a> {
                 lines.push(step.body.as_str());
                 (
                     lane.dossier_id,
@@ -351,16 +377,17 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
-                    if held { StepState::Held } else { StepState::Pending }.as_str(),
-                    held.then(|| json_one(&supplement_moved())),
+                    if held.is_some() { StepState::Held } else { StepState::Pending }.as_str(),
+                    held.as_ref().map(json_one),
                 )
             };
             match known.and_then(|known| known.get(id)) {
                 None => {
-                    let held = take_moved(step);
+                    let held = take_moved(step).then(supplement_moved).or(in_doubt);
+                    let is_held = held.is_some();
                     self.insert.push(row(held));
                     self.counts.steps_new += 1;
-                    pending += usize::from(!held);
+                    pending += usize::from(!is_held);
                     changed = true;
                 }
                 Some(stored) => {
@@ -370,19 +397,20 @@ impl<'a> Plan<'a> {
                         // Owed again as it was, after the portal lost the dossier: when it is due
                         // was decided with the loss.
                         StepState::Withdrawn if same => {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                         }
                         StepState::Pending | StepState::Withdrawn => {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Held if stored.is_held_for(SUPPLEMENT_MOVED) => {
-                            let held = take_moved(step);
-                            if !held || !same {
+                            let moved = take_moved(step);
+                            if !moved || !same {
+                                let held = moved.then(supplement_moved).or(in_doubt);
+                                pending += usize::from(held.is_none());
                                 self.replace.push(row(held));
-                                pending += usize::from(!held);
                                 changed = true;
                             }
                         }
@@ -392,8 +420,8 @@ impl<'a> Plan<'a> {
                                 f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
                             }) =>
                         {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Leased => {
@@ -439,7 +467,7 @@ impl<'a> Plan<'a> {
             self.differ(lane, kind, detail);
         }
         if !lines.is_empty() {
-            let body = compress(lines.join("\n").as_bytes())?;
+            let body = seal.write(Row::of("step_body", body_id), lines.join("\n").as_bytes())?;
             self.last_step_body = body_id;
             self.step_bodies.push((body_id, lane.dossier_id, self.step_blob.len() + 1, body.len()));
             self.step_blob.extend_from_slice(&body);

@@ -2,13 +2,17 @@
 //! plays source, mapping and portal; `files` is about SQLite's file alone; `lives` draws random
 //! sequences of verbs and checks the invariants after each.
 
+mod copies;
+mod damage;
 mod files;
+mod keys;
 mod lives;
 mod map;
 mod operate;
 mod pull;
 mod push;
 mod reconcile;
+mod retention;
 mod steps;
 mod support;
 mod upkeep;

@@ -18,8 +18,10 @@ use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{CallEntry, LabPortal, Outcome, PortalOptions, Service};
-use hoso_gateway::lab::province::{Province, ProvinceOptions};
+use hoso_gateway::lab::province::{Province, ProvinceOptions, Question, RawAnswer};
+use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
+use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::map::{MapReport, map_once};
@@ -228,16 +230,33 @@ impl TestGateway {
 
     /// Stops the gateway and starts it again on the same ledger with other settings and secrets.
     pub(crate) async fn restart(
+        self,
+        password: &str,
+        token: &str,
+        change: &[(&'static str, &'static str, &str)],
+    ) -> Self {
+        self.restart_after(password, token, change, async || {}).await
+    }
+
+    /// The file that holds the ledger.
+    pub(crate) fn ledger_path(&self) -> std::path::PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+
+    /// [`TestGateway::restart`], with something done to the ledger's file while nobody has it open.
+    pub(crate) async fn restart_after(
         mut self,
         password: &str,
         token: &str,
         change: &[(&'static str, &'static str, &str)],
+        between: impl AsyncFnOnce(),
     ) -> Self {
         self.stop.cancel();
         self.stop_keeping.cancel();
         self.keeper.await.expect("the gate was kept");
         self.line.ownership.release(&self.context).await.expect("the gate is given back");
         self.context.ledger.close().await;
+        between().await;
         for (section, key, value) in change {
             self.settings.entry(section).or_default().insert(key, (*value).to_owned());
         }
@@ -276,11 +295,17 @@ impl TestGateway {
     pub(crate) async fn end(self) {
         let standing = self.standing().await;
         let leased = standing.dossiers.get(&EntryState::Leased).copied();
+        let path = self.ledger_path();
         assert_eq!(leased.unwrap_or(0), 0, "a lease is left");
         self.stop.cancel();
         self.stop_keeping.cancel();
         self.keeper.await.expect("the gate was kept");
         self.context.ledger.close().await;
+        // Whatever happened in the story: the ledger keeps its own rules.
+        if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
+            assert_eq!(ledger.check().await.expect("a readable ledger"), []);
+            ledger.close().await;
+        }
         self.province.shutdown().await.expect("a sound province");
         self.portal.shutdown().await.expect("a sound portal");
     }
@@ -400,6 +425,16 @@ impl TestGateway {
             .expect("books")
     }
 
+    /// [`Self::reconcile`], from a source that may fail.
+    pub(crate) async fn try_reconcile(&self) -> Result<Books, Failure> {
+        let line = &self.sources[0];
+        match reconcile_once(&self.context, line, Some(&self.line), &self.stop).await {
+            Ok(books) => Ok(books),
+            Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
         upkeep_once(&self.context).await.expect("an upkeep pass")
     }
@@ -483,6 +518,16 @@ impl TestGateway {
     pub(crate) fn outcomes(&self, service: Service) -> Vec<Outcome> {
         let calls = self.calls(service);
         calls.into_iter().map(|call| call.outcome).collect()
+    }
+}
+
+/// A document that the province gives in place of every page.
+pub(crate) fn raw_page(body: &str) -> RawAnswer {
+    RawAnswer {
+        on: Question::Changes,
+        times: None,
+        content_type: "application/xml; charset=utf-8".to_owned(),
+        bytes: body.to_owned().into(),
     }
 }
 
