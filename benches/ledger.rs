@@ -256,6 +256,9 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
         cursor_retention_ms: 24 * 3_600_000,
         watchdog_ms: 600_000,
         resend_unknown_supplement: false,
+        wait_max_ms: 1_200_000,
+        lease_max_ms: 125_000,
+        owner_max_ms: 17_000,
     };
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();

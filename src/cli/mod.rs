@@ -3,6 +3,7 @@
 
 pub mod build;
 mod certificates;
+mod check;
 mod config;
 mod demo;
 mod dossier;
@@ -10,6 +11,7 @@ mod explain;
 mod failure;
 mod lab;
 mod ledger;
+mod log;
 mod mapping;
 mod migrate;
 mod output;
@@ -32,7 +34,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Exit, Failure};
 pub use output::Output;
 
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 
 const AFTER_HELP: &str = "\
 Where to begin:
@@ -150,22 +152,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
-}
-
-/// Sends log lines to stderr in the configured form. `RUST_LOG` is not read: one place decides.
-fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| {
-        Failure::new(Exit::Files, format!("log.level: {error}"))
-            .hint("use error, warn, info, debug or trace")
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A log file is read with tools that do not know colours.
-        .with_ansi(false);
-    let started = match config.log.format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    started.map_err(|error| Failure::new(Exit::Failed, format!("no log: {error}")))
 }

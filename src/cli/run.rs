@@ -8,8 +8,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-use super::{Invocation, build, signals, start_logging};
-use crate::config::{Config, SourceConfig, SourceKind};
+use super::{Invocation, build, log, signals};
+use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::with_two_stage_shutdown;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
@@ -59,7 +59,7 @@ pub(super) enum Verb {
 
 pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failure> {
     let config = invocation.config_to_run()?;
-    start_logging(&config)?;
+    log::start(&config.log, &SystemEnvironment)?;
     let context = build::context(&config, true).await?;
     let stop = Stop::new();
     let requests = signals::stop_requests()?;

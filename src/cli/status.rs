@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::{Invocation, build, run, words};
+use super::serve::short;
+use super::{Invocation, build, check, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -16,12 +17,19 @@ use crate::ledger::view::{CallTotals, Standing};
 /// Say where everything stands, the verdict first
 ///
 /// Reads the ledger only, so it may be asked at any time, also while the service runs. Exit code 0
-/// whenever the ledger could be read, whatever it says; `hoso run reconcile` judges by exit code.
+/// whenever the ledger could be read, whatever it says.
 ///
-/// Example: hoso status --config /etc/hoso/hoso.toml
+/// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
+/// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
+///
+/// Example: hoso status --check
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// One line and an exit code, for monitoring
+    #[arg(long)]
+    check: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -31,14 +39,19 @@ struct Status {
     problems: u64,
     /// What the portal's quota bought in the last 24 hours.
     calls: CallTotals,
+    /// Of the configuration file as it is now; that in force has its own.
+    file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
     #[serde(flatten)]
     standing: Standing,
 }
 
-pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
     let config = invocation.config()?;
+    if arguments.check {
+        return check::run(invocation, &config).await;
+    }
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
@@ -50,6 +63,7 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
         at: now,
         problems: problems(&standing),
         calls,
+        file_hash: config.hash(),
         room,
         standing,
     };
@@ -122,7 +136,7 @@ fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String 
 }
 
 /// Days until the ledger's room ends, if that is soon.
-fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
+pub(super) fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
     room.days_left.filter(|days| *days < warn_days)
 }
 
@@ -171,6 +185,23 @@ fn text(status: &Status) -> String {
         .as_deref()
         .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
+    if let Some(pause) = standing.pause.as_ref().filter(|_| standing.gate_owner.is_some()) {
+        let since = words::when(pause.since, now);
+        let _infallible = writeln!(text, "  not sending   since {since}, {}", pause.failure);
+    }
+    if let Some(in_force) = &standing.in_force {
+        let _infallible = writeln!(
+            text,
+            "configuration   {} since {}{}",
+            short(&in_force.hash),
+            words::when(in_force.since, now),
+            if in_force.hash == status.file_hash {
+                ""
+            } else {
+                "; the file is another one now: `systemctl reload hoso`"
+            }
+        );
+    }
     for source in &standing.sources {
         let told = |at: Option<Timestamp>| {
             at.map_or_else(|| "never".to_owned(), |at| words::when(at, now))

@@ -18,3 +18,4 @@ pub mod retry;
 pub mod status;
 pub mod step;
 pub mod time;
+pub mod working_time;

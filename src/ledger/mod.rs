@@ -23,7 +23,9 @@ use record::{
     MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
     SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
-use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+use view::{
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Standing, Waiting,
+};
 
 /// Why a verb of the ledger failed. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
@@ -377,6 +379,15 @@ pub trait Ledger: Debug + Send + Sync {
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
+    /// What monitoring asks for: answered from small indexes, however large the ledger is. Lags are
+    /// those of dossiers that were synchronised since `lag_since`.
+    async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError>;
+    /// What waits to be sent, for one line about a running service.
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, LedgerError>;
+    /// Remembers which configuration the owner of the gate runs with.
+    async fn record_in_force(&self, in_force: &InForce) -> Result<(), LedgerError>;
+    /// Remembers since when and why nothing is sent although work is due; `None`: it goes on.
+    async fn record_pause(&self, pause: Option<&Pause>) -> Result<(), LedgerError>;
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError>;
     async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError>;
@@ -397,6 +408,13 @@ pub trait Ledger: Debug + Send + Sync {
     async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError>;
 
     async fn remember_quota(&self, window: &str, until: Timestamp) -> Result<(), LedgerError>;
+    /// How many calls began since `since`, by parts of `part_ms`, each named by its beginning, oldest
+    /// first; parts without calls are left out.
+    async fn calls_by_time(
+        &self,
+        since: Timestamp,
+        part_ms: u64,
+    ) -> Result<Vec<(Timestamp, u32)>, LedgerError>;
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError>;
 
     /// Writes what is still buffered and closes the files.

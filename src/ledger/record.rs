@@ -383,6 +383,12 @@ pub struct UpkeepPolicy {
     pub watchdog_ms: u64,
     /// Steps of status 5 whose outcome is unknown are sent again rather than held.
     pub resend_unknown_supplement: bool,
+    /// No honest wait for another attempt is longer.
+    pub wait_max_ms: u64,
+    /// No honest lease is longer.
+    pub lease_max_ms: u64,
+    /// No honest ownership of a singleton is longer.
+    pub owner_max_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -400,6 +406,9 @@ pub struct UpkeepCounts {
     pub sources_resumed: u64,
     /// Runnable rows that nobody took in time.
     pub stuck: u64,
+    /// Waits, leases and ownerships that ended further in the future than any honest one, because the
+    /// wall clock was set back since; they were shortened.
+    pub clock_set_back: u64,
 }
 
 #[derive(Debug, Clone)]

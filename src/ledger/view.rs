@@ -34,6 +34,70 @@ pub struct Standing {
     pub gate_owner: Option<String>,
     /// Sources of a restored backup of which nothing is sent before they have been read again.
     pub rereading: Vec<String>,
+    pub in_force: Option<InForce>,
+    pub pause: Option<Pause>,
+}
+
+/// What monitoring asks for.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Health {
+    pub lag: Lag,
+    /// Since when the oldest change (or step) is on its way; what waits for a person is not.
+    pub oldest_unsynchronised_at: Option<Timestamp>,
+    /// Dossiers, held steps and documents that wait for a person.
+    pub problems: u64,
+    pub sources: Vec<SourceStanding>,
+    /// The last books of each source.
+    pub books: Vec<BooksStanding>,
+    pub gate_owner: Option<String>,
+    pub in_force: Option<InForce>,
+    pub pause: Option<Pause>,
+}
+
+/// From a change at the source until the portal had acknowledged packet and every step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Lag {
+    /// How many dossiers the figures are about.
+    pub dossiers: u64,
+    /// Absent when there are none.
+    pub p95_ms: Option<u64>,
+    pub p99_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BooksStanding {
+    pub source: String,
+    pub ended_at: Timestamp,
+    pub closed: bool,
+}
+
+/// The configuration that the gate's owner runs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InForce {
+    pub holder: String,
+    /// Of every option, defaults included and secrets left out; 64 hexadecimal digits.
+    pub hash: String,
+    pub since: Timestamp,
+    pub mapping_version: String,
+    pub program_version: String,
+}
+
+/// Why nothing is sent although work is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    pub since: Timestamp,
+    pub failure: Failure,
+}
+
+/// What is on its way, for one line about a running service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Packets and step lanes that could go at this moment; counting ends at ten thousand of each.
+    pub due: u64,
+    pub oldest_at: Option<Timestamp>,
+    pub books: Vec<BooksStanding>,
+    pub gate_owner: Option<String>,
+    pub pause: Option<Pause>,
 }
 
 #[derive(Debug, Clone, Serialize)]

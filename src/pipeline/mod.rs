@@ -9,6 +9,7 @@ pub mod map;
 mod mended;
 pub mod ownership;
 pub mod pull;
+pub mod pulse;
 pub mod push;
 pub mod quota;
 pub mod read_back;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ownership::Ownership;
+use pulse::{Beat, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -43,6 +45,26 @@ pub struct Context {
     pub chance: Arc<Chance>,
     pub ledger: Arc<dyn Ledger>,
     pub settings: Arc<Settings>,
+    /// Where a pass gives its signs of life; nobody listens unless a daemon runs it.
+    pub beat: Beat,
+}
+
+impl Context {
+    /// A sign of life: something has moved.
+    pub fn alive(&self) {
+        self.beat.strike(self.clock.monotonic());
+    }
+
+    /// Nothing will move for `wait`, on purpose.
+    pub fn resting(&self, wait: Duration) {
+        self.beat.rest(self.clock.monotonic(), wait);
+    }
+
+    /// The same, for a loop that owes a sign within `limit`.
+    #[must_use]
+    pub fn watched(&self, pulse: &Pulse, name: impl Into<String>, limit: Duration) -> Self {
+        Self { beat: pulse.watch(name, limit, self.clock.monotonic()), ..self.clone() }
+    }
 }
 
 /// A source with how it is read.
@@ -95,6 +117,8 @@ pub struct Settings {
     pub from_days: u32,
     pub retention: Retention,
     pub watchdog_ms: u64,
+    /// No honest wait for another attempt is longer; see [`upkeep`].
+    pub wait_max_ms: u64,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.

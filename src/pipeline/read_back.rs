@@ -72,6 +72,7 @@ async fn look(
     portal: &Portal,
     entry: UnconfirmedEntry,
 ) -> (Vec<CallRecord>, SettledEntry) {
+    context.alive();
     let exchange = portal.look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so).await;
     let now = context.clock.now();
     let (read_back, outcome) = match exchange.verdict {
@@ -89,6 +90,7 @@ async fn look(
             (ReadBack::Failed { failure, until: Some(until) }, "not_sent")
         }
     };
+    tracing::debug!(dossier = entry.ma_ho_so, attempt = entry.attempt, outcome, "looked up");
     let settlement = settle_read_back(
         entry.retries,
         read_back,

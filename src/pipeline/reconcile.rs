@@ -55,7 +55,7 @@ enum Seen {
 }
 
 /// Closes the books of one source, records them, and makes lost dossiers owed again where policy
-/// says so. The caller owns the gate; without `portal`, nothing is read back.
+/// says so. A run that is stopped records no books. The caller owns the gate; without `portal`, nothing is read back.
 pub async fn reconcile_once(
     context: &Context,
     source: &SourceLine,
@@ -81,6 +81,13 @@ pub async fn reconcile_once(
     };
     if let Some(portal) = portal {
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
+    }
+    if stop.is_cancelled() {
+        // What a process that ends did not ask is no finding, and half books would stand as the last
+        // ones until tomorrow. The next run begins anew.
+        "stopped before its end; nothing was recorded".clone_into(&mut books.remark);
+        books.ended_at = context.clock.now();
+        return Ok(books);
     }
     if whole && !books.without_index {
         find_extra(context, &lines, &mut books, &mut found).await?;
@@ -172,17 +179,21 @@ async fn read_index(
     let mut after: Option<String> = None;
     let mut way = Way::from(None);
     loop {
-        if stop.is_cancelled() {
-            return Ok((lines, false));
-        }
-        let page = source
-            .source
-            .index(&books.from_day, &books.to_day, after.as_deref(), source.page_limit)
-            .await
-            .map_err(|failure| VerbError::Source {
-                source_name: books.source.clone(),
-                failure: failure.failure,
-            })?;
+        context.alive();
+        let asked = source.source.index(
+            &books.from_day,
+            &books.to_day,
+            after.as_deref(),
+            source.page_limit,
+        );
+        let page = tokio::select! {
+            page = asked => page,
+            () = stop.cancelled() => return Ok((lines, false)),
+        };
+        let page = page.map_err(|failure| VerbError::Source {
+            source_name: books.source.clone(),
+            failure: failure.failure,
+        })?;
         let is_empty = page.items.is_empty() && page.refused.is_empty();
         // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
         for refused in &page.refused {
@@ -318,6 +329,7 @@ async fn verify(
     while !candidates.is_empty() && fruitless < FRUITLESS_ROUNDS_MAX && !stop.is_cancelled() {
         if let Readiness::Closed { until, .. } = portal.gate.readiness() {
             let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
+            context.resting(wait);
             tokio::select! {
                 () = context.clock.sleep(wait) => {}
                 () = stop.cancelled() => {}
@@ -352,7 +364,10 @@ async fn look_up(
     let codes: Vec<(usize, String)> =
         part.iter().map(|at| (*at, lines[*at].ma_ho_so.clone())).collect();
     let exchanges: Vec<_> = stream::iter(codes)
-        .map(|(at, code)| async move { (at, portal.look_up(Priority::Audit, &code).await) })
+        .map(|(at, code)| async move {
+            context.alive();
+            (at, portal.look_up(Priority::Audit, &code).await)
+        })
         .buffer_unordered(context.settings.concurrency)
         .collect()
         .await;
@@ -377,7 +392,8 @@ fn judge(
     books: &mut Books,
     found: &mut Vec<DiscrepancyRecord>,
 ) -> bool {
-    let mut note = |kind, detail: String| {
+    let mut note = |kind: DiscrepancyKind, detail: String| {
+        tracing::debug!(dossier = line.ma_ho_so, found = ?kind, "not as acknowledged");
         found.push(DiscrepancyRecord {
             source: books.source.clone(),
             ma_ho_so: line.ma_ho_so.clone(),
@@ -423,6 +439,7 @@ async fn recheck(
         .map(|line| line.ma_ho_so.clone())
         .collect();
     for part in suspects.chunks(CALLS_MAX) {
+        context.alive();
         let moving: BTreeSet<String> = context
             .ledger
             .standings(&books.source, part)
@@ -455,6 +472,7 @@ async fn find_extra(
     // What arrived after the reading of the index began may not be in it.
     let before = books.started_at;
     loop {
+        context.alive();
         let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000, before).await?;
         let Some(last) = codes.last() else {
             return Ok(());
@@ -507,6 +525,7 @@ async fn write_findings(
         .cloned()
         .collect();
     for part in found.chunks(1000) {
+        context.alive();
         context.ledger.record_discrepancies(now, part).await?;
     }
     // Each kind ends by what contradicts it, seen in this run; silence contradicts nothing.
@@ -521,6 +540,7 @@ async fn write_findings(
         let codes: Vec<String> =
             lines.iter().filter(|line| ended(line)).map(|line| line.ma_ho_so.clone()).collect();
         for part in codes.chunks(5000) {
+            context.alive();
             let resolution = "a later reconciliation no longer found it";
             context.ledger.resolve_discrepancies(now, source, kind, part, resolution).await?;
         }
@@ -539,6 +559,7 @@ async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
         context.ledger.repair_missing(now, &missing).await?;
     }
     for line in of(Bucket::Different) {
+        context.alive();
         let audit = AuditRecord {
             actor: "hoso reconcile".to_owned(),
             action: "repair".to_owned(),

@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod claim;
 mod file;
+mod health;
 mod hold;
 mod keys;
 mod map;
@@ -45,7 +46,9 @@ use super::record::{
     SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts,
     UpkeepPolicy,
 };
-use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+use super::view::{
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Standing, Waiting,
+};
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::failure::{Disposition, Failure};
@@ -477,6 +480,26 @@ impl Ledger for SqliteLedger {
         view::standing(&self.readers, now).await
     }
 
+    async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError> {
+        health::health(&self.readers, now, lag_since).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, LedgerError> {
+        health::waiting(&self.readers, now).await
+    }
+
+    async fn record_in_force(&self, in_force: &InForce) -> Result<(), LedgerError> {
+        let mut tx = self.begin("record the configuration").await?;
+        health::record_in_force(&mut tx, in_force).await?;
+        finish(tx, "record the configuration").await
+    }
+
+    async fn record_pause(&self, pause: Option<&Pause>) -> Result<(), LedgerError> {
+        let mut tx = self.begin("record a pause").await?;
+        health::record_pause(&mut tx, pause).await?;
+        finish(tx, "record a pause").await
+    }
+
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
         view::call_totals(&self.readers, since).await
     }
@@ -517,6 +540,14 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("remember quota").await?;
         operate::remember_quota(&mut tx, window, until).await?;
         finish(tx, "remember quota").await
+    }
+
+    async fn calls_by_time(
+        &self,
+        since: Timestamp,
+        part_ms: u64,
+    ) -> Result<Vec<(Timestamp, u32)>, LedgerError> {
+        operate::calls_by_time(&self.readers, since, part_ms).await
     }
 
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError> {

@@ -221,6 +221,29 @@ pub(super) async fn recall_quota(
         .collect()
 }
 
+const CALLS_BY_TIME: &str = "
+    SELECT started_at / ?2 * ?2 AS part, count(*) AS n FROM call WHERE started_at >= ?1
+    GROUP BY part ORDER BY part";
+
+pub(super) async fn calls_by_time(
+    readers: &SqlitePool,
+    since: Timestamp,
+    part_ms: u64,
+) -> Result<Vec<(Timestamp, u32)>, LedgerError> {
+    let rows = sqlx::query(CALLS_BY_TIME)
+        .bind(since.millis())
+        .bind(i64::try_from(part_ms).unwrap_or(i64::MAX))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read the use of the quota", error))?;
+    rows.iter()
+        .map(|row| {
+            let part: i64 = column(row, "call", "part", 0)?;
+            Ok((Timestamp::from_millis(part), column(row, "call", "n", 0)?))
+        })
+        .collect()
+}
+
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
@@ -232,6 +255,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_AUDIT,
     RETRY_ENTRIES,
     HELD_LANES,
+    CALLS_BY_TIME,
     RELEASE_STEPS,
     RECOUNT_LANES,
     REMEMBER,

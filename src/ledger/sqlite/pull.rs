@@ -10,6 +10,7 @@ use super::super::body::{Bodies, Row};
 use super::super::record::{Hash, PullCommit, PullCounts, ReceivedItem, SourcePosition};
 use super::{column, failed, hex, json, json_one, restore, run};
 use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 
 /// The newest position whose page ended before the overlap began. The overlap is measured from the
@@ -77,8 +78,9 @@ const INSERT_DOSSIERS: &str = "
     SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
 
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, recoded_from)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry,
+                          recoded_from, first_fill)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7, ?3
     FROM json_each(?2)";
 
 /// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
@@ -445,7 +447,10 @@ async fn insert_revisions(
         .bind(commit.priority.rank())
         .bind(json(&page.dossiers));
     run(conn, doing, query).await?;
-    let query = sqlx::query(INSERT_REVISIONS).bind(at).bind(json(&page.revisions));
+    let query = sqlx::query(INSERT_REVISIONS)
+        .bind(at)
+        .bind(json(&page.revisions))
+        .bind(commit.priority == Priority::Backfill);
     run(conn, doing, query).await?;
     let query =
         sqlx::query(INSERT_DOCUMENTS).bind(at).bind(page.bodies).bind(json(&page.documents));

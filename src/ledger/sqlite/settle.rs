@@ -86,6 +86,19 @@ const SETTLE_STEP_LANES: &str = "
     RETURNING dossier.id,
         (SELECT count(*) FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'leased') AS leased";
 
+/// Packet and every step of the newest change are acknowledged. The lag counts from the change at the
+/// source; a first fill, and what was sent again on request, did not change there.
+const MARK_SYNCHRONISED: &str = "
+    UPDATE dossier SET synchronised_at = ?1, synchronised_lag_ms = (
+        SELECT CASE WHEN a.forced = 0 AND r.first_fill = 0
+                    THEN max(0, ?1 - coalesce(r.changed_at, r.received_at)) END
+        FROM entry AS a JOIN revision AS r ON r.id = a.revision_id WHERE a.id = dossier.acked_entry_id)
+    WHERE id IN (SELECT value FROM json_each(?2))
+      AND packet_state = 'accepted' AND steps_pending = 0 AND lane_token IS NULL
+      AND EXISTS (SELECT 1 FROM entry AS n WHERE n.id = dossier.newest_entry_id
+                  AND n.state IN ('accepted', 'unchanged'))
+      AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'held')";
+
 const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT_CALLS: &str = "
@@ -158,6 +171,18 @@ pub(super) async fn settle(
             lane.failure.as_ref().map(|failure| failure.code.as_str()),
             Some(names.join(" ")),
         ));
+    }
+    let touched: BTreeSet<i64> = batch
+        .entries
+        .iter()
+        .filter(|entry| settled.get(&entry.entry_id).is_some_and(|state| state == "accepted"))
+        .map(|entry| entry.dossier_id)
+        .chain(live.iter().copied())
+        .collect();
+    if !touched.is_empty() {
+        let touched: Vec<i64> = touched.into_iter().collect();
+        let query = sqlx::query(MARK_SYNCHRONISED).bind(now.millis()).bind(json(&touched));
+        run(conn, "settle calls", query).await?;
     }
     if !attempts.is_empty() {
         let query = sqlx::query(INSERT_ATTEMPTS).bind(now.millis()).bind(json(&attempts));
@@ -385,6 +410,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,
+    MARK_SYNCHRONISED,
     LAST_CALL,
     INSERT_CALLS,
     INSERT_ATTEMPTS,
