@@ -100,7 +100,7 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         }
         Which::Explain(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            let owner = ledger.standing(now).await?.gate_owner;
+            let owner = ledger.waiting(now).await?.gate_owner;
             let situations: Vec<Situation> =
                 views.iter().map(|view| situation(view, owner.as_deref(), now)).collect();
             invocation
