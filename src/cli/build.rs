@@ -125,6 +125,7 @@ pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
                 page_limit: source.page_limit,
                 overlap_ms: source.overlap_ms,
                 settle_lag_ms: source.settle_lag_ms,
+                start_from: source.start_from,
             })
         })
         .collect()
@@ -281,5 +282,7 @@ pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
 pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     let usual = Path::new("/etc/hoso/hoso.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));
-    crate::config::load(path, &crate::config::SystemEnvironment)
+    let config = crate::config::load(path, &crate::config::SystemEnvironment)?;
+    config.not_in_the_future(SystemClock::new().now())?;
+    Ok(config)
 }

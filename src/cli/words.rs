@@ -26,7 +26,7 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// The largest unit that says something: `12 s`, `3 min`, `5 h`, `2 days`.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -67,6 +67,8 @@ pub(super) const fn state(state: EntryState) -> &'static str {
         EntryState::Accepted => "the portal acknowledged it",
         EntryState::Dead => "refused for good or out of attempts, needs a person",
         EntryState::Superseded => "a newer change took its place",
+        EntryState::Awaiting => "an older program may have sent it; the portal is asked first",
+        EntryState::Presumed => "at the portal by an older program, never acknowledged here",
     }
 }
 

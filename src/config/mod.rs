@@ -47,6 +47,7 @@ pub use serve::Serve;
 pub use sources::{SourceAuth, SourceConfig, SourceKind};
 pub use upkeep::Upkeep;
 
+use crate::domain::time::Timestamp;
 use problems::Problems;
 use read::Document;
 
@@ -147,6 +148,15 @@ impl Config {
             source.check_ready(&format!("sources[{at}]"), &mut problems);
         }
         self.portal.check_ready(&mut problems);
+        problems.none()
+    }
+
+    /// A cut-over lies in the past: until it, another program sends.
+    pub fn not_in_the_future(&self, now: Timestamp) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        for (at, source) in self.sources.iter().enumerate() {
+            source.check_time(&format!("sources[{at}]"), now, &mut problems);
+        }
         problems.none()
     }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
-use super::values::{base_url, optional, optional_path, within};
+use super::values::{base_url, optional, optional_path, optional_time, within};
+use crate::domain::time::Timestamp;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +32,9 @@ pub struct SourceConfig {
     pub item_bytes_max: usize,
     pub depth_max: usize,
     pub volatile_query_keys: Vec<String>,
+    /// The cut-over from an older program.
+    #[serde(with = "optional_time")]
+    pub start_from: Option<Timestamp>,
     /// For [`SourceAuth::Bearer`].
     #[serde(skip)]
     pub token: Secret,
@@ -113,6 +117,17 @@ impl SourceConfig {
         }
         if let Some(at) = self.volatile_query_keys.iter().position(String::is_empty) {
             problems.at(&option(&format!("volatile_query_keys[{at}]")), "the key is empty", "");
+        }
+    }
+
+    pub(super) fn check_time(&self, key: &str, now: Timestamp, problems: &mut Problems<'_>) {
+        if let Some(at) = self.start_from.filter(|at| *at > now) {
+            problems.at(
+                &format!("{key}.start_from"),
+                format!("{at} is in the future"),
+                "the older program still sends until then: start this gateway after the cut-over, \
+                 with the time at which the older one stopped",
+            );
         }
     }
 

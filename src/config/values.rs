@@ -58,6 +58,39 @@ pub(super) mod optional_path {
     }
 }
 
+/// As [`optional`], for a point in time: with its zone, or in Vietnam time.
+pub(super) mod optional_time {
+    use super::{Deserialize, Deserializer, Serializer};
+    use crate::domain::time::Timestamp;
+
+    #[expect(clippy::ref_option, reason = "the shape that serde calls")]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        value: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            // A blank between date and time is read, too.
+            Some(time) => serializer.collect_str(time),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Timestamp::from_source(&text).map(Some).ok_or_else(|| {
+            serde::de::Error::custom(
+                "no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; \
+                 without a zone it is Vietnam time",
+            )
+        })
+    }
+}
+
 /// A number within its limits, both included.
 pub(super) fn within<N: PartialOrd + Display + Copy>(
     key: &str,

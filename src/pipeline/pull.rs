@@ -35,6 +35,10 @@ pub async fn pull_once(
     let name = line.source.name().to_owned();
     let mut report = PullReport { source: name.clone(), ..PullReport::default() };
     let position = context.ledger.source_position(&name, line.overlap_ms).await?;
+    if position.start_from != line.start_from {
+        // Before the first page: what it brings must already be new under this cut-over.
+        context.ledger.set_start_from(&name, line.start_from).await?;
+    }
     let priority = if position.caught_up { Priority::Live } else { Priority::Backfill };
     let mut after = position.start.clone();
     let mut etag = position.etag.clone();

@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::super::LedgerError;
 use super::super::body::decompress;
 use super::super::record::{MapCounts, MappedEntry, ToMap};
-use super::plan::{KnownStep, KnownSteps, Lane, Plan};
+use super::plan::{CutOver, KnownStep, KnownSteps, Lane, Plan};
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
@@ -74,21 +74,27 @@ pub(super) async fn quarantine_unreadable(
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
     SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
+           (SELECT packet_hash FROM entry WHERE id = d.presumed_entry_id) AS presumed_packet_hash,
+           CASE d.adoption WHEN 'awaiting' THEN d.cut_over END AS cut_over, r.changed_at AS revised_at,
+           NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.id <> e.id
+                       AND o.packet_hash IS NOT NULL) AS first,
            d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND (o.revision_id, o.id) < (e.revision_id, e.id)
-                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting,
+                   AND o.state IN ('received', 'quarantined', 'ready', 'awaiting', 'dead')) AS waiting,
            (SELECT max(o.id) FROM entry AS o WHERE o.dossier_id = d.id AND o.revision_id > e.revision_id
-            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged')) AS overtaken_by,
+            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'awaiting', 'presumed'))
+               AS overtaken_by,
            EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
                    AND x.kind = 'deleted_at_source') AS mourned
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    JOIN revision AS r ON r.id = e.revision_id
     WHERE e.state = 'received'";
 
 const KNOWN_STEPS: &str = "
-    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure
+    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure, s.original
     FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value";
 
 /// Before the newer one becomes ready, so that at most one is ready at any time. Newer is the later
@@ -98,7 +104,7 @@ const SUPERSEDE: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id FROM json_each(?2)) AS j
     WHERE entry.dossier_id = j.dossier_id
       AND (entry.revision_id, entry.id) < ((SELECT revision_id FROM entry WHERE id = j.entry_id), j.entry_id)
-      AND entry.state IN ('received', 'quarantined', 'ready', 'dead')";
+      AND entry.state IN ('received', 'quarantined', 'ready', 'awaiting', 'dead')";
 
 const UPDATE_ENTRIES: &str = "
     UPDATE entry SET state = j.state, changed_at = ?1, due_at = ?1, priority = j.priority,
@@ -124,8 +130,10 @@ const INSERT_STEP_BODIES: &str = "
     SELECT value->>0, value->>1, ?1, substr(?2, value->>2, value->>3) FROM json_each(?3)";
 
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6, value->>7
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place,
+                      original)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6, value->>7,
+           value->>8
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
@@ -137,6 +145,15 @@ const REPLACE_STEPS: &str = "
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
+
+/// A held step that is to stay held can be sent by a person's word only while its body is there.
+const REBODY_STEPS: &str = "
+    UPDATE step SET body_id = j.body_id, body_line = j.body_line
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
+                 value->>3 AS ordinal, value->>5 AS body_id, value->>6 AS body_line
+          FROM json_each(?1)) AS j
+    WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
+      AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state = 'held'";
 
 const WITHDRAW_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1
@@ -167,11 +184,13 @@ const UPDATE_LANES: &str = "
            portal_known = CASE WHEN j.known = 1 AND dossier.portal_known = 'unknown' THEN 'yes'
                                ELSE dossier.portal_known END,
            priority = j.priority, steps_pending = j.steps_pending,
+           adoption = CASE WHEN j.released = 1 THEN NULL ELSE dossier.adoption END,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
            steps_failure = CASE WHEN j.steps_changed = 1 THEN NULL ELSE dossier.steps_failure END
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS packet_state, value->>2 AS known,
-                 value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed
+                 value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed,
+                 value->>6 AS released
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
@@ -235,6 +254,9 @@ pub(super) async fn record_mapped(
     if !plan.replace.is_empty() {
         run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
     }
+    if !plan.rebody.is_empty() {
+        run(conn, doing, sqlx::query(REBODY_STEPS).bind(json(&plan.rebody))).await?;
+    }
     if !plan.withdraw.is_empty() {
         run(conn, doing, sqlx::query(WITHDRAW_STEPS).bind(at).bind(json(&plan.withdraw))).await?;
     }
@@ -271,6 +293,14 @@ async fn read_lanes(
     rows.iter()
         .map(|row| {
             let id: i64 = column(row, "entry", "id", 0)?;
+            let cut_over: Option<i64> = column(row, "dossier", "cut_over", id)?;
+            let revised_at: Option<i64> = column(row, "revision", "revised_at", id)?;
+            let first = column::<i64>(row, "entry", "first", id)? != 0;
+            let awaiting = cut_over.map(|at| CutOver {
+                at_text: Timestamp::from_millis(at).to_portal(),
+                changed_since: revised_at.is_none_or(|revised_at| revised_at >= at),
+                first,
+            });
             Ok((
                 id,
                 Lane {
@@ -280,6 +310,8 @@ async fn read_lanes(
                     forced: column::<i64>(row, "entry", "forced", id)? != 0,
                     priority: column(row, "entry", "priority", id)?,
                     acked_packet_hash: column(row, "dossier", "acked_packet_hash", id)?,
+                    presumed_packet_hash: column(row, "entry", "presumed_packet_hash", id)?,
+                    awaiting,
                     out: column::<i64>(row, "entry", "out", id)? != 0,
                     known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
@@ -318,6 +350,7 @@ async fn read_steps(
                 column: "state",
                 row: dossier_id,
             })?,
+            original: column::<i64>(row, "step", "original", dossier_id)? != 0,
             failure: envelope(
                 column(row, "step", "failure", dossier_id)?,
                 "step",
@@ -344,6 +377,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_STEP_BODIES,
     INSERT_STEPS,
     REPLACE_STEPS,
+    REBODY_STEPS,
     WITHDRAW_STEPS,
     WITHDRAW_ALL_STEPS,
     CLOSE_LANES,

@@ -12,11 +12,16 @@ use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
 
 /// The failure code of a step that is held because nobody knows whether the portal has it. Its
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
+
+/// The failure code of a status-5 step that the portal had, or may have from an older program: its
+/// content must not be replaced either.
+pub(super) const STEP_MAYBE_SENT: &str = "steps.maybe_sent";
 
 /// The rule by which mapping says that the source deleted the dossier.
 const DELETED: &str = "source.deleted";
@@ -32,6 +37,10 @@ pub(super) struct Lane {
     pub(super) forced: bool,
     pub(super) priority: i64,
     pub(super) acked_packet_hash: Option<Vec<u8>>,
+    /// Of the packet that an older program is believed to have sent.
+    pub(super) presumed_packet_hash: Option<Vec<u8>>,
+    /// An older program may have sent the dossier, and the portal was not asked yet.
+    pub(super) awaiting: Option<CutOver>,
     /// A call about it is out, so what the portal holds is not known.
     pub(super) out: bool,
     /// The portal is believed to have the dossier.
@@ -43,22 +52,40 @@ pub(super) struct Lane {
     pub(super) mourned: bool,
 }
 
+/// The cut-over from an older program, beside the revision that is mapped.
+pub(super) struct CutOver {
+    /// In the portal's form, as times of steps are.
+    pub(super) at_text: String,
+    /// The source changed it at or after the cut-over, or does not say when.
+    pub(super) changed_since: bool,
+    /// No revision of the dossier was mapped before.
+    pub(super) first: bool,
+}
+
 pub(super) struct KnownStep {
     pub(super) hash: Vec<u8>,
     pub(super) state: StepState,
     pub(super) failure: Option<Failure>,
+    /// The first mapped revision of an awaiting dossier had it.
+    pub(super) original: bool,
+}
+
+/// The portal may hold a held step as it was: it is neither replaced nor sent without a person.
+fn may_be_there(failure: &Failure) -> bool {
+    failure.code == STEP_OUTCOME_UNKNOWN || failure.code == STEP_MAYBE_SENT
 }
 
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list
-pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize);
+/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, 1 if original
+pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize, u8);
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
 pub(super) type EntryRow<'a> =
     (i64, &'static str, Option<String>, &'a str, Option<String>, Option<String>, i64, Option<i64>);
-/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed
-pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8);
+/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed, 1 if
+/// no older program can have sent it
+pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8, u8);
 
 /// The writes of one batch, collected before the first statement.
 #[derive(Default)]
@@ -72,6 +99,8 @@ pub(super) struct Plan<'a> {
     pub(super) last_step_body: i64,
     pub(super) insert: Vec<StepRow<'a>>,
     pub(super) replace: Vec<StepRow<'a>>,
+    /// Held steps whose body retention may have taken.
+    pub(super) rebody: Vec<StepRow<'a>>,
     pub(super) withdraw: Vec<(i64, String, String, u32)>,
     pub(super) lanes: Vec<LaneRow>,
     pub(super) not_ours: Vec<i64>,
@@ -163,13 +192,41 @@ impl<'a> Plan<'a> {
         }
         // While a call is out, the last acknowledged packet says nothing about what the portal
         // will hold; and an operator's resync sends what is already there.
-        let unchanged = !lane.forced
-            && !lane.out
-            && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
-        let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
+        let is = |hash: &Option<Vec<u8>>| hash.as_deref() == Some(packet.packet_hash.as_slice());
+        let awaits = lane.awaiting.as_ref().filter(|cut_over| {
+            // With nothing from before the cut-over there is nothing an older program can have
+            // sent and we must not send again.
+            !(cut_over.first
+                && cut_over.changed_since
+                && packet
+                    .steps
+                    .iter()
+                    .all(|step| step.identity.thoi_diem_xu_ly >= cut_over.at_text))
+        });
+        let state = if awaits.is_some() {
+            EntryState::Awaiting
+        } else if lane.forced || lane.out {
+            EntryState::Ready
+        } else if is(&lane.acked_packet_hash) {
+            EntryState::Unchanged
+        } else if is(&lane.presumed_packet_hash) {
+            EntryState::Presumed
+        } else {
+            EntryState::Ready
+        };
+        let unchanged = matches!(state, EntryState::Unchanged | EntryState::Presumed);
         // Only ever raised: what an operator made urgent stays so.
-        let priority =
+        let raised =
             packet.priority.map_or(lane.priority, |raised| raised.rank().min(lane.priority));
+        let priority = match awaits {
+            Some(_) if lane.forced => raised,
+            Some(cut_over) if cut_over.changed_since || !cut_over.first => {
+                raised.min(Priority::Live.rank())
+            }
+            // Nothing waits for the answer; a near deadline does not make it news.
+            Some(_) => Priority::Backfill.rank(),
+            None => raised,
+        };
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }
@@ -189,7 +246,10 @@ impl<'a> Plan<'a> {
         if unchanged {
             self.counts.unchanged += 1;
         } else {
-            self.counts.ready += 1;
+            match awaits {
+                Some(_) => self.counts.awaiting += 1,
+                None => self.counts.ready += 1,
+            }
             let body = compress(packet.packet.as_bytes())?;
             self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len()));
             self.bodies.extend_from_slice(&body);
@@ -202,6 +262,7 @@ impl<'a> Plan<'a> {
             priority,
             pending,
             u8::from(changed),
+            u8::from(lane.awaiting.is_some() && awaits.is_none()),
         ));
         Ok(())
     }
@@ -240,7 +301,16 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
+                    u8::from(lane.awaiting.as_ref().is_some_and(|cut_over| cut_over.first)),
                 )
+            };
+            // What the older program sent of it was sent as it was then.
+            let maybe_sent = |stored: &KnownStep| {
+                stored.original
+                    && lane
+                        .awaiting
+                        .as_ref()
+                        .is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
             };
             match known.and_then(|known| known.get(id)) {
                 None => {
@@ -260,6 +330,9 @@ impl<'a> Plan<'a> {
                             pending += 1;
                         }
                         StepState::Pending | StepState::Withdrawn => {
+                            if maybe_sent(stored) && !same {
+                                discrepancy(DiscrepancyKind::StepChanged, id);
+                            }
                             self.replace.push(row());
                             pending += 1;
                             changed = true;
@@ -267,18 +340,23 @@ impl<'a> Plan<'a> {
                         // Refused and mended at the source, or never readable here.
                         StepState::Held
                             if stored.failure.as_ref().is_some_and(|f| {
-                                f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
+                                f.code == UNREADABLE || (!same && !may_be_there(f))
                             }) =>
                         {
                             self.replace.push(row());
                             pending += 1;
                             changed = true;
                         }
+                        StepState::Held
+                            if same && stored.failure.as_ref().is_some_and(may_be_there) =>
+                        {
+                            self.rebody.push(row());
+                        }
                         StepState::Leased => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
                             pending += 1;
                         }
-                        StepState::Acked | StepState::Held if !same => {
+                        StepState::Acked | StepState::Held | StepState::PresumedSent if !same => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
                         }
                         StepState::Acked | StepState::Held | StepState::PresumedSent => {}
@@ -292,6 +370,12 @@ impl<'a> Plan<'a> {
             }
             match stored.state {
                 StepState::Pending => {
+                    let cut_over = lane.awaiting.as_ref();
+                    if stored.original
+                        && cut_over.is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
+                    {
+                        discrepancy(DiscrepancyKind::StepVanished, id);
+                    }
                     self.withdraw.push((
                         lane.dossier_id,
                         id.thoi_diem_xu_ly.clone(),
@@ -303,10 +387,10 @@ impl<'a> Plan<'a> {
                     pending += 1;
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::Acked | StepState::Held => {
+                StepState::Acked | StepState::Held | StepState::PresumedSent => {
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::PresumedSent | StepState::Withdrawn => {}
+                StepState::Withdrawn => {}
             }
         }
         if !lines.is_empty() {

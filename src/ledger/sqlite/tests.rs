@@ -46,6 +46,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
     let modules = [
         pull::STATEMENTS,
         map::STATEMENTS,
+        adopt::STATEMENTS,
         claim::STATEMENTS,
         settle::STATEMENTS,
         reconcile::STATEMENTS,
@@ -69,6 +70,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let hot = [
         pull::STATEMENTS,
         map::STATEMENTS,
+        adopt::STATEMENTS,
         claim::STATEMENTS,
         settle::STATEMENTS,
         reconcile::STATEMENTS,

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 
 /// What a portal that may or may not have taken a packet holds is not known.
 const DOUBT_PACKETS: &str = "
-    UPDATE dossier SET acked_packet_hash = NULL
+    UPDATE dossier SET acked_packet_hash = NULL, presumed_entry_id = NULL
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
 /// Rows of one kind that one pass drops, so that the writer is never held for long.
@@ -57,7 +57,7 @@ const DROP_PACKETS: &str = "
     DELETE FROM packet WHERE entry_id IN (
         SELECT p.entry_id FROM packet AS p JOIN entry AS e ON e.id = p.entry_id
         WHERE p.stored_at <= ?1 AND e.changed_at <= ?1
-          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
+          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours', 'presumed')
         LIMIT ?2)";
 
 const DROP_DOCUMENTS: &str = "
@@ -65,7 +65,8 @@ const DROP_DOCUMENTS: &str = "
         SELECT o.revision_id FROM document AS o JOIN revision AS r ON r.id = o.revision_id
         WHERE o.stored_at <= ?1
           AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
-                          AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
+                          AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours',
+                                                                     'presumed')))
         LIMIT ?2)";
 
 const DROP_STEP_BODIES: &str = "
@@ -92,6 +93,7 @@ const STUCK: &str = "
             WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
          + (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
          + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1)
+         + (SELECT count(*) FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1)
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
             AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0)";
 

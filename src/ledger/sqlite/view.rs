@@ -32,7 +32,8 @@ const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'"
 
 /// `CROSS`: each dossier is looked at once, not once for each of its steps.
 const STEPS_BY_STATE: &str = "
-    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting' ELSE s.state END AS name,
+    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting'
+                WHEN s.state = 'pending' AND d.adoption = 'awaiting' THEN 'awaiting' ELSE s.state END AS name,
            count(*) AS n
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     CROSS JOIN step AS s ON s.dossier_id = d.id
@@ -49,7 +50,8 @@ const OLDEST_OPEN: &str = "
         SELECT min(created_at) AS oldest FROM entry WHERE state = 'received'
         UNION ALL SELECT min(created_at) FROM entry WHERE state = 'ready'
         UNION ALL SELECT min(created_at) FROM entry WHERE state = 'leased'
-        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'unconfirmed')";
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'unconfirmed'
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'awaiting' AND priority <= 2)";
 
 const DUE_NOW: &str = "
     SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
@@ -156,7 +158,7 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, steps_pending, steps_due_at, steps_failure
+           lane_token IS NOT NULL AS busy, adoption, cut_over, steps_pending, steps_due_at, steps_failure
     FROM dossier WHERE ma_ho_so = ?1 ORDER BY source";
 
 const REVISIONS: &str = "
@@ -213,6 +215,8 @@ pub(super) async fn dossier(
             packet_state: column(row, "dossier", "packet_state", id)?,
             acked_at: time(row, "dossier", "acked_at", id)?,
             acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
+            adoption: column(row, "dossier", "adoption", id)?,
+            cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
             steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
             steps_failure: envelope(

@@ -18,6 +18,7 @@ const COMMANDS: &[&[&str]] = &[
     &["problems", "show"],
     &["problems", "retry"],
     &["resync"],
+    &["adopt"],
     &["run"],
     &["run", "pull"],
     &["run", "map"],
@@ -37,6 +38,7 @@ const COMMANDS: &[&[&str]] = &[
     &["lab"],
     &["lab", "province"],
     &["lab", "portal"],
+    &["lab", "older-sync"],
 ];
 
 #[test]

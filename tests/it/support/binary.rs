@@ -88,10 +88,22 @@ unconfirmed_every_ms = 100
 
     /// `hoso serve`, with its log in a file of its own.
     pub(crate) fn serve(&mut self) -> Process {
+        self.spawn(&["serve"])
+    }
+
+    /// One more line for the source's section of the configuration.
+    pub(crate) fn set_source(&self, line: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("a file");
+        let text = text.replace("poll_ms = 100\n", &format!("poll_ms = 100\n{line}\n"));
+        std::fs::write(self.config(), text).expect("a file");
+    }
+
+    /// Starts a command and leaves it running.
+    pub(crate) fn spawn(&mut self, arguments: &[&str]) -> Process {
         self.processes += 1;
-        let log = self.folder.path().join(format!("serve-{}.log", self.processes));
+        let log = self.folder.path().join(format!("{}-{}.log", arguments[0], self.processes));
         let child = hoso(&self.config())
-            .arg("serve")
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
             .spawn()
@@ -139,16 +151,17 @@ unconfirmed_every_ms = 100
         compare(&self.province.expected(), &self.portal.records())
     }
 
-    /// Waits until every expected dossier stands at the portal as expected, with every step, and
-    /// the ledger has nothing left to do.
+    /// Waits until every expected dossier stands at the portal as expected, with every step but
+    /// those that wait for a person, and the ledger has nothing left to do.
     pub(crate) async fn until_delivered(&mut self) {
         let since = self.clock.monotonic();
         loop {
             let comparison = self.comparison();
+            let standing = self.standing().await;
+            let held = standing.as_ref().and_then(|standing| standing.steps.get("held").copied());
             let arrived = comparison.missing.is_empty()
                 && comparison.different.is_empty()
-                && comparison.steps_missing == 0;
-            let standing = self.standing().await;
+                && comparison.steps_missing as u64 == held.unwrap_or(0);
             let quiet = standing.as_ref().is_some_and(super::gateway::is_quiet);
             if arrived && quiet {
                 return;
