@@ -76,6 +76,7 @@ fn page(round: usize, at: Timestamp) -> PullCommit {
             changed_at: Some(at),
             deleted: false,
             ministry: false,
+            recoded_from: None,
             fingerprint: *blake3::hash(document.as_bytes()).as_bytes(),
             document: document.into(),
         }
@@ -86,6 +87,7 @@ fn page(round: usize, at: Timestamp) -> PullCommit {
         priority: Priority::Live,
         items: items.collect(),
         refused: Vec::new(),
+        origin: None,
         cursor: Some((format!("cursor-{round}"), Some(at))),
         etag: None,
         caught_up: false,
@@ -155,6 +157,8 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
                 warnings: Vec::new(),
                 filed_at_portal: false,
                 priority: None,
+                recoded_from: None,
+                files: hoso_gateway::ledger::record::PacketFiles::default(),
             }),
         })
         .collect();

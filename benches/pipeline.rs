@@ -134,7 +134,8 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
         (source["expected"].as_u64().expect("n"), source["expected_steps"].as_u64().expect("n"));
 
     let context = build::context(&config, true).await.map_err(|f| f.to_string()).expect("context");
-    let sources = build::sources(&config).map_err(|f| f.to_string()).expect("sources");
+    let sources =
+        build::sources(&config, &context.clock).map_err(|f| f.to_string()).expect("sources");
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)
             .map_err(|f| f.to_string())

@@ -126,8 +126,12 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     })
 }
 
-fn lines(config: &Config, arguments: &Arguments) -> Result<Vec<SourceLine>, Failure> {
-    let mut lines = build::sources(config)?;
+fn lines(
+    config: &Config,
+    context: &Context,
+    arguments: &Arguments,
+) -> Result<Vec<SourceLine>, Failure> {
+    let mut lines = build::sources(config, &context.clock)?;
     lines.retain(|line| arguments.source.as_deref().is_none_or(|name| name == line.source.name()));
     Ok(lines)
 }
@@ -148,7 +152,7 @@ async fn plan(
     };
     plan.awaiting
         .retain(|counts| arguments.source.as_deref().is_none_or(|name| name == counts.source));
-    for line in lines(config, arguments)? {
+    for line in lines(config, context, arguments)? {
         let awaits = plan.awaiting.iter().any(|counts| counts.source == line.source.name());
         if line.start_from.is_none() && !awaits {
             continue;
@@ -199,7 +203,7 @@ async fn adopt(
         let took = context.clock.monotonic().saturating_sub(began);
         u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
     };
-    for line in lines(config, arguments)? {
+    for line in lines(config, context, arguments)? {
         let name = line.source.name();
         let known = context.ledger.source_position(name, line.overlap_ms).await?.start_from;
         if line.start_from.is_some() && known != line.start_from {
@@ -395,7 +399,13 @@ fn left_text(plan: &Plan) -> String {
         );
     }
     for check in &plan.index {
-        if !check.whole {
+        if check.without_index {
+            let _infallible = writeln!(
+                text,
+                "{}: this source has no index, so nobody can say what it never gave",
+                check.source
+            );
+        } else if !check.whole {
             let _infallible = writeln!(text, "{}: the index was not read to its end", check.source);
         }
         if !check.not_given.is_empty() {

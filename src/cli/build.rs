@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::failure::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{
+    Config, ConfigErrors, SourceAuth, SourceConfig, SourceKind, Synchronous, UnknownStep,
+};
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
@@ -20,7 +22,7 @@ use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
 use crate::portal::{AnswerPatterns, Portal, PortalSettings};
-use crate::source::{Auth, Feed, FeedSettings};
+use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,21 +113,31 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
         province_codes: config.province.codes.clone(),
         tax_identity_type: config.mapping.tax_identity_type.clone(),
         passport_identity_type: config.mapping.passport_identity_type.clone(),
+        succession_file: config.mapping.succession_file.clone(),
     }
 }
 
-pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
+pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
         .map(|source| {
-            let http = http(config)?;
-            Ok(SourceLine {
-                source: Arc::new(Feed::new(feed_settings(source), http)),
-                page_limit: source.page_limit,
-                overlap_ms: source.overlap_ms,
-                settle_lag_ms: source.settle_lag_ms,
-                start_from: source.start_from,
+            Ok(match source.kind {
+                SourceKind::Feed => SourceLine {
+                    source: Arc::new(Feed::new(feed_settings(source), http(config)?)),
+                    page_limit: source.page_limit,
+                    overlap_ms: source.overlap_ms,
+                    settle_lag_ms: source.settle_lag_ms,
+                    start_from: source.start_from,
+                },
+                SourceKind::Directory => SourceLine {
+                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    page_limit: source.page_limit,
+                    // A file is a page of its own; the position before it is the last one.
+                    overlap_ms: 0,
+                    settle_lag_ms: 0,
+                    start_from: source.start_from,
+                },
             })
         })
         .collect()
@@ -147,6 +159,19 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
         },
         timeout_ms: source.timeout_ms,
         page_bytes_max: source.page_bytes_max,
+        item_bytes_max: source.item_bytes_max,
+        limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
+        volatile_query_keys: source.volatile_query_keys.clone(),
+    }
+}
+
+fn directory_settings(source: &SourceConfig) -> DirectorySettings {
+    DirectorySettings {
+        name: source.name.clone(),
+        path: source.path.clone().unwrap_or_default(),
+        settle_ms: source.settle_ms,
+        unfinished_ms: source.unfinished_ms,
+        file_bytes_max: source.page_bytes_max,
         item_bytes_max: source.item_bytes_max,
         limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),

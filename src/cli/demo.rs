@@ -270,7 +270,7 @@ async fn start(
 
     let mut context = build::context(&config, true).await?;
     context.clock = Arc::clone(&clock);
-    let source = build::sources(&config)?
+    let source = build::sources(&config, &context.clock)?
         .into_iter()
         .next()
         .ok_or_else(|| Failure::new(Exit::Failed, "the demo's configuration has no source"))?;

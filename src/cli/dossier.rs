@@ -125,6 +125,9 @@ fn show(view: &DossierView, now: Timestamp) -> String {
     };
     line("first seen", &words::when(view.first_seen_at, now));
     if let Some(revision) = view.revisions.last() {
+        if let Some(before) = &revision.recoded_from {
+            line("before", &format!("{before}, says its source"));
+        }
         let version = revision
             .version
             .map_or_else(|| "without version".to_owned(), |version| format!("version {version}"));

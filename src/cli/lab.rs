@@ -1,6 +1,7 @@
 //! `hoso lab`: the simulated province and portal as servers of their own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
 use super::{Invocation, signals};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::http::ReqwestHttp;
 use crate::lab::older_sync::OlderSyncOptions;
 use crate::lab::portal::{Faults, PortalOptions, ReadBack};
@@ -59,6 +60,10 @@ pub(super) struct ProvinceArguments {
     /// Never pack answers, for measuring without the packing
     #[arg(long)]
     no_gzip: bool,
+    /// Also write the same as files into this folder, and what changes every second (for a source
+    /// of kind "directory")
+    #[arg(long, value_name = "DIR")]
+    drop: Option<PathBuf>,
     /// Changes of dossiers made each second
     #[arg(long, default_value_t = 0.0)]
     changes_per_second: f64,
@@ -191,10 +196,30 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                 changes_per_second: arguments.changes_per_second,
                 ..ProvinceOptions::default()
             };
-            let province = lab::province::start(options, clock).await.map_err(failed)?;
+            let province = lab::province::start(options, Arc::<SystemClock>::clone(&clock))
+                .await
+                .map_err(failed)?;
             invocation.output.data(&format!("listening on {}", province.url()));
-            requests.recv().await;
-            province.shutdown().await.map_err(failed)
+            let dropping = async {
+                let Some(folder) = &arguments.drop else {
+                    return std::future::pending().await;
+                };
+                loop {
+                    if let Err(error) = province.drop_files(folder).await {
+                        break error;
+                    }
+                    clock.sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let broken = tokio::select! {
+                _ = requests.recv() => None,
+                error = dropping => Some(error),
+            };
+            province.shutdown().await.map_err(failed)?;
+            broken.map_or(Ok(()), |error| {
+                let message = format!("the files cannot be dropped: {error}");
+                Err(Failure::new(Exit::Failed, message).hint("name a folder that can be written"))
+            })
         }
         Which::OlderSync(arguments) => older_sync(invocation, arguments, &clock).await,
         Which::Portal(arguments) => {

@@ -27,7 +27,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let mapping = build::mapping(&config)?;
     let requests = signals::stop_requests()?;
     let context = build::context(&config, !arguments.no_migrate).await?;
-    let sources = build::sources(&config)?;
+    let sources = build::sources(&config, &context.clock)?;
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)?,
         context: context.clone(),

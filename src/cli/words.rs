@@ -59,7 +59,7 @@ pub(super) const fn state(state: EntryState) -> &'static str {
     match state {
         EntryState::Received => "received, waits to be mapped",
         EntryState::Quarantined => "refused by the mapping, needs a person or better data",
-        EntryState::NotOurs => "never sent: deleted, a ministry's, or another province's",
+        EntryState::NotOurs => "never sent: deleted, re-coded, a ministry's, or another province's",
         EntryState::Unchanged => "nothing to send, the portal has exactly this",
         EntryState::Ready => "waits to be sent",
         EntryState::Leased => "is being sent",

@@ -141,7 +141,7 @@ impl Config {
             problems.at(
                 "sources",
                 "there is no source to pull from",
-                "add a [[sources]] block with name and base_url",
+                "add a [[sources]] block with name and base_url, or name, kind and path",
             );
         }
         for (at, source) in self.sources.iter().enumerate() {
@@ -169,7 +169,7 @@ impl Config {
             let _infallible = writeln!(text, "# {key}: {secret}");
         };
         secret("portal.password", &self.portal.password);
-        for source in &self.sources {
+        for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
                 SourceAuth::None => {}
                 SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
@@ -204,12 +204,15 @@ impl Config {
     fn root_paths_at(&mut self, folder: &Path) {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
-        let optional =
-            [&mut self.mapping.dir, &mut self.portal.password_file, &mut self.portal.answers_file];
-        let of_sources = self
-            .sources
-            .iter_mut()
-            .flat_map(|source| [&mut source.token_file, &mut source.password_file]);
+        let optional = [
+            &mut self.mapping.dir,
+            &mut self.mapping.succession_file,
+            &mut self.portal.password_file,
+            &mut self.portal.answers_file,
+        ];
+        let of_sources = self.sources.iter_mut().flat_map(|source| {
+            [&mut source.token_file, &mut source.password_file, &mut source.path]
+        });
         optional.into_iter().chain(of_sources).filter_map(Option::as_mut).for_each(root);
     }
 }

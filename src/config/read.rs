@@ -13,7 +13,7 @@ const TEMPLATES: [&str; 1] = ["sources"];
 
 /// Keys that every block of a list must write itself.
 const REQUIRED: [(&str, &[&str]); 2] =
-    [("sources", &["name", "base_url"]), ("gate.windows", &["limit", "window_ms"])];
+    [("sources", &["name"]), ("gate.windows", &["limit", "window_ms"])];
 
 /// The user's options over the defaults, not yet typed.
 #[derive(Debug)]

@@ -95,6 +95,9 @@ fn the_complete_sample_sets_every_option_to_something_else() {
     assert_eq!(config.sources[1].poll_ms, 5_000);
     assert_eq!(config.gate.windows[1], Window { limit: 100_000, window_ms: 86_400_000, burst: 0 });
     assert_eq!(config.mapping.tax_identity_type.as_deref(), Some("5"));
+    let dropped = &config.sources[2];
+    assert_eq!(dropped.kind, SourceKind::Directory);
+    assert_eq!((dropped.settle_ms, dropped.unfinished_ms), (10_000, 1_800_000));
 
     let keys = |text: &str| {
         let table: toml::Table = toml::from_str(text).unwrap();
@@ -175,6 +178,11 @@ fn relative_paths_begin_at_the_folder_of_the_file() {
     let config = Config::from_toml(COMPLETE, "/etc/hoso/hoso.toml", &machine).unwrap();
     assert_eq!(config.ledger.path, Path::new("/etc/hoso/hoso/ledger.db"));
     assert_eq!(config.mapping.dir.as_deref(), Some(Path::new("/etc/hoso/mappings/feed")));
+    assert_eq!(
+        config.mapping.succession_file.as_deref(),
+        Some(Path::new("/etc/hoso/succession.csv"))
+    );
+    assert_eq!(config.sources[2].path.as_deref(), Some(Path::new("/srv/sftp/dat-dai")));
     assert_eq!(config.portal.answers_file.as_deref(), Some(Path::new("/etc/hoso/answers.toml")));
     assert_eq!(
         config.sources[1].password_file.as_deref(),
@@ -243,7 +251,7 @@ fn a_daemon_needs_a_source_a_portal_and_every_secret() {
     assert_eq!(
         errors,
         "hoso.toml: sources: there is no source to pull from\n  \
-           hint: add a [[sources]] block with name and base_url\n\
+           hint: add a [[sources]] block with name and base_url, or name, kind and path\n\
          hoso.toml: portal.base_url: there is no portal to push to\n  \
            hint: http://<security server>:8080/XrdAdapter/RestService/forward\n\
          hoso.toml: portal.username: the portal needs an account\n\
@@ -314,6 +322,11 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
             "hoso.toml:4:14: sources[0].start_from: no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; without a zone it is Vietnam time",
         ),
         (with("start_from = 2026-02-01T00:00:00+07:00\n"), "hoso.toml:4:14: sources[0].start_from: expected a text, found a date\n  hint: write it in quotes"),
+        (with("path = '/srv/drop'\n"), "hoso.toml:4:8: sources[0].path: a source of kind \"feed\" has no such option\n  hint: remove it, or set kind = \"directory\""),
+        (with("kind = 'directory'\npath = 'drop'\n"), "hoso.toml:3:12: sources[0].base_url: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\n".into(), "hoso.toml:1:1: sources[0].path: kind = \"directory\" needs a path\n  hint: the folder into which the files are dropped"),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\npath = 'd'\nsettle_ms = 5\noverlap_ms = 1\n".into(), "hoso.toml:5:13: sources[0].settle_ms: 5 is not within 100 and 86400000\nhoso.toml:6:14: sources[0].overlap_ms: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\npath = 'd'\nunfinished_ms = 1000\n".into(), "hoso.toml:5:17: sources[0].unfinished_ms: a file would be rejected before it has settled\n  hint: raise it above settle_ms"),
         (with("poll_ms = 5\n"), "hoso.toml:4:11: sources[0].poll_ms: 5 is not within 100 and 86400000"),
         (with("user = 'u'\n"), "hoso.toml:4:8: sources[0].user: this auth does not use it\n  hint: set auth = \"basic\", or remove it"),
         (with("auth = 'basic'\n"), "hoso.toml:1:1: sources[0].user: auth = \"basic\" needs a user"),

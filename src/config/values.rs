@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use super::problems::Problems;
+use crate::domain::time::Timestamp;
 
 /// `""` is "not set", for everything that is read from and shown as a text.
 pub(super) mod optional {
@@ -58,37 +59,20 @@ pub(super) mod optional_path {
     }
 }
 
-/// As [`optional`], for a point in time: with its zone, or in Vietnam time.
-pub(super) mod optional_time {
-    use super::{Deserialize, Deserializer, Serializer};
-    use crate::domain::time::Timestamp;
-
-    #[expect(clippy::ref_option, reason = "the shape that serde calls")]
-    pub(in crate::config) fn serialize<S: Serializer>(
-        value: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            // A blank between date and time is read, too.
-            Some(time) => serializer.collect_str(time),
-            None => serializer.serialize_str(""),
-        }
+/// `""` is "not set"; else a point in time with its zone, or in Vietnam time.
+pub(super) fn optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
     }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        Timestamp::from_source(&text).map(Some).ok_or_else(|| {
-            serde::de::Error::custom(
-                "no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; \
-                 without a zone it is Vietnam time",
-            )
-        })
-    }
+    Timestamp::from_source(&text).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(
+            "no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; \
+             without a zone it is Vietnam time",
+        )
+    })
 }
 
 /// A number within its limits, both included.

@@ -122,6 +122,7 @@ async fn pull_loop(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
+    let mut remarks = Vec::new();
     while !stop.is_cancelled() {
         let wait = match pull_once(context, line, stop).await {
             Ok(report) => {
@@ -129,6 +130,13 @@ async fn pull_loop(
                     tracing::info!(source = report.source, "the source answers again");
                 }
                 failures = 0;
+                // Said when it begins or changes, not with every poll.
+                if report.remarks != remarks {
+                    for remark in &report.remarks {
+                        tracing::warn!(source = report.source, "left lying: {remark}");
+                    }
+                    remarks = report.remarks;
+                }
                 if report.new > 0 {
                     wakers.map.notify_one();
                     tracing::debug!(source = report.source, new = report.new, "pulled");
@@ -435,7 +443,8 @@ async fn close_books(
                     at_source = books.at_source,
                     matched = books.matched,
                     closed = books.closed,
-                    "books closed"
+                    without_index = books.without_index,
+                    "books compared"
                 );
                 wakers.map.notify_one();
             }

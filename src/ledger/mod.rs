@@ -170,13 +170,19 @@ pub trait Ledger: Debug + Send + Sync {
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError>;
 
     /// Writes what mapping found; entries that are no longer `Received` are left alone. Of several
-    /// entries of one dossier the first is taken, the others stay to be mapped. What is not ours
-    /// takes everything of the dossier that still waits with it.
+    /// entries of one dossier the first is taken, the others stay to be mapped, and so does one whose
+    /// packet says nothing of a file that was sent meanwhile. What is not ours takes everything of
+    /// the dossier that still waits with it, and a sound dossier the one that it was before. Open
+    /// findings about steps and files that a sound revision does not repeat are closed.
     async fn record_mapped(
         &self,
         now: Timestamp,
         mapped: &[MappedEntry],
     ) -> Result<MapCounts, LedgerError>;
+
+    /// Packets of these dossiers that were acknowledged or are out, newest first, as far as they are
+    /// kept: where a file that the source lacks now is found again.
+    async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;
 
     // --- push ---
 
@@ -226,6 +232,16 @@ pub trait Ledger: Debug + Send + Sync {
         &self,
         source: &str,
         ma_ho_so: &[String],
+    ) -> Result<Vec<IndexStanding>, LedgerError>;
+
+    /// How the ledger stands to what a source gave since `first_seen_from`, behind `after` in the
+    /// order of codes; in place of an index where there is none.
+    async fn own_standings(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+        first_seen_from: Timestamp,
     ) -> Result<Vec<IndexStanding>, LedgerError>;
 
     /// The acknowledged packets of these dossiers, for comparing with an echo; those past

@@ -35,6 +35,8 @@ pub struct PullCommit {
     pub priority: Priority,
     pub items: Vec<ReceivedItem>,
     pub refused: Vec<RefusedRecord>,
+    /// The file that the page came in, where a source gives files.
+    pub origin: Option<String>,
     /// The cursor after this page and the newest change in it.
     pub cursor: Option<(String, Option<Timestamp>)>,
     /// Entity tag of this page with the position it was asked with, when a poll began and ended
@@ -51,6 +53,8 @@ pub struct ReceivedItem {
     pub changed_at: Option<Timestamp>,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which the source kept it before.
+    pub recoded_from: Option<String>,
     pub fingerprint: Hash,
     pub document: Box<str>,
 }
@@ -84,6 +88,12 @@ pub struct ToMap {
     pub ma_ho_so: String,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which the source kept it before.
+    pub recoded_from: Option<String>,
+    /// The code of a sound dossier that says it was this one before.
+    pub recoded_to: Option<String>,
+    /// Ids of the files that were sent with it and not taken back.
+    pub files_sent: Vec<String>,
     pub document: String,
 }
 
@@ -97,8 +107,14 @@ pub struct MappedEntry {
 
 #[derive(Debug, Clone)]
 pub enum MapOutcome {
-    Quarantined { diagnostics: Vec<Diagnostic> },
-    NotOurs { rule: &'static str },
+    Quarantined {
+        diagnostics: Vec<Diagnostic>,
+    },
+    NotOurs {
+        rule: &'static str,
+        /// The code under which its source goes on, if that is why.
+        recoded_to: Option<String>,
+    },
     Valid(ValidPacket),
 }
 
@@ -114,6 +130,20 @@ pub struct ValidPacket {
     pub filed_at_portal: bool,
     /// Raised when its appointed time is close; `None` keeps the entry's own.
     pub priority: Option<Priority>,
+    /// The code under which the source kept it before; that dossier is closed with this one.
+    pub recoded_from: Option<String>,
+    pub files: PacketFiles,
+}
+
+/// What a packet says about submitted files, by `TepDinhKemId`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFiles {
+    /// What the portal holds once the packet is acknowledged.
+    pub held: Vec<String>,
+    /// What the packet takes back.
+    pub removed: Vec<String>,
+    /// Those of `held` that the source does not have any more: a discrepancy each.
+    pub vanished: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -327,6 +357,10 @@ pub struct Books {
     pub look_ups: u64,
     /// The sum of the buckets equals `at_source`, and the whole index was read.
     pub closed: bool,
+    /// The source has no index: `at_source` is what it gave, and nobody knows what it should have
+    /// given. Such books are never closed.
+    #[serde(default)]
+    pub without_index: bool,
     /// Why not, if not; or what else a reader must know.
     pub remark: String,
 }

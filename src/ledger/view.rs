@@ -92,6 +92,8 @@ pub struct RevisionView {
     pub received_at: Timestamp,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which its source kept it before.
+    pub recoded_from: Option<String>,
     pub fingerprint: String,
     pub body_kept: bool,
 }
@@ -112,6 +114,8 @@ pub struct EntryView {
     pub packet_hash: Option<String>,
     pub mapping_version: Option<String>,
     pub failure: Option<Failure>,
+    /// Code of the failure, or the rule by which it is refused or not ours.
+    pub rule: Option<String>,
     pub diagnostics: Vec<Diagnostic>,
     pub superseded_by: Option<i64>,
 }

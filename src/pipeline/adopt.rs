@@ -242,8 +242,10 @@ pub struct IndexCheck {
     pub at_source: u64,
     /// In the index, and never given by the feed: nobody can say whether the portal has them.
     pub not_given: Vec<String>,
-    /// Whether the index was read to its end.
+    /// Whether the index was read to its end, if there is one.
     pub whole: bool,
+    /// The source has none: nobody can say what it never gave.
+    pub without_index: bool,
 }
 
 /// Reads the source's index and names the dossiers that the feed never gave.
@@ -256,6 +258,11 @@ pub async fn check_index(
     let days = Duration::from_secs(u64::from(context.settings.from_days) * 24 * 3600);
     let (from, to) = ((now - days).vietnam_day(), (now + Duration::from_hours(24)).vietnam_day());
     let mut check = IndexCheck { source: line.source.name().to_owned(), ..IndexCheck::default() };
+    if !line.source.has_index() {
+        check.whole = true;
+        check.without_index = true;
+        return Ok(check);
+    }
     let mut after: Option<String> = None;
     while !stop.is_cancelled() {
         let page = line.source.index(&from, &to, after.as_deref(), line.page_limit).await.map_err(

@@ -5,6 +5,7 @@
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
 pub mod adopt;
+mod files;
 pub mod map;
 pub mod ownership;
 pub mod pull;
@@ -162,6 +163,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "source.ministry",
         "A ministry's system owns the status of this dossier (`chuQuan=\"bo\"`). It is mirrored, never pushed.",
         "Nothing.",
+    ),
+    (
+        "source.recoded",
+        "The source goes on with this dossier under another code (`maHoSoCu` on the new one), so nothing more is sent under this one. Its own code was never changed, and the portal has no service to close it.",
+        "If the portal has the old code, an open discrepancy names the new one; ask the portal's operators to end the old record.",
+    ),
+    (
+        "mapping.recoded_from",
+        "The dossier says that it had another code before (`maHoSoCu`), and that one is no code of ours: neither of the province nor of an agency that it followed.",
+        "Correct the link at the source; or, if the agency was merged into yours, add its row to `mappings/succession.csv`.",
+    ),
+    (
+        "steps.supplement_moved",
+        "The source changed the time of a request for a supplement (status 5) that the portal has. Sent as well, the portal would count two requests, and the dossier could be late.",
+        "If it really is a second request: `hoso problems retry --code steps.supplement_moved DOSSIER`. If not, leave it, or let the source take it back.",
     ),
     (
         "mapping.other_dossier",

@@ -19,8 +19,10 @@ pub struct PullReport {
     pub unchanged: u64,
     pub outdated: u64,
     pub refused: u64,
-    /// Left for the next poll because they are younger than the settle lag.
+    /// Left for the next poll: dossiers younger than the settle lag, files that are not whole yet.
     pub too_young: u64,
+    /// What the source left lying, and why.
+    pub remarks: Vec<String>,
     /// The feed was read to its end.
     pub caught_up: bool,
 }
@@ -46,7 +48,7 @@ pub async fn pull_once(
         let changes =
             line.source.changes(after.as_deref(), line.page_limit, etag.take().as_deref()).await;
         let page = match changes {
-            Ok(Changes::Page(page)) => page,
+            Ok(Changes::Page(page)) => *page,
             Ok(Changes::NotModified) => {
                 report.caught_up = true;
                 context.ledger.record_poll_failure(&name, context.clock.now(), None, None).await?;
@@ -58,11 +60,16 @@ pub async fn pull_once(
                 );
             }
         };
-        let stuck = page.more && (page.cursor.is_none() || page.cursor == after);
+        let stuck = page.stuck;
         let more = page.more;
         let next = page.cursor.clone();
         let asked = Asked { after: after.as_deref(), first: report.pages == 0 };
         let whole = commit(context, line, &name, priority, page, asked, &mut report).await?;
+        if let Some(position) = next.as_deref().filter(|_| whole)
+            && let Err(failure) = line.source.committed(position).await
+        {
+            return Err(fail(context, &name, failure.failure, failure.evidence.as_deref()).await);
+        }
         if stuck {
             let failure = Failure::new(
                 "source.stuck_cursor",
@@ -75,7 +82,7 @@ pub async fn pull_once(
             return Ok(report);
         }
         if !more {
-            report.caught_up = true;
+            report.caught_up = report.too_young == 0;
             return Ok(report);
         }
         if stop.is_cancelled() {
@@ -99,13 +106,14 @@ async fn commit(
     line: &SourceLine,
     name: &str,
     priority: Priority,
-    page: Page,
+    mut page: Page,
     asked: Asked<'_>,
     report: &mut PullReport,
 ) -> Result<bool, VerbError> {
     let now = context.clock.now();
     let settled_before = now - Duration::from_millis(line.settle_lag_ms);
-    let given = page.items.len();
+    let (given, waiting) = (page.items.len(), page.waiting);
+    let mut remarks = std::mem::take(&mut page.remarks);
     let items: Vec<ReceivedItem> = page
         .items
         .into_iter()
@@ -123,22 +131,28 @@ async fn commit(
         at: now,
         priority,
         items,
-        refused: page.refused.into_iter().map(refused).collect(),
+        refused: page
+            .refused
+            .into_iter()
+            .map(|item| refused(item, page.origin.as_deref()))
+            .collect(),
+        origin: page.origin,
         // Without the young ones the page is not done, so its cursor must not be remembered.
         cursor: page.cursor.filter(|_| whole).map(|cursor| (cursor, page.newest_changed_at)),
         etag: page
             .etag
             .filter(|_| whole && !page.more && asked.first)
             .map(|etag| (etag, asked.after.map(str::to_owned))),
-        caught_up: whole && !page.more,
+        caught_up: whole && !page.more && page.waiting == 0,
     };
     let counts = context.ledger.commit_pull(&commit).await?;
-    report.pages += 1;
+    report.pages += u64::from(given > 0 || commit.cursor.is_some());
     report.new += counts.new;
     report.unchanged += counts.unchanged;
     report.outdated += counts.outdated;
     report.refused += counts.refused;
-    report.too_young += (given - commit.items.len()) as u64;
+    report.too_young += (given - commit.items.len()) as u64 + waiting;
+    report.remarks.append(&mut remarks);
     Ok(whole)
 }
 
@@ -162,15 +176,17 @@ fn received(item: Item) -> ReceivedItem {
         changed_at: item.changed_at,
         deleted: item.deleted,
         ministry: item.owner == Owner::Ministry,
+        recoded_from: item.recoded_from,
         fingerprint: item.fingerprint,
         document: item.document,
     }
 }
 
-fn refused(item: RefusedItem) -> RefusedRecord {
+fn refused(item: RefusedItem, origin: Option<&str>) -> RefusedRecord {
+    let place = origin.unwrap_or("its page");
     RefusedRecord {
         rule: item.rule.to_owned(),
-        reason: format!("{} (at {} of its page)", item.reason, item.position),
+        reason: format!("{} (at {} of {place})", item.reason, item.position),
         ma_ho_so: item.ma_ho_so,
         evidence: item.evidence,
     }

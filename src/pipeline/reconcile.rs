@@ -3,6 +3,10 @@
 //! Every dossier of the index falls into exactly one bucket, and the sum is checked. What changed
 //! less than the settle window ago is still on its way and is not called a difference. A portal that
 //! does not show a dossier is believed only when a later run, after the settle window, hears the same.
+//!
+//! A source without an index (files in a folder) gets books over what it gave. They show what became
+//! of that and find what the portal lost, but they are never called closed: nobody can know what
+//! should have been dropped and was not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +54,8 @@ impl Line {
             dossier_id,
             bucket,
             seen: Seen::No,
-            presumed: false,
+            // Of a dossier that the ledger knows, nothing else is unverifiable from the start.
+            presumed: dossier_id.is_some() && bucket == Bucket::Unverifiable,
             suspected_since: None,
         }
     }
@@ -90,12 +95,17 @@ pub async fn reconcile_once(
         ..Books::default()
     };
     let mut found = Vec::new();
-    let (mut lines, whole) = read_index(context, source, &mut books, &mut found, stop).await?;
+    books.without_index = !source.source.has_index();
+    let (mut lines, whole) = if books.without_index {
+        (read_own(context, &mut books, started_at - days).await?, true)
+    } else {
+        read_index(context, source, &mut books, &mut found, stop).await?
+    };
     suspect(context, &books.source, &mut lines).await?;
     if let Some(portal) = portal {
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
     }
-    if whole {
+    if whole && !books.without_index {
         find_extra(context, &lines, &mut books, &mut found).await?;
     }
     for line in &lines {
@@ -119,16 +129,22 @@ pub async fn reconcile_once(
         + books.dead
         + books.open
         + books.not_ours;
-    books.closed = whole && sum == books.at_source;
+    books.closed = whole && !books.without_index && sum == books.at_source;
     books.suspected = lines
         .iter()
         .filter(|line| line.bucket == Bucket::Missing && !confirmed(context, &books, line))
         .count() as u64;
-    if !whole {
+    if books.without_index {
+        "this source has no index: the books cover what it gave, by the day on which it came"
+            .clone_into(&mut books.remark);
+    } else if !whole {
         "the source's index was not read to its end".clone_into(&mut books.remark);
-    } else if books.suspected > 0 {
+    }
+    if books.suspected > 0 {
+        let remark = std::mem::take(&mut books.remark);
+        let before = if remark.is_empty() { remark } else { remark + "; " };
         books.remark = format!(
-            "{} missing, not believed yet: looked at again before anything is repaired",
+            "{before}{} missing, not believed yet: looked at again before anything is repaired",
             books.suspected
         );
     }
@@ -137,6 +153,46 @@ pub async fn reconcile_once(
     repair(context, &books, &lines).await?;
     context.ledger.record_books(&books).await?;
     Ok(books)
+}
+
+/// What the source gave, in place of what it says that it has.
+async fn read_own(
+    context: &Context,
+    books: &mut Books,
+    first_seen_from: Timestamp,
+) -> Result<Vec<Line>, VerbError> {
+    let mut lines: Vec<Line> = Vec::new();
+    loop {
+        let after = lines.last().map_or(String::new(), |line| line.ma_ho_so.clone());
+        let page =
+            context.ledger.own_standings(&books.source, &after, 1000, first_seen_from).await?;
+        if page.is_empty() {
+            books.at_source = lines.len() as u64;
+            return Ok(lines);
+        }
+        lines.extend(page.into_iter().map(|standing| {
+            let bucket = bucket_of(standing.newest_state);
+            Line::new(standing.ma_ho_so, Some(standing.dossier_id), bucket)
+        }));
+    }
+}
+
+/// Where the ledger alone puts a dossier.
+const fn bucket_of(newest: EntryState) -> Bucket {
+    match newest {
+        EntryState::Quarantined => Bucket::Quarantined,
+        EntryState::Dead => Bucket::Dead,
+        EntryState::NotOurs => Bucket::NotOurs,
+        EntryState::Accepted | EntryState::Unchanged => Bucket::Matched,
+        // Believed, and never acknowledged.
+        EntryState::Presumed => Bucket::Unverifiable,
+        EntryState::Received
+        | EntryState::Awaiting
+        | EntryState::Ready
+        | EntryState::Leased
+        | EntryState::Unconfirmed
+        | EntryState::Superseded => Bucket::Open,
+    }
 }
 
 /// Puts each line of the index into the bucket that the ledger alone can tell.
@@ -221,33 +277,17 @@ fn place(
             }
             Bucket::Open
         }
-        Some(standing) => match standing.newest_state {
-            EntryState::Quarantined => Bucket::Quarantined,
-            EntryState::Dead => Bucket::Dead,
-            EntryState::NotOurs => Bucket::NotOurs,
-            EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed => {
-                if is_behind(standing, &item) {
-                    if settled {
-                        note(DiscrepancyKind::Behind, version_text(item.version));
-                    }
-                    Bucket::Open
-                } else if standing.newest_state == EntryState::Presumed {
-                    Bucket::Unverifiable
-                } else {
-                    Bucket::Matched
+        Some(standing) => match bucket_of(standing.newest_state) {
+            Bucket::Matched | Bucket::Unverifiable if is_behind(standing, &item) => {
+                if settled {
+                    note(DiscrepancyKind::Behind, version_text(item.version));
                 }
+                Bucket::Open
             }
-            EntryState::Received
-            | EntryState::Awaiting
-            | EntryState::Ready
-            | EntryState::Leased
-            | EntryState::Unconfirmed
-            | EntryState::Superseded => Bucket::Open,
+            bucket => bucket,
         },
     };
-    let presumed = bucket == Bucket::Unverifiable;
-    let dossier_id = standing.map(|standing| standing.dossier_id);
-    Line { presumed, ..Line::new(item.ma_ho_so, dossier_id, bucket) }
+    Line::new(item.ma_ho_so, standing.map(|standing| standing.dossier_id), bucket)
 }
 
 /// Which of the lines earlier runs missed at the portal.

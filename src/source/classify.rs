@@ -35,6 +35,10 @@ pub(super) const ITEM_ATTRIBUTE: &str = "source.item_attribute";
 pub(super) const ITEM_TOO_LARGE: &str = "source.item_too_large";
 pub(super) const ITEM_UNKNOWN: &str = "source.item_unknown";
 pub(super) const STRAY_TEXT: &str = "source.stray_text";
+pub(super) const FOLDER: &str = "source.folder";
+pub(super) const FOLDER_BUSY: &str = "source.folder_busy";
+pub(super) const FOLDER_MOVE: &str = "source.folder_move";
+pub(super) const NO_QUESTION: &str = "source.no_question";
 
 /// Every code of this module: code, meaning, what to do.
 pub const CODES: &[(&str, &str, &str)] = &[
@@ -80,8 +84,8 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         TOO_LARGE,
-        "The page is larger than sources.page_bytes_max.",
-        "Lower sources.page_limit, or raise sources.page_bytes_max if the dossiers really are that large.",
+        "The page, or the file, is larger than sources.page_bytes_max.",
+        "Lower sources.page_limit, or write smaller files, or raise sources.page_bytes_max if the dossiers really are that large.",
     ),
     (
         ENCODING,
@@ -130,7 +134,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         ITEM_ATTRIBUTE,
-        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, each at most once.",
+        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, maHoSoCu the code of another dossier, each at most once.",
         "Report it to the maker of the feed. A guess could delete or reorder a dossier, so the item waits as evidence.",
     ),
     (
@@ -142,6 +146,26 @@ pub const CODES: &[(&str, &str, &str)] = &[
         ITEM_UNKNOWN,
         "The page holds an element that is no dossier.",
         "Report it to the maker of the feed; it may be a dossier under a wrong name.",
+    ),
+    (
+        FOLDER,
+        "The folder of a source (`sources.path`), or `done/` or `rejected/` in it, is not there, cannot be read, or cannot be made. Nothing is read while it cannot be put away.",
+        "Give the service's user the right to read and write the folder, and mount what is missing. Reading goes on by itself.",
+    ),
+    (
+        FOLDER_BUSY,
+        "Another process of this program reads the folder at this moment, so that no file is moved under the eyes of the other.",
+        "Nothing: while the service runs, it reads the folder.",
+    ),
+    (
+        FOLDER_MOVE,
+        "A file was read and stored in the ledger, but it (or the note beside it) cannot be moved: no right to write, a full disk, or another file system. Nothing is lost; nothing more is read before it has moved.",
+        "Free space, or give the service's user the right to write the folder. Reading goes on by itself, and no file is taken twice.",
+    ),
+    (
+        NO_QUESTION,
+        "A folder of files was asked for an index or for one dossier; it can only give what was dropped.",
+        "This is a defect; please report it with the log.",
     ),
     (
         STRAY_TEXT,

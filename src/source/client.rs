@@ -137,11 +137,12 @@ impl Source for Feed {
         let page = decoded(&answer)
             .and_then(|text| wire::page(&text, &self.reading()))
             .map_err(|refusal| with_evidence(refusal, &answer))?;
-        Ok(Changes::Page(Page {
+        Ok(Changes::Page(Box::new(Page {
+            stuck: page.more && page.cursor.as_deref() == after,
             etag: answer.header("etag").map(str::to_owned),
             bytes: answer.body.len(),
             ..page
-        }))
+        })))
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Option<Item>, SourceFailure> {

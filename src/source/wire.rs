@@ -31,6 +31,49 @@ pub(super) struct Reading<'s> {
 pub(super) fn page(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
     let mut document = Document::new(text, reading.limits);
     let root = Root::read(document.root(CHANGES_ROOT)?)?;
+    let (items, refused) = take_items(&mut document, reading)?;
+    if root.cursor.is_none() && (root.more || !items.is_empty() || !refused.is_empty()) {
+        return Err(Refusal::new(
+            classify::BROKEN_FEED,
+            "the page has items, or promises more, and no conTro to go on from",
+        ));
+    }
+    Ok(Page {
+        newest_changed_at: items.iter().filter_map(|item| item.changed_at).max(),
+        items,
+        refused,
+        cursor: root.cursor,
+        more: root.more,
+        agency: root.agency,
+        ..Page::default()
+    })
+}
+
+/// Reads a file: `<DanhSachHoSo>`, or one `<HoSo>`. What its root says of cursors is another
+/// protocol's, and when a dossier changed says nothing of the next file.
+pub(super) fn file(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
+    let mut document = Document::new(text, reading.limits);
+    let (name, attributes, from) = document.open(&[CHANGES_ROOT, DOSSIER])?;
+    if name == CHANGES_ROOT {
+        let agency = Root::read(attributes)?.agency;
+        let (items, refused) = take_items(&mut document, reading)?;
+        return Ok(Page { items, refused, agency, ..Page::default() });
+    }
+    Ok(match document.only_item(attributes, from, reading)? {
+        Ok(item) => Page { items: vec![item], ..Page::default() },
+        Err(rejected) => {
+            let refused = rejected.at(xml::position(text, from));
+            Page { refused: vec![refused], ..Page::default() }
+        }
+    })
+}
+
+/// The dossiers behind a root that was opened, and what cannot be one.
+fn take_items(
+    document: &mut Document<'_>,
+    reading: &Reading<'_>,
+) -> Result<(Vec<Item>, Vec<RefusedItem>), Refusal> {
+    let text = document.text;
     let mut item = ItemReader::new(text, reading);
     let mut places = Places::new(text);
     let (mut items, mut refused) = (Vec::new(), Vec::new());
@@ -66,36 +109,14 @@ pub(super) fn page(text: &str, reading: &Reading<'_>) -> Result<Page, Refusal> {
             }
         }
     }
-    if root.cursor.is_none() && (root.more || !items.is_empty() || !refused.is_empty()) {
-        return Err(Refusal::new(
-            classify::BROKEN_FEED,
-            "the page has items, or promises more, and no conTro to go on from",
-        ));
-    }
-    Ok(Page {
-        newest_changed_at: items.iter().filter_map(|item| item.changed_at).max(),
-        items,
-        refused,
-        cursor: root.cursor,
-        more: root.more,
-        etag: None,
-        agency: root.agency,
-        bytes: 0,
-    })
+    Ok((items, refused))
 }
 
 /// Reads a single `<HoSo>`, which must be the one that was asked for.
 pub(super) fn dossier(text: &str, asked: &str, reading: &Reading<'_>) -> Result<Item, Refusal> {
     let mut document = Document::new(text, reading.limits);
-    let (attributes, from) = document.open(DOSSIER)?;
-    let mut reader = ItemReader::new(text, reading);
-    let flaw_at = document.flaw.map(|fault| fault.offset);
-    reader.begin(DOSSIER, attributes, from, is_in_tag(flaw_at, from));
-    let mut end = from;
-    while let Some(event) = document.next(reader.code())? {
-        end = reader.event(&event).unwrap_or(end);
-    }
-    let item = reader.finish(end).map_err(|rejected| {
+    let (_, attributes, from) = document.open(&[DOSSIER])?;
+    let item = document.only_item(attributes, from, reading)?.map_err(|rejected| {
         Refusal::new(rejected.rule, rejected.reason).at(xml::position(text, from))
     })?;
     if item.ma_ho_so == asked {
@@ -202,7 +223,7 @@ impl<'a> Document<'a> {
 
     /// The root's attributes; its tag must be whole, because the cursor stands in it.
     fn root(&mut self, name: &str) -> Result<Attributes<'a>, Refusal> {
-        let (attributes, offset) = self.open(name)?;
+        let (_, attributes, offset) = self.open(&[name])?;
         match self.flaw {
             Some(fault) if is_in_tag(Some(fault.offset), offset) => {
                 Err(classify::unreadable(&fault, self.text, None))
@@ -211,8 +232,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The root, under its expected name, and where it begins.
-    fn open(&mut self, expected: &str) -> Result<(Attributes<'a>, usize), Refusal> {
+    /// The root, under one of its expected names, and where it begins.
+    fn open(&mut self, expected: &[&str]) -> Result<(&'a str, Attributes<'a>, usize), Refusal> {
         if classify::is_html(self.text) {
             return Err(Refusal::new(
                 classify::HTML_PAGE,
@@ -222,13 +243,31 @@ impl<'a> Document<'a> {
         while let Some(event) = self.next(None)? {
             match event {
                 Event::Flaw(fault) => self.flaw = Some(fault),
-                Event::Open { name, attributes, offset } if name == expected => {
-                    return Ok((attributes, offset));
+                Event::Open { name, attributes, offset } if expected.contains(&name) => {
+                    return Ok((name, attributes, offset));
                 }
                 _ => break,
             }
         }
+        let expected = expected.join("> or <");
         Err(Refusal::new(classify::WRONG_ROOT, format!("the document's root is not <{expected}>")))
+    }
+
+    /// The rest of a document whose root, opened already, is the dossier itself.
+    fn only_item(
+        &mut self,
+        attributes: Attributes<'a>,
+        from: usize,
+        reading: &Reading<'_>,
+    ) -> Result<Result<Item, Rejected>, Refusal> {
+        let mut reader = ItemReader::new(self.text, reading);
+        let flaw_at = self.flaw.map(|fault| fault.offset);
+        reader.begin(DOSSIER, attributes, from, is_in_tag(flaw_at, from));
+        let mut end = from;
+        while let Some(event) = self.next(reader.code())? {
+            end = reader.event(&event).unwrap_or(end);
+        }
+        Ok(reader.finish(end))
     }
 
     /// `inside` names the dossier being read, for the refusal's sake.

@@ -147,6 +147,24 @@ fn write_page(
     out
 }
 
+/// The page as a file: without the protocol's cursor.
+pub(super) fn file(shared: &Shared, items: &[Arc<Item>]) -> String {
+    let length: usize = items.iter().map(|item| item.xml.len() + 1).sum();
+    let mut out = String::with_capacity(length + 300);
+    out.push_str(DECLARATION);
+    out.push_str("<DanhSachHoSo maDonVi=\"");
+    escape(&mut out, &shared.agency);
+    out.push_str("\" thoiDiemXuat=\"");
+    out.push_str(&shared.clock.now().to_portal());
+    out.push_str("\">\n");
+    for item in items {
+        out.push_str(&item.xml);
+        out.push('\n');
+    }
+    out.push_str("</DanhSachHoSo>\n");
+    out
+}
+
 async fn dossier(
     State(shared): State<Arc<Shared>>,
     Path(code): Path<String>,

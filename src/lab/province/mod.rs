@@ -2,7 +2,8 @@
 //!
 //! It keeps its promises exactly (order, cursors, `ETag`, tombstones) until it is told to break
 //! them. It knows nothing of the gateway and nothing of the portal. Start reading at [`start`];
-//! `store` holds the dossiers, `feed` answers, `misbehave` lists what can go wrong.
+//! `store` holds the dossiers, `feed` answers, `drop` writes the same as files, `misbehave` lists what
+//! can go wrong.
 //!
 //! # Control interface
 //!
@@ -17,6 +18,7 @@
 //! A dossier put in as text is shown as it is; nothing is expected of it.
 
 mod control;
+mod drop;
 mod feed;
 mod misbehave;
 mod store;
@@ -103,6 +105,7 @@ struct Shared {
     auth: Option<String>,
     gzip: bool,
     store: Mutex<Store>,
+    dropped: Mutex<drop::Dropped>,
     misbehaviour: Mutex<Vec<MisbehaviourRule>>,
     changes_left: AtomicU64,
     changes_made: AtomicU64,
@@ -123,6 +126,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         auth: options.auth.header(),
         gzip: options.gzip,
         store: Mutex::new(store),
+        dropped: Mutex::default(),
         misbehaviour: Mutex::new(options.misbehaviour),
         changes_left: AtomicU64::new(options.changes_total),
         changes_made: AtomicU64::new(0),
@@ -208,6 +212,10 @@ impl Province {
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, drop::Dropped> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<MisbehaviourRule>> {

@@ -259,10 +259,11 @@ const ANSWER_LANES: &str = "
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id AND dossier.adoption = 'awaiting'";
 
+/// Also what the source has taken back since: the older program had sent it before.
 const PRESUME_STEPS: &str = "
     UPDATE step SET state = 'presumed_sent', changed_at = ?1, failure = NULL
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS before FROM json_each(?2)) AS j
-    WHERE step.dossier_id = j.dossier_id AND step.state = 'pending' AND step.original = 1
+    WHERE step.dossier_id = j.dossier_id AND step.state IN ('pending', 'withdrawn') AND step.original = 1
       AND step.thoi_diem < j.before";
 
 const RECOUNT: &str = "

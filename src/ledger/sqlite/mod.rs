@@ -250,8 +250,22 @@ impl Ledger for SqliteLedger {
         reconcile::standings(&self.readers, source, ma_ho_so).await
     }
 
+    async fn own_standings(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+        first_seen_from: Timestamp,
+    ) -> Result<Vec<IndexStanding>, LedgerError> {
+        reconcile::own_standings(&self.readers, source, after, limit, first_seen_from).await
+    }
+
     async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
         reconcile::acked_packets(&self.readers, dossiers).await
+    }
+
+    async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
+        reconcile::sent_packets(&self.readers, dossiers).await
     }
 
     async fn acknowledged_codes(

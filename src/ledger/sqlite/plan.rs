@@ -1,7 +1,7 @@
 //! What the outcome of mapping means for entries, steps and lanes: decided here from what is stored,
 //! written by `map`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::LedgerError;
 use super::super::body::compress;
@@ -11,7 +11,7 @@ use super::{UNREADABLE, hex, json_one};
 use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
 
@@ -23,8 +23,18 @@ pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
 /// content must not be replaced either.
 pub(super) const STEP_MAYBE_SENT: &str = "steps.maybe_sent";
 
+/// The failure code of a supplement request that is held because it seems to be one that the portal
+/// acknowledged at another time.
+pub(super) const SUPPLEMENT_MOVED: &str = "steps.supplement_moved";
+
+/// The status of a step that asks the citizen for a supplement.
+const SUPPLEMENT: &str = "5";
+
 /// The rule by which mapping says that the source deleted the dossier.
 const DELETED: &str = "source.deleted";
+
+/// The rule by which a dossier is closed that its source goes on with under another code.
+pub(super) const RECODED: &str = "source.recoded";
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -48,8 +58,23 @@ pub(super) struct Lane {
     pub(super) waiting: bool,
     /// A newer revision is ready or was sent: this one is never sent.
     pub(super) overtaken_by: Option<i64>,
-    /// A discrepancy says that the source deleted it.
+    /// A discrepancy says that the source deleted it, or goes on under another code.
     pub(super) mourned: bool,
+    /// Files that the portal has, or may have.
+    pub(super) files_sent: BTreeSet<String>,
+}
+
+/// The dossier that another one says it was before.
+pub(super) struct Former {
+    pub(super) dossier_id: i64,
+    pub(super) source: String,
+    pub(super) ma_ho_so: String,
+    pub(super) newest_revision_id: i64,
+    pub(super) priority: i64,
+    /// Closed for this reason already.
+    pub(super) closed: bool,
+    /// The portal has it, or may have.
+    pub(super) known: bool,
 }
 
 /// The cut-over from an older program, beside the revision that is mapped.
@@ -75,9 +100,37 @@ fn may_be_there(failure: &Failure) -> bool {
     failure.code == STEP_OUTCOME_UNKNOWN || failure.code == STEP_MAYBE_SENT
 }
 
+impl KnownStep {
+    fn may_be_at_portal(&self) -> bool {
+        match self.state {
+            StepState::Acked | StepState::Leased | StepState::PresumedSent => true,
+            StepState::Held => self.failure.as_ref().is_some_and(may_be_there),
+            StepState::Pending | StepState::Withdrawn => false,
+        }
+    }
+
+    fn is_held_for(&self, code: &str) -> bool {
+        self.state == StepState::Held && self.failure.as_ref().is_some_and(|f| f.code == code)
+    }
+}
+
+fn supplement_moved() -> Failure {
+    Failure::new(
+        SUPPLEMENT_MOVED,
+        Disposition::Ambiguous,
+        "the source moved a request for a supplement that the portal has; a second one could make the dossier late",
+    )
+}
+
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, 1 if original
-pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize, u8);
+/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, state,
+/// failure, 1 if original
+pub(super) type StepRow<'a> =
+    (i64, &'a str, &'a str, u32, String, i64, usize, usize, &'static str, Option<String>, u8);
+/// To be closed: dossier, newest revision, priority
+pub(super) type FormerRow = (i64, i64, i64);
+/// entry, where its body begins in the blob (from 1), length, ids of files
+pub(super) type PacketRow = (i64, usize, usize, Option<String>);
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
@@ -92,19 +145,23 @@ pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8, u8);
 pub(super) struct Plan<'a> {
     pub(super) supersede: Vec<(i64, i64)>,
     pub(super) entries: Vec<EntryRow<'a>>,
-    pub(super) packets: Vec<(i64, usize, usize)>,
+    pub(super) packets: Vec<PacketRow>,
     pub(super) bodies: Vec<u8>,
     pub(super) step_bodies: Vec<StepBodyRow>,
     pub(super) step_blob: Vec<u8>,
     pub(super) last_step_body: i64,
     pub(super) insert: Vec<StepRow<'a>>,
     pub(super) replace: Vec<StepRow<'a>>,
-    /// Held steps whose body retention may have taken.
+    /// Held steps whose body retention may have taken, and pending ones that stay what they were at
+    /// the portal, if they are there.
     pub(super) rebody: Vec<StepRow<'a>>,
     pub(super) withdraw: Vec<(i64, String, String, u32)>,
     pub(super) lanes: Vec<LaneRow>,
     pub(super) not_ours: Vec<i64>,
     pub(super) revived: Vec<i64>,
+    /// Dossiers whose steps and files were compared with what the portal has.
+    pub(super) judged: Vec<i64>,
+    pub(super) former: Vec<FormerRow>,
     pub(super) discrepancies: Vec<DiscrepancyRow>,
     pub(super) counts: MapCounts,
 }
@@ -115,6 +172,7 @@ impl<'a> Plan<'a> {
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         let version = entry.mapping_version.as_str();
         match &entry.outcome {
@@ -136,7 +194,7 @@ impl<'a> Plan<'a> {
                     None,
                 ));
             }
-            MapOutcome::NotOurs { rule } => {
+            MapOutcome::NotOurs { rule, recoded_to } => {
                 self.counts.not_ours += 1;
                 self.entries.push((
                     entry.entry_id,
@@ -153,18 +211,19 @@ impl<'a> Plan<'a> {
                     // nothing that still waits may be sent.
                     self.supersede.push((lane.dossier_id, entry.entry_id));
                     self.not_ours.push(lane.dossier_id);
-                    if *rule == DELETED && (lane.known || lane.out) {
-                        self.discrepancies.push((
-                            lane.source.clone(),
-                            lane.ma_ho_so.clone(),
-                            Some(lane.dossier_id),
-                            DiscrepancyKind::DeletedAtSource.as_str(),
-                            String::new(),
-                        ));
+                    let kind = match *rule {
+                        DELETED => Some(DiscrepancyKind::DeletedAtSource),
+                        RECODED => Some(DiscrepancyKind::Recoded),
+                        _ => None,
+                    };
+                    if let Some(kind) = kind.filter(|_| lane.known || lane.out) {
+                        self.differ(lane, kind, recoded_to.clone().unwrap_or_default());
                     }
                 }
             }
-            MapOutcome::Valid(packet) => self.take_valid(entry, packet, lane, known_steps)?,
+            MapOutcome::Valid(packet) => {
+                self.take_valid(entry, packet, lane, known_steps, former)?;
+            }
         }
         Ok(())
     }
@@ -175,6 +234,7 @@ impl<'a> Plan<'a> {
         packet: &'a ValidPacket,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         if lane.overtaken_by.is_some() {
             self.counts.superseded += 1;
@@ -189,6 +249,19 @@ impl<'a> Plan<'a> {
                 lane.overtaken_by,
             ));
             return Ok(());
+        }
+        // A file was sent since this packet was made, and it says nothing of it: made anew, it will.
+        let says =
+            |id: &String| packet.files.held.contains(id) || packet.files.removed.contains(id);
+        if !lane.files_sent.iter().all(says) {
+            return Ok(());
+        }
+        for former in former {
+            self.take_former(lane, former);
+        }
+        self.judged.push(lane.dossier_id);
+        for id in &packet.files.vanished {
+            self.differ(lane, DiscrepancyKind::FileVanished, id.clone());
         }
         // While a call is out, the last acknowledged packet says nothing about what the portal
         // will hold; and an operator's resync sends what is already there.
@@ -251,7 +324,10 @@ impl<'a> Plan<'a> {
                 None => self.counts.ready += 1,
             }
             let body = compress(packet.packet.as_bytes())?;
-            self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len()));
+            // Nothing is kept of a dossier that never had a file.
+            let files = (!packet.files.held.is_empty() || !packet.files.removed.is_empty())
+                .then(|| json_one(&packet.files.held));
+            self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len(), files));
             self.bodies.extend_from_slice(&body);
         }
         let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
@@ -267,6 +343,32 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Closes the dossier under its former code, unless it is closed for this reason already.
+    fn take_former(&mut self, lane: &Lane, former: &Former) {
+        if !former.closed && !self.not_ours.contains(&former.dossier_id) {
+            self.former.push((former.dossier_id, former.newest_revision_id, former.priority));
+        }
+        if former.known {
+            self.discrepancies.push((
+                former.source.clone(),
+                former.ma_ho_so.clone(),
+                Some(former.dossier_id),
+                DiscrepancyKind::Recoded.as_str(),
+                lane.ma_ho_so.clone(),
+            ));
+        }
+    }
+
+    fn differ(&mut self, lane: &Lane, kind: DiscrepancyKind, detail: String) {
+        self.discrepancies.push((
+            lane.source.clone(),
+            lane.ma_ho_so.clone(),
+            Some(lane.dossier_id),
+            kind.as_str(),
+            detail,
+        ));
+    }
+
     /// Compares the source's steps with the stored ones. A step that the portal acknowledged (or
     /// may have) is never rewritten: a change of it is a discrepancy.
     fn take_steps(
@@ -279,18 +381,36 @@ impl<'a> Plan<'a> {
         let mut changed = false;
         let body_id = self.last_step_body + 1;
         let mut lines = Vec::new();
-        let mut discrepancy = |kind: DiscrepancyKind, identity: &StepIdentity| {
-            self.discrepancies.push((
-                lane.source.clone(),
-                lane.ma_ho_so.clone(),
-                Some(lane.dossier_id),
-                kind.as_str(),
-                identity.to_string(),
-            ));
+        let mut found: Vec<(DiscrepancyKind, String)> = Vec::new();
+        let mut discrepancy =
+            |kind, identity: &StepIdentity| found.push((kind, identity.to_string()));
+        let is_listed = |id: &StepIdentity| steps.iter().any(|step| step.identity == *id);
+        // What the older program sent of a step was sent as it was then.
+        let maybe_sent = |id: &StepIdentity, stored: &KnownStep| {
+            let cut_over = lane.awaiting.as_ref();
+            stored.original
+                && cut_over.is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
+        };
+        // Requests for a supplement that the portal has and the source does not list any more. As
+        // many new ones may be the same requests at a corrected time: counted twice, they could make
+        // the dossier late, so a person decides.
+        let mut moved = known
+            .into_iter()
+            .flatten()
+            .filter(|(id, stored)| {
+                id.trang_thai == SUPPLEMENT
+                    && (stored.may_be_at_portal() || maybe_sent(id, stored))
+                    && !is_listed(id)
+            })
+            .count();
+        let mut take_moved = |step: &MappedStep| {
+            let is_one = step.identity.trang_thai == SUPPLEMENT && moved > 0;
+            moved -= usize::from(is_one);
+            is_one
         };
         for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
-            let mut row = || -> StepRow<'a> {
+            let mut row = |held: bool| -> StepRow<'a> {
                 lines.push(step.body.as_str());
                 (
                     lane.dossier_id,
@@ -301,22 +421,17 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
+                    if held { StepState::Held } else { StepState::Pending }.as_str(),
+                    held.then(|| json_one(&supplement_moved())),
                     u8::from(lane.awaiting.as_ref().is_some_and(|cut_over| cut_over.first)),
                 )
             };
-            // What the older program sent of it was sent as it was then.
-            let maybe_sent = |stored: &KnownStep| {
-                stored.original
-                    && lane
-                        .awaiting
-                        .as_ref()
-                        .is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
-            };
             match known.and_then(|known| known.get(id)) {
                 None => {
-                    self.insert.push(row());
+                    let held = take_moved(step);
+                    self.insert.push(row(held));
                     self.counts.steps_new += 1;
-                    pending += 1;
+                    pending += usize::from(!held);
                     changed = true;
                 }
                 Some(stored) => {
@@ -326,16 +441,29 @@ impl<'a> Plan<'a> {
                         // Owed again as it was, after the portal lost the dossier: when it is due
                         // was decided with the loss.
                         StepState::Withdrawn if same => {
-                            self.replace.push(row());
+                            self.replace.push(row(false));
                             pending += 1;
                         }
-                        StepState::Pending | StepState::Withdrawn => {
-                            if maybe_sent(stored) && !same {
-                                discrepancy(DiscrepancyKind::StepChanged, id);
-                            }
-                            self.replace.push(row());
+                        // The hash stays that of what may be at the portal, so that the difference
+                        // lasts as long as it is one.
+                        StepState::Pending if maybe_sent(id, stored) => {
+                            discrepancy(DiscrepancyKind::StepChanged, id);
+                            self.rebody.push(row(false));
                             pending += 1;
                             changed = true;
+                        }
+                        StepState::Pending | StepState::Withdrawn => {
+                            self.replace.push(row(false));
+                            pending += 1;
+                            changed = true;
+                        }
+                        StepState::Held if stored.is_held_for(SUPPLEMENT_MOVED) => {
+                            let held = take_moved(step);
+                            if !held || !same {
+                                self.replace.push(row(held));
+                                pending += usize::from(!held);
+                                changed = true;
+                            }
                         }
                         // Refused and mended at the source, or never readable here.
                         StepState::Held
@@ -343,14 +471,14 @@ impl<'a> Plan<'a> {
                                 f.code == UNREADABLE || (!same && !may_be_there(f))
                             }) =>
                         {
-                            self.replace.push(row());
+                            self.replace.push(row(false));
                             pending += 1;
                             changed = true;
                         }
                         StepState::Held
                             if same && stored.failure.as_ref().is_some_and(may_be_there) =>
                         {
-                            self.rebody.push(row());
+                            self.rebody.push(row(true));
                         }
                         StepState::Leased => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
@@ -365,15 +493,16 @@ impl<'a> Plan<'a> {
             }
         }
         for (id, stored) in known.into_iter().flatten() {
-            if steps.iter().any(|step| step.identity == *id) {
+            if is_listed(id) {
                 continue;
             }
             match stored.state {
-                StepState::Pending => {
-                    let cut_over = lane.awaiting.as_ref();
-                    if stored.original
-                        && cut_over.is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
-                    {
+                // Held for that reason, it never left.
+                StepState::Held | StepState::Pending
+                    if stored.state == StepState::Pending
+                        || stored.is_held_for(SUPPLEMENT_MOVED) =>
+                {
+                    if stored.state == StepState::Pending && maybe_sent(id, stored) {
                         discrepancy(DiscrepancyKind::StepVanished, id);
                     }
                     self.withdraw.push((
@@ -390,8 +519,14 @@ impl<'a> Plan<'a> {
                 StepState::Acked | StepState::Held | StepState::PresumedSent => {
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::Withdrawn => {}
+                StepState::Withdrawn if maybe_sent(id, stored) => {
+                    discrepancy(DiscrepancyKind::StepVanished, id);
+                }
+                StepState::Pending | StepState::Withdrawn => {}
             }
+        }
+        for (kind, detail) in found {
+            self.differ(lane, kind, detail);
         }
         if !lines.is_empty() {
             let body = compress(lines.join("\n").as_bytes())?;

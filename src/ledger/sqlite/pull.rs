@@ -83,8 +83,8 @@ const INSERT_DOSSIERS: &str = "
     FROM json_each(?4) AS j LEFT JOIN source AS s ON s.name = ?1";
 
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, recoded_from)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7
     FROM json_each(?2)";
 
 /// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
@@ -116,16 +116,17 @@ const UPSERT_SOURCE: &str = "
 
 /// What is refused again stands again, with its evidence.
 const INSERT_REFUSED: &str = "
-    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-    ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, resolved_at = NULL";
+    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body, origin)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, origin = excluded.origin,
+        resolved_at = NULL";
 
 /// A page that could be read makes up for an unreadable answer, a readable item for an unreadable
-/// one of the same dossier.
+/// one of the same dossier, a later file for an earlier one of its name.
 const RESOLVE_REFUSED: &str = "
     UPDATE refused_document SET resolved_at = ?2
     WHERE source = ?1 AND resolved_at IS NULL
-      AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)))";
+      AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)) OR origin = ?4)";
 
 const UPSERT_FAILURE: &str = "
     INSERT INTO source (name, polled_at, failure, failing_since) VALUES (?1, ?2, ?3, ?4)
@@ -178,8 +179,11 @@ pub(super) async fn commit_pull(
         store_items(conn, commit, &mut counts).await?;
     }
     let codes: Vec<&str> = commit.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
-    let query =
-        sqlx::query(RESOLVE_REFUSED).bind(commit.source.clone()).bind(at).bind(json(&codes));
+    let query = sqlx::query(RESOLVE_REFUSED)
+        .bind(commit.source.clone())
+        .bind(at)
+        .bind(json(&codes))
+        .bind(commit.origin.clone());
     run(conn, doing, query).await?;
     for refused in &commit.refused {
         counts.refused += 1;
@@ -190,8 +194,9 @@ pub(super) async fn commit_pull(
             .bind(refused.reason.clone())
             .bind(refused.ma_ho_so.clone())
             .bind(0i64)
-            .bind(blake3::hash(refused.evidence.as_bytes()).as_bytes().to_vec())
-            .bind(compress(refused.evidence.as_bytes())?);
+            .bind(evidence_hash(commit.origin.as_deref(), &refused.evidence))
+            .bind(compress(refused.evidence.as_bytes())?)
+            .bind(commit.origin.clone());
         run(conn, doing, query).await?;
     }
     if let Some((position, newest_changed_at)) = &commit.cursor {
@@ -215,6 +220,14 @@ pub(super) async fn commit_pull(
     Ok(counts)
 }
 
+/// Two empty files are two pieces of evidence.
+fn evidence_hash(origin: Option<&str>, evidence: &str) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(origin.unwrap_or_default().as_bytes());
+    hasher.update(evidence.as_bytes());
+    hasher.finalize().as_bytes().to_vec()
+}
+
 async fn store_items(
     conn: &mut SqliteConnection,
     commit: &PullCommit,
@@ -229,7 +242,7 @@ async fn store_items(
     let mut next_entry: i64 = column(&ids, "entry", "entry", 0)?;
 
     let mut dossiers: Vec<DossierRow<'_>> = Vec::new();
-    let mut revisions: Vec<RevisionRow> = Vec::new();
+    let mut revisions: Vec<RevisionRow<'_>> = Vec::new();
     let mut entries: Vec<EntryRow> = Vec::new();
     let mut documents: Vec<DocumentRow> = Vec::new();
     let mut bodies: Vec<u8> = Vec::new();
@@ -303,6 +316,7 @@ async fn store_items(
             hex(&item.fingerprint),
             i64::from(item.deleted),
             i64::from(item.ministry),
+            item.recoded_from.as_deref(),
         ));
         documents.push((next_revision, bodies.len() + 1, body.len()));
         bodies.extend_from_slice(&body);
@@ -346,8 +360,9 @@ async fn store_items(
 
 /// id, code
 type DossierRow<'a> = (i64, &'a str);
-/// id, dossier, version, changed at, fingerprint, deleted, ministry
-type RevisionRow = (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64);
+/// id, dossier, version, changed at, fingerprint, deleted, ministry, code before
+type RevisionRow<'a> =
+    (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64, Option<&'a str>);
 /// revision, where its body begins, its length
 type DocumentRow = (i64, usize, usize);
 /// id, dossier, revision, state, superseded by
@@ -358,7 +373,7 @@ type NewestRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Timestamp>,
 /// What a page adds.
 struct NewRows<'a> {
     dossiers: Vec<DossierRow<'a>>,
-    revisions: Vec<RevisionRow>,
+    revisions: Vec<RevisionRow<'a>>,
     documents: Vec<DocumentRow>,
     bodies: Vec<u8>,
     entries: Vec<EntryRow>,
@@ -445,7 +460,8 @@ pub(super) async fn record_poll_failure(
             .bind(None::<String>)
             .bind(1i64)
             .bind(blake3::hash(evidence).as_bytes().to_vec())
-            .bind(compress(evidence)?);
+            .bind(compress(evidence)?)
+            .bind(None::<String>);
         run(conn, doing, query).await?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Read-backs, standings against a source's index, discrepancies and closed books.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::decompress;
@@ -94,33 +94,55 @@ pub(super) async fn standings(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("compare with the index", error))?;
-    rows.iter()
-        .map(|row| {
-            let dossier_id: i64 = column(row, "dossier", "id", 0)?;
-            let state: String = column(row, "entry", "state", dossier_id)?;
-            let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "entry",
-                column: "state",
-                row: dossier_id,
-            })?;
-            let time = |name| -> Result<Option<Timestamp>, LedgerError> {
-                Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?
-                    .map(Timestamp::from_millis))
-            };
-            Ok(IndexStanding {
-                ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
-                dossier_id,
-                newest_state,
-                newest_version: column(row, "dossier", "newest_version", dossier_id)?,
-                newest_changed_at: time("newest_changed_at")?,
-                acknowledged: matches!(
-                    newest_state,
-                    EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
-                ),
-                acked_at: time("acked_at")?,
-            })
-        })
-        .collect()
+    rows.iter().map(index_standing).collect()
+}
+
+const OWN_STANDINGS: &str = "
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT ?3";
+
+pub(super) async fn own_standings(
+    readers: &SqlitePool,
+    source: &str,
+    after: &str,
+    limit: u32,
+    first_seen_from: Timestamp,
+) -> Result<Vec<IndexStanding>, LedgerError> {
+    let rows = sqlx::query(OWN_STANDINGS)
+        .bind(source.to_owned())
+        .bind(after.to_owned())
+        .bind(i64::from(limit))
+        .bind(first_seen_from.millis())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("compare with the portal", error))?;
+    rows.iter().map(index_standing).collect()
+}
+
+fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
+    let dossier_id: i64 = column(row, "dossier", "id", 0)?;
+    let state: String = column(row, "entry", "state", dossier_id)?;
+    let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
+        table: "entry",
+        column: "state",
+        row: dossier_id,
+    })?;
+    let time = |name| -> Result<Option<Timestamp>, LedgerError> {
+        Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?.map(Timestamp::from_millis))
+    };
+    Ok(IndexStanding {
+        ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
+        dossier_id,
+        newest_state,
+        newest_version: column(row, "dossier", "newest_version", dossier_id)?,
+        newest_changed_at: time("newest_changed_at")?,
+        acknowledged: matches!(
+            newest_state,
+            EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
+        ),
+        acked_at: time("acked_at")?,
+    })
 }
 
 const ACKED_PACKETS: &str = "
@@ -144,9 +166,40 @@ pub(super) async fn acked_packets(
         .collect()
 }
 
+/// Newest first: a file is looked for in the newest packet that has it.
+const SENT_PACKETS: &str = "
+    SELECT e.id, e.dossier_id, p.body FROM json_each(?1) AS j CROSS JOIN entry AS e ON e.dossier_id = j.value
+    JOIN packet AS p ON p.entry_id = e.id
+    WHERE e.state IN ('leased', 'unconfirmed', 'accepted') ORDER BY e.id DESC";
+
+pub(super) async fn sent_packets(
+    readers: &SqlitePool,
+    dossiers: &[i64],
+) -> Result<Vec<(i64, String)>, LedgerError> {
+    let rows = sqlx::query(SENT_PACKETS)
+        .bind(json(dossiers))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read sent packets", error))?;
+    let mut packets = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "entry", "id", 0)?;
+        let body: Vec<u8> = column(row, "packet", "body", id)?;
+        // One that cannot be read back is as good as one past retention.
+        if let Ok(packet) = decompress("packet", id, &body) {
+            packets.push((column(row, "entry", "dossier_id", id)?, packet));
+        }
+    }
+    Ok(packets)
+}
+
+/// Without those that the source goes on with under another code: they have a discrepancy of their
+/// own.
 const ACKNOWLEDGED_CODES: &str = "
     SELECT ma_ho_so FROM dossier
     WHERE source = ?1 AND ma_ho_so > ?2 AND (acked_entry_id IS NOT NULL OR adoption = 'known') AND first_seen_at <= ?4
+      AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = newest_entry_id AND e.state = 'not_ours'
+                      AND e.failure_code = 'source.recoded')
     ORDER BY ma_ho_so LIMIT ?3";
 
 pub(super) async fn acknowledged_codes(
@@ -317,6 +370,9 @@ const HOLD_SUPPLEMENTS: &str = "
     WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND trang_thai = '5'
       AND state IN ('acked', 'presumed_sent')";
 
+const FORGET_FILES: &str =
+    "DELETE FROM acked_files WHERE dossier_id IN (SELECT value FROM json_each(?1))";
+
 /// What the portal lost with the dossier is owed again; mapping turns these into pending steps.
 const FORGET_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1, failure = ?2
@@ -370,6 +426,7 @@ pub(super) async fn repair_missing(
         .bind(json(&ids))
         .bind(i64::from(resend_supplements));
     run(conn, doing, query).await?;
+    run(conn, doing, sqlx::query(FORGET_FILES).bind(json(&ids))).await?;
     Ok(ids)
 }
 
@@ -398,7 +455,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     DUE_UNCONFIRMED,
     DEFER_UNCONFIRMED,
     STANDINGS,
+    OWN_STANDINGS,
     ACKED_PACKETS,
+    SENT_PACKETS,
     ACKNOWLEDGED_CODES,
     NOTE_LOST,
     PARK_LOST,
@@ -409,5 +468,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     HOLD_SUPPLEMENTS,
     FORGET_STEPS,
     SUSPECTED,
+    FORGET_FILES,
     INSERT_BOOKS,
 ];

@@ -56,6 +56,13 @@ const SETTLE_LANES: &str = "
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
+/// What the portal holds of their files now.
+const KEEP_FILES: &str = "
+    INSERT INTO acked_files (dossier_id, files)
+    SELECT e.dossier_id, p.files FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value
+    JOIN packet AS p ON p.entry_id = e.id WHERE p.files IS NOT NULL
+    ON CONFLICT (dossier_id) DO UPDATE SET files = excluded.files";
+
 const SETTLE_STEPS: &str = "
     UPDATE step SET state = j.state, changed_at = ?1, failure = j.failure
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
@@ -302,6 +309,11 @@ async fn settle_entries(
         })
         .collect();
     run(conn, doing, sqlx::query(SETTLE_LANES).bind(now.millis()).bind(json(&lanes))).await?;
+    let accepted: Vec<i64> =
+        done.iter().filter(|(_, state)| *state == "accepted").map(|(id, _)| *id).collect();
+    if !accepted.is_empty() {
+        run(conn, doing, sqlx::query(KEEP_FILES).bind(json(&accepted))).await?;
+    }
     Ok(done)
 }
 
@@ -408,6 +420,7 @@ fn failure_of(settlement: &Settlement) -> Option<&Failure> {
 pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_ENTRIES,
     SETTLE_LANES,
+    KEEP_FILES,
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,

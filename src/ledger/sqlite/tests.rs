@@ -20,6 +20,7 @@ fn page(at: i64, dossiers: std::ops::Range<usize>, bytes: usize) -> PullCommit {
         changed_at: Some(Timestamp::from_millis(at)),
         deleted: false,
         ministry: false,
+        recoded_from: None,
         fingerprint: *blake3::hash(&number.to_le_bytes()).as_bytes(),
         // Digits of a hash, because bodies are compressed.
         document: (0..bytes / 64)
@@ -33,6 +34,7 @@ fn page(at: i64, dossiers: std::ops::Range<usize>, bytes: usize) -> PullCommit {
         priority: Priority::Live,
         items: items.collect(),
         refused: Vec::new(),
+        origin: None,
         cursor: Some((format!("cursor-{at}"), Some(Timestamp::from_millis(at)))),
         etag: None,
         caught_up: true,

@@ -162,13 +162,14 @@ const DOSSIER: &str = "
     FROM dossier WHERE ma_ho_so = ?1 ORDER BY source";
 
 const REVISIONS: &str = "
-    SELECT id, version, changed_at, received_at, deleted, ministry, lower(hex(fingerprint)) AS fingerprint,
+    SELECT id, version, changed_at, received_at, deleted, ministry, recoded_from, lower(hex(fingerprint)) AS fingerprint,
            EXISTS (SELECT 1 FROM document WHERE revision_id = revision.id) AS body_kept
     FROM revision WHERE dossier_id = ?1 ORDER BY id";
 
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
-           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, diagnostics, superseded_by
+           lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, failure_code,
+           diagnostics, superseded_by
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
 
 const STEPS: &str = "
@@ -259,6 +260,7 @@ fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
         received_at: required_time(row, "revision", "received_at", id)?,
         deleted: column::<i64>(row, "revision", "deleted", id)? != 0,
         ministry: column::<i64>(row, "revision", "ministry", id)? != 0,
+        recoded_from: column(row, "revision", "recoded_from", id)?,
         fingerprint: column(row, "revision", "fingerprint", id)?,
         body_kept: column::<i64>(row, "revision", "body_kept", id)? != 0,
     })
@@ -284,6 +286,7 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
         packet_hash: column(row, "entry", "packet_hash", id)?,
         mapping_version: column(row, "entry", "mapping_version", id)?,
         failure: envelope(column(row, "entry", "failure", id)?, "entry", "failure", id)?,
+        rule: column(row, "entry", "failure_code", id)?,
         diagnostics: envelope(
             column(row, "entry", "diagnostics", id)?,
             "entry",

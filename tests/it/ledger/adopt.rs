@@ -224,7 +224,7 @@ async fn what_an_older_program_may_have_sent_of_a_step_that_changed_is_told() {
     assert_eq!(told, ["step_changed 20260126080000/2", "step_vanished 20260126090000/4"]);
     let known = ledger.view(A).await.dossier_id;
     portal_says(&ledger, true).await;
-    assert_eq!(ledger.step_states(A).await, "0800/2=presumed_sent 0900/4=withdrawn");
+    assert_eq!(ledger.step_states(A).await, "0800/2=presumed_sent 0900/4=presumed_sent");
     assert_eq!(ledger.open_discrepancies(A).await.len(), 2, "dossier {known}");
     // Of a dossier that the portal never had, nothing differs.
     ledger.receive(t(150), item(B, 1, "one | 0800/2:old")).await;
@@ -233,7 +233,7 @@ async fn what_an_older_program_may_have_sent_of_a_step_that_changed_is_told() {
     assert!(ledger.open_discrepancies(B).await.is_empty());
     // A presumed step is as fixed as an acknowledged one.
     ledger.receive(t(300), item(A, 300, "two | 0800/2:newest")).await;
-    assert_eq!(ledger.step_states(A).await, "0800/2=presumed_sent 0900/4=withdrawn");
+    assert_eq!(ledger.step_states(A).await, "0800/2=presumed_sent 0900/4=presumed_sent");
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
     AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
-    PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
-    ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
+    PacketFiles, PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry,
+    SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView};
@@ -64,6 +64,7 @@ pub(crate) fn item(code: &str, version: i64, text: &str) -> ReceivedItem {
         changed_at: Some(t(version)),
         deleted: false,
         ministry: false,
+        recoded_from: None,
         fingerprint: *blake3::hash(text.as_bytes()).as_bytes(),
         document: text.into(),
     }
@@ -80,6 +81,7 @@ pub(crate) fn page(at: Timestamp, items: Vec<ReceivedItem>) -> PullCommit {
         priority: Priority::Live,
         items,
         refused: Vec::new(),
+        origin: None,
         cursor: None,
         etag: None,
         caught_up: false,
@@ -208,9 +210,9 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
         text.strip_suffix("@portal").map_or((text, false), |text| (text, true));
     let (packet, steps) = text.split_once('|').unwrap_or((text, ""));
     let outcome = if unmapped.deleted {
-        MapOutcome::NotOurs { rule: "source.deleted" }
+        MapOutcome::NotOurs { rule: "source.deleted", recoded_to: None }
     } else if unmapped.ministry {
-        MapOutcome::NotOurs { rule: "source.ministry" }
+        MapOutcome::NotOurs { rule: "source.ministry", recoded_to: None }
     } else if text.starts_with('!') {
         let diagnostics = [
             ("mapping.length", Severity::Warning),
@@ -238,6 +240,8 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
             warnings: Vec::new(),
             filed_at_portal,
             priority: None,
+            recoded_from: unmapped.recoded_from.clone(),
+            files: PacketFiles::default(),
         })
     };
     MappedEntry {

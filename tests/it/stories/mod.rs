@@ -1,10 +1,12 @@
 //! The whole gateway against the laboratories, told part by part.
 
 mod adopt;
+mod drops;
 mod lost_answers;
 mod map;
 mod operators;
 mod pull;
 mod push;
 mod restart;
+mod rules;
 mod silence;

@@ -37,6 +37,16 @@ impl Site {
         portal: PortalOptions,
         settings: &str,
     ) -> Self {
+        Self::open_with(province, portal, None, settings).await
+    }
+
+    /// With this instead of the address of the feed in the source's block.
+    pub(crate) async fn open_with(
+        province: ProvinceOptions,
+        portal: PortalOptions,
+        source: Option<&str>,
+        settings: &str,
+    ) -> Self {
         let clock = Arc::new(SystemClock::new());
         let time: Arc<dyn Clock> = clock.clone();
         let (username, password) = (portal.username.clone(), portal.password.clone());
@@ -52,7 +62,7 @@ path = "ledger.db"
 
 [[sources]]
 name = "mot-cua"
-base_url = "{}"
+{}
 poll_ms = 100
 
 [portal]
@@ -74,12 +84,16 @@ unconfirmed_every_ms = 100
 
 {settings}
 "#,
-            province.url(),
+            source.map_or_else(|| format!("base_url = \"{}\"", province.url()), str::to_owned),
             portal.url()
         );
         std::fs::write(folder.path().join("hoso.toml"), text).expect("a file");
         std::fs::write(folder.path().join("password"), password).expect("a file");
         Self { province, portal, clock, folder, ledger: None, processes: 0 }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -170,6 +184,19 @@ unconfirmed_every_ms = 100
                 self.clock.monotonic().saturating_sub(since) < PATIENCE,
                 "never delivered: {comparison:?}\n{standing:?}"
             );
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the ledger knows so many dossiers.
+    pub(crate) async fn until_known(&mut self, dossiers: u64) {
+        let since = self.clock.monotonic();
+        loop {
+            let known = self.standing().await.map(|standing| standing.dossiers.values().sum());
+            if known == Some(dossiers) {
+                return;
+            }
+            assert!(self.clock.monotonic().saturating_sub(since) < PATIENCE, "never known");
             self.clock.sleep(LOOK).await;
         }
     }

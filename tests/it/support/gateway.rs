@@ -120,8 +120,12 @@ impl Story {
                 .or_insert_with(|| format!("\"{value}\""));
         };
         set("source", "name", "mot-cua");
-        set("source", "base_url", &province.url());
         set("portal", "base_url", &portal.url());
+        let is_feed = settings["source"].get("kind").is_none_or(|kind| kind == "\"feed\"");
+        if is_feed {
+            let url = format!("\"{}\"", province.url());
+            settings.entry("source").or_default().entry("base_url").or_insert(url);
+        }
         let secrets = Secrets { password: self.password, token: self.token };
         let config = config(&settings, folder.path(), &secrets);
         let mut gateway = TestGateway::wire(config, clock, province, portal, folder).await;
@@ -204,7 +208,7 @@ impl TestGateway {
         let stop_keeping = Stop::new();
         let (line, keeper) = open(&config, &context, &clock, &stop_keeping).await;
         Self {
-            sources: build::sources(&config).expect("sources"),
+            sources: build::sources(&config, &context.clock).expect("sources"),
             mapping: build::mapping(&config).expect("a mapping"),
             line,
             keeper,
@@ -310,6 +314,11 @@ impl TestGateway {
     }
 
     // --- the source's side ---
+
+    /// The folder of the configuration, where relative paths begin.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
 
     pub(crate) fn put(&self, paper: &Paper) {
         self.province.put_raw(paper.xml()).expect("a dossier");
