@@ -36,10 +36,14 @@ pub(super) enum Which {
 ///   GET  /lab/packets     the same in the portal's own form: packet, steps
 ///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"delete": "CODE"},
 ///                         {"add": N}, or a raw HoSo element as text
-///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}
+///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1},
+///                         {"kind": "mismatched-tag", "code": "CODE", "on": "dossier"}]}
+///   POST /lab/answer?on=changes&times=1    the body is given in place of an answer
 ///
-/// An order of an unknown kind is answered with the list of kinds; among them are unsorted-items,
-/// late-commit, stuck-cursor, endless-more, truncated-xml, html-page and duplicate-in-page.
+/// A rule spoils the change feed, or the index or the look-up of a dossier with "on". One with a
+/// code spoils that dossier, others the first one. An order of an unknown kind is answered with the
+/// list of kinds; among them are unsorted-items, late-commit, stuck-cursor, endless-more,
+/// truncated-xml, mismatched-tag, html-page and duplicate-in-page.
 ///
 /// Example: hoso lab province --listen 127.0.0.1:8081 --dossiers 1000
 #[derive(Debug, clap::Args)]

@@ -117,6 +117,11 @@ async fn pull(
                         }
                     }
                 );
+                if report.passed_over > 0 {
+                    // Writing to a String cannot fail.
+                    let _infallible =
+                        write!(text, "; {} passed over, unreadable even alone", report.passed_over);
+                }
                 for remark in &report.remarks {
                     // Writing to a String cannot fail.
                     let _infallible = write!(text, "\n  {remark}");

@@ -122,10 +122,26 @@ async fn pull_loop(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
+    let mut passed_over = 0;
     let mut remarks = Vec::new();
     while !stop.is_cancelled() {
         let wait = match pull_once(context, line, stop).await {
             Ok(report) => {
+                if report.passed_over > passed_over {
+                    tracing::warn!(
+                        source = report.source,
+                        count = report.passed_over,
+                        "dossiers that cannot be read were passed over; `hoso problems list` names them"
+                    );
+                }
+                passed_over = report.passed_over;
+                if report.narrowed > 0 && report.passed_over == 0 {
+                    tracing::info!(
+                        source = report.source,
+                        count = report.narrowed,
+                        "pages could not be read and were asked for again with fewer dossiers"
+                    );
+                }
                 if failures > 0 {
                     tracing::info!(source = report.source, "the source answers again");
                 }

@@ -153,8 +153,8 @@ pub trait Ledger: Debug + Send + Sync {
     /// Stores the page's new revisions and its cursor together, or nothing.
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError>;
 
-    /// Remembers that a poll failed (or, with `None`, that the source answers again), and keeps
-    /// the refused document as evidence.
+    /// Remembers that a poll failed, and keeps the refused document as evidence; or, with `None`,
+    /// that the source answers again, so that what it answered before is no problem any more.
     async fn record_poll_failure(
         &self,
         source: &str,
@@ -162,6 +162,19 @@ pub trait Ledger: Debug + Send + Sync {
         failure: Option<&crate::domain::failure::Failure>,
         evidence: Option<&[u8]>,
     ) -> Result<(), LedgerError>;
+
+    /// Whether a page of this source that ended at `position` was stored.
+    async fn knows_position(&self, source: &str, position: &str) -> Result<bool, LedgerError>;
+
+    /// Codes of up to `limit` dossiers that stand as unreadable and were asked for at `asked_until`
+    /// or before; they count as asked for now.
+    async fn claim_unread(
+        &self,
+        source: &str,
+        now: Timestamp,
+        asked_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError>;
 
     // --- map ---
 

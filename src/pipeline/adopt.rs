@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::push::call_record;
 use super::read_back::{Echo, compare_echo};
+use super::way::Way;
 use super::{Context, PortalLine, SourceLine, Stop, VerbError};
 use crate::domain::adoption::{Look, Shown, Waiting, adopt};
 use crate::domain::priority::Priority;
@@ -263,6 +264,7 @@ pub async fn check_index(
         check.without_index = true;
         return Ok(check);
     }
+    let mut way = Way::from(None);
     let mut after: Option<String> = None;
     while !stop.is_cancelled() {
         let page = line.source.index(&from, &to, after.as_deref(), line.page_limit).await.map_err(
@@ -286,7 +288,8 @@ pub async fn check_index(
             check.whole = true;
             break;
         }
-        if page.cursor.is_none() || page.cursor == after {
+        // One that leads nowhere is not read to its end, and the report says so.
+        if way.goes_on(page.cursor.as_deref(), page.items.is_empty()).is_err() {
             break;
         }
         after = page.cursor;

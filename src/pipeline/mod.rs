@@ -7,6 +7,7 @@
 pub mod adopt;
 mod files;
 pub mod map;
+mod mended;
 pub mod ownership;
 pub mod pull;
 pub mod push;
@@ -16,8 +17,10 @@ pub mod reconcile;
 pub mod resync;
 mod step_outcome;
 pub mod upkeep;
+mod way;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ownership::Ownership;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +55,16 @@ pub struct SourceLine {
     pub settle_lag_ms: u64,
     /// When this gateway took over from an older program; dossiers from before await adoption.
     pub start_from: Option<Timestamp>,
+}
+
+impl SourceLine {
+    /// Whether a change is left for the next poll, because its dossier may still be being written.
+    fn is_young(&self, now: Timestamp, changed_at: Option<Timestamp>) -> bool {
+        let settled_before = now - Duration::from_millis(self.settle_lag_ms);
+        // A time in the future is a wrong clock, not a young change; waiting for it would stop
+        // the source.
+        self.settle_lag_ms > 0 && changed_at.is_some_and(|at| at > settled_before && at <= now)
+    }
 }
 
 /// The portal with its gate; whoever holds this owns the gate (see [`ownership`]).
@@ -91,7 +104,7 @@ pub struct Settings {
 pub enum VerbError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The source's answer, already recorded in the ledger.
+    /// The source's answer; that of a poll is recorded in the ledger already.
     #[error("source `{source_name}`: {failure}")]
     Source { source_name: String, failure: Failure },
     /// A part of the program stopped in a way that is a defect.
@@ -150,9 +163,14 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
     ),
     (
-        "source.stuck_cursor",
-        "The source says that there is more, but its cursor does not move. Reading stopped, so that it does not run for ever; nothing was skipped.",
+        way::STUCK_CURSOR,
+        "The source says that there is more, but its cursor does not move, comes back to where it was, or leads from one empty page to the next. Reading stopped, so that it does not run for ever; nothing was skipped. An index that does so gives no books.",
         "Tell the operator of the provincial system; polling goes on by itself.",
+    ),
+    (
+        "source.unreadable",
+        "Dossier after dossier spoils its page, each asked for alone. That is no dossier's fault but the export's, so none of them is passed over and reading waits before the first one.",
+        "Report it to the maker of the feed with the kept document. Reading goes on by itself once the export is sound.",
     ),
     (
         "source.deleted",

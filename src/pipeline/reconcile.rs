@@ -16,10 +16,12 @@ use futures_util::stream;
 
 use super::push::call_record;
 use super::read_back::{Echo, compare_echo, shows_all};
+use super::way::{STUCK_CURSOR, Way};
 use super::{Context, PortalLine, SourceLine, Stop, VerbError};
 use crate::domain::codes::DossierCode;
 use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
 use crate::domain::entry::EntryState;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
@@ -206,6 +208,7 @@ async fn read_index(
     let mut lines: Vec<Line> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut after: Option<String> = None;
+    let mut way = Way::from(None);
     loop {
         if stop.is_cancelled() {
             return Ok((lines, false));
@@ -218,6 +221,7 @@ async fn read_index(
                 source_name: books.source.clone(),
                 failure: failure.failure,
             })?;
+        let is_empty = page.items.is_empty() && page.refused.is_empty();
         // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
         for refused in &page.refused {
             books.at_source += 1;
@@ -242,8 +246,13 @@ async fn read_index(
         if !page.more {
             return Ok((lines, true));
         }
-        if page.cursor.is_none() || page.cursor == after {
-            return Ok((lines, false));
+        // What was read of an index that leads nowhere is no part of the truth that can be named, so
+        // nothing is compared with it.
+        if let Err(message) = way.goes_on(page.cursor.as_deref(), is_empty) {
+            return Err(VerbError::Source {
+                source_name: books.source.clone(),
+                failure: Failure::new(STUCK_CURSOR, Disposition::Retryable, message),
+            });
         }
         after = page.cursor;
     }

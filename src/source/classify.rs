@@ -84,13 +84,13 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         TOO_LARGE,
-        "The page, or the file, is larger than sources.page_bytes_max.",
-        "Lower sources.page_limit, or write smaller files, or raise sources.page_bytes_max if the dossiers really are that large.",
+        "The page, or the file, is larger than sources.page_bytes_max; a page also when it was asked for with one dossier only. What stands behind that dossier cannot be known, so reading waits before it.",
+        "Look at the next dossier at the source (files belong behind links, not into it), write smaller files, or raise sources.page_bytes_max so that the dossier can be refused alone.",
     ),
     (
         ENCODING,
         "The document's bytes are not text in the encoding that it or its Content-Type declares.",
-        "Ask the maker of the feed to declare the encoding that it writes, best UTF-8. The document is kept.",
+        "Ask the maker of the feed to declare the encoding that it writes, best UTF-8. If one dossier holds the stray bytes, correct it at the source: it is named, kept and passed over alone.",
     ),
     (
         HTML_PAGE,
@@ -100,7 +100,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         NOT_XML,
         "The document is not well-formed XML, so nobody can say where its dossiers end.",
-        "Report position and document to the maker of the feed; if one dossier is the cause, correct it at the source. The page is asked for again.",
+        "Report position and document to the maker of the feed; if one dossier is the cause, correct it at the source: it is named, kept, passed over alone and asked for again.",
     ),
     (
         DOCTYPE,
@@ -110,7 +110,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         TRUNCATED,
         "The document ends before its root element does. No part of it was taken.",
-        "Nothing, unless it repeats: then look for a proxy or a time limit that cuts long answers.",
+        "Nothing, unless it repeats, also with smaller pages: then look for a proxy or a time limit that cuts answers, or for a comment or CDATA section in a dossier that never ends.",
     ),
     (
         WRONG_ROOT,
@@ -120,7 +120,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         LIMITS,
         "The document is nested deeper, has more attributes or parts, or longer texts than the limits allow.",
-        "If it is genuine, raise sources.depth_max or lower sources.page_limit. The document is kept.",
+        "If it is genuine, raise sources.depth_max. If one dossier is the cause, it is named, kept and passed over alone.",
     ),
     (
         WRONG_DOSSIER,

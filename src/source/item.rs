@@ -143,6 +143,12 @@ impl<'a, 's> ItemReader<'a, 's> {
         }
     }
 
+    /// `capNhatLuc` of the item in progress, if its tag could be read.
+    pub(super) fn changed_at(&self) -> Option<Timestamp> {
+        let tag = self.tag.as_ref().ok().filter(|_| self.is_open())?;
+        tag.changed_at
+    }
+
     pub(super) fn begin(
         &mut self,
         name: &str,

@@ -55,8 +55,8 @@ pub trait Source: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether [`Source::index`] can be asked. Without an index nobody can know what the source
-    /// should have given.
+    /// Whether [`Source::index`] and [`Source::dossier`] can be asked. Without an index nobody can
+    /// know what the source should have given.
     fn has_index(&self) -> bool {
         true
     }
@@ -92,8 +92,6 @@ pub struct Page {
     pub cursor: Option<String>,
     /// `true`: ask again at once. `false`: caught up, as far as nothing is `waiting`.
     pub more: bool,
-    /// There is said to be more, but at no other position: asking again would not end.
-    pub stuck: bool,
     /// Files that are there and not whole yet.
     pub waiting: u64,
     /// The file that the page came in, for people.
@@ -143,7 +141,7 @@ pub enum Owner {
 pub struct RefusedItem {
     /// Stable, one of [`CODES`].
     pub rule: &'static str,
-    /// Where the item begins in the page.
+    /// Where the item begins in the page; where reading ended, if it spoilt its page.
     pub position: Position,
     /// One sentence for people; quotes nothing of the item.
     pub reason: String,
@@ -184,4 +182,29 @@ pub struct SourceFailure {
     pub failure: Failure,
     /// The first 256 KB of a document that was refused. Personal data: never into a log.
     pub evidence: Option<Box<[u8]>>,
+    /// Present when a page of the feed came and its dossiers are what cannot be read: asked for
+    /// fewer of them, the source may give a page that can.
+    pub spoilt: Option<Box<SpoiltPage>>,
+}
+
+/// A page of changes that cannot be read behind the tag of its root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoiltPage {
+    /// `conNua` of the page, if its root could be read.
+    pub more: Option<bool>,
+    pub etag: Option<String>,
+    /// The one dossier in it, when there is exactly one for certain.
+    pub lone: Option<LoneItem>,
+}
+
+/// A dossier that stands alone in a page and spoils it, with what is needed to go on behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoneItem {
+    /// `conTro` of the page.
+    pub cursor: String,
+    /// `conNua` of the page.
+    pub more: bool,
+    /// `capNhatLuc`, if the dossier's own tag could be read.
+    pub changed_at: Option<Timestamp>,
+    pub item: RefusedItem,
 }

@@ -1,6 +1,7 @@
 //! One test binary: links once, shares its harness.
 
 mod cli;
+mod hostile;
 mod layering;
 mod ledger;
 mod stories;

@@ -12,7 +12,8 @@
 //! | `GET /lab/state` | counts of dossiers, invalid ones by kind, changes left, requests served |
 //! | `GET /lab/expected` | one JSON line a dossier that must end up at the portal: `code`, `digest`, `steps` |
 //! | `GET /lab/packets` | the same dossiers as the portal takes them, a JSON line each: `packet`, `steps` |
-//! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared |
+//! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared; `"on": "index"` or `"dossier"` spoils those answers, `"code": "CODE"` that dossier |
+//! | `POST /lab/answer?on=changes&times=1` | the body, under its `Content-Type`, is given in place of an answer |
 //! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"delete": "CODE"}`, `{"add": 10}` |
 //!
 //! A dossier put in as text is shown as it is; nothing is expected of it.
@@ -35,9 +36,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
 pub use control::ProvinceState;
-pub use misbehave::{Misbehaviour, MisbehaviourRule};
+pub use misbehave::{Misbehaviour, MisbehaviourRule, Question, RawAnswer};
 pub use store::ProvinceCounts;
 
+use self::misbehave::Turn;
 use self::store::{Cursor, Item, Store};
 use super::digest::ExpectedDossier;
 use super::population::PopulationOptions;
@@ -107,6 +109,7 @@ struct Shared {
     store: Mutex<Store>,
     dropped: Mutex<drop::Dropped>,
     misbehaviour: Mutex<Vec<MisbehaviourRule>>,
+    raw_answers: Mutex<Vec<RawAnswer>>,
     changes_left: AtomicU64,
     changes_made: AtomicU64,
     requests_served: AtomicU64,
@@ -128,6 +131,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         store: Mutex::new(store),
         dropped: Mutex::default(),
         misbehaviour: Mutex::new(options.misbehaviour),
+        raw_answers: Mutex::default(),
         changes_left: AtomicU64::new(options.changes_total),
         changes_made: AtomicU64::new(0),
         requests_served: AtomicU64::new(0),
@@ -199,6 +203,12 @@ impl Province {
         self.shared.misbehave(rule);
     }
 
+    /// Gives these bytes in place of an answer; several are given one after another.
+    pub fn answer_with(&self, answer: RawAnswer) {
+        self.shared.answer_with(answer);
+    }
+
+    /// Ends every misbehaviour, raw answers included.
     pub fn clear_misbehaviour(&self) {
         self.shared.clear_misbehaviour();
     }
@@ -239,8 +249,22 @@ impl Shared {
         }
     }
 
-    fn take_turn(&self) -> Vec<Misbehaviour> {
-        misbehave::take_turn(&mut self.rules())
+    fn take_turn(&self, question: Question) -> Turn {
+        misbehave::take_turn(&mut self.rules(), question)
+    }
+
+    fn raw_answers(&self) -> MutexGuard<'_, Vec<RawAnswer>> {
+        self.raw_answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn raw_answer(&self, question: Question) -> Option<RawAnswer> {
+        misbehave::take_raw(&mut self.raw_answers(), question)
+    }
+
+    fn answer_with(&self, answer: RawAnswer) {
+        if answer.times != Some(0) {
+            self.raw_answers().push(answer);
+        }
     }
 
     fn misbehave(&self, rule: MisbehaviourRule) {
@@ -251,11 +275,12 @@ impl Shared {
 
     fn clear_misbehaviour(&self) {
         self.rules().clear();
+        self.raw_answers().clear();
     }
 
     /// Changes of dossiers that the page about to be read already shows.
-    fn disturb_before(&self, rules: &[Misbehaviour]) {
-        for rule in rules {
+    fn disturb_before(&self, rules: &Turn) {
+        for rule in rules.kinds() {
             match rule {
                 Misbehaviour::EqualTimestamps { dossiers } => {
                     let now = self.clock.now();
@@ -273,8 +298,8 @@ impl Shared {
     }
 
     /// Changes of dossiers that happen after the page was read and before its reader knows it.
-    fn disturb_after(&self, rules: &[Misbehaviour], items: &[Arc<Item>], last: Option<&Cursor>) {
-        for rule in rules {
+    fn disturb_after(&self, rules: &Turn, items: &[Arc<Item>], last: Option<&Cursor>) {
+        for rule in rules.kinds() {
             match rule {
                 Misbehaviour::LateCommit { behind_ms } => {
                     let cursor_at = last.map(|cursor| cursor.changed_at).or(self.store().newest());

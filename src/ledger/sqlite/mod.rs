@@ -161,6 +161,23 @@ impl Ledger for SqliteLedger {
         Ok(counts)
     }
 
+    async fn knows_position(&self, source: &str, position: &str) -> Result<bool, LedgerError> {
+        pull::knows_position(&self.readers, source, position).await
+    }
+
+    async fn claim_unread(
+        &self,
+        source: &str,
+        now: Timestamp,
+        asked_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError> {
+        let mut tx = self.begin("choose unread dossiers").await?;
+        let codes = pull::claim_unread(&mut tx, source, now, asked_until, limit).await?;
+        finish(tx, "choose unread dossiers").await?;
+        Ok(codes)
+    }
+
     async fn record_poll_failure(
         &self,
         source: &str,

@@ -116,8 +116,8 @@ const UPSERT_SOURCE: &str = "
 
 /// What is refused again stands again, with its evidence.
 const INSERT_REFUSED: &str = "
-    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body, origin)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body, origin, asked_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2)
     ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, origin = excluded.origin,
         resolved_at = NULL";
 
@@ -127,6 +127,52 @@ const RESOLVE_REFUSED: &str = "
     UPDATE refused_document SET resolved_at = ?2
     WHERE source = ?1 AND resolved_at IS NULL
       AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)) OR origin = ?4)";
+
+const KNOWS_POSITION: &str =
+    "SELECT EXISTS (SELECT 1 FROM cursor WHERE source = ?1 AND position = ?2)";
+
+pub(super) async fn knows_position(
+    readers: &SqlitePool,
+    source: &str,
+    position: &str,
+) -> Result<bool, LedgerError> {
+    sqlx::query_scalar(KNOWS_POSITION)
+        .bind(source.to_owned())
+        .bind(position.to_owned())
+        .fetch_one(readers)
+        .await
+        .map_err(|error| failed("look for a position", error))
+}
+
+/// Those that were not asked for the longest come first.
+const CLAIM_UNREAD: &str = "
+    UPDATE refused_document SET asked_at = ?2
+    WHERE id IN (SELECT id FROM refused_document
+                 WHERE source = ?1 AND resolved_at IS NULL AND whole = 0 AND ma_ho_so IS NOT NULL
+                   AND asked_at <= ?3
+                 ORDER BY asked_at, id LIMIT ?4)
+    RETURNING ma_ho_so";
+
+pub(super) async fn claim_unread(
+    conn: &mut SqliteConnection,
+    source: &str,
+    now: Timestamp,
+    asked_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<String>, LedgerError> {
+    let mut codes: Vec<String> = sqlx::query_scalar(CLAIM_UNREAD)
+        .bind(source.to_owned())
+        .bind(now.millis())
+        .bind(asked_until.millis())
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("choose unread dossiers", error))?;
+    // Several documents may be kept of one dossier.
+    codes.sort();
+    codes.dedup();
+    Ok(codes)
+}
 
 const UPSERT_FAILURE: &str = "
     INSERT INTO source (name, polled_at, failure, failing_since) VALUES (?1, ?2, ?3, ?4)
@@ -451,6 +497,15 @@ pub(super) async fn record_poll_failure(
         .bind(failure.map(json_one))
         .bind(failure.map(|_| at.millis()));
     run(conn, doing, query).await?;
+    if failure.is_none() {
+        // What it says is unchanged was readable: no item of it, but the answer.
+        let query = sqlx::query(RESOLVE_REFUSED)
+            .bind(source.to_owned())
+            .bind(at.millis())
+            .bind("[]")
+            .bind(None::<String>);
+        run(conn, doing, query).await?;
+    }
     if let (Some(failure), Some(evidence)) = (failure, evidence) {
         let query = sqlx::query(INSERT_REFUSED)
             .bind(source.to_owned())
@@ -484,5 +539,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     UPSERT_SOURCE,
     INSERT_REFUSED,
     RESOLVE_REFUSED,
+    KNOWS_POSITION,
+    CLAIM_UNREAD,
     UPSERT_FAILURE,
 ];

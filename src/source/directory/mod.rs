@@ -204,7 +204,7 @@ fn no_question() -> SourceFailure {
 
 fn failed(code: &'static str, message: impl Into<String>) -> SourceFailure {
     let failure = Failure::new(code, Disposition::Environment, message);
-    SourceFailure { failure, evidence: None }
+    SourceFailure { failure, evidence: None, spoilt: None }
 }
 
 fn failed_because(
@@ -212,8 +212,8 @@ fn failed_because(
     message: impl Into<String>,
     cause: &std::io::Error,
 ) -> SourceFailure {
-    let SourceFailure { failure, evidence } = failed(code, message);
-    SourceFailure { failure: failure.with_details(cause.to_string()), evidence }
+    let failed = failed(code, message);
+    SourceFailure { failure: failed.failure.with_details(cause.to_string()), ..failed }
 }
 
 /// What one file turned out to be.

@@ -5,6 +5,7 @@ mod drops;
 mod lost_answers;
 mod map;
 mod operators;
+mod poison;
 mod pull;
 mod push;
 mod restart;

@@ -11,7 +11,7 @@ use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::portal::{LabPortal, PortalOptions};
 use hoso_gateway::lab::province::{Province, ProvinceOptions};
 use hoso_gateway::ledger::Ledger;
-use hoso_gateway::ledger::view::Standing;
+use hoso_gateway::ledger::view::{Problem, Standing};
 use tempfile::TempDir;
 
 /// Between two looks at a state.
@@ -153,12 +153,15 @@ unconfirmed_every_ms = 100
 
     /// Codes of the dossiers that wait for a person.
     pub(crate) async fn problem_codes(&mut self) -> Vec<String> {
+        self.problems().await.into_iter().map(|problem| problem.ma_ho_so).collect()
+    }
+
+    async fn problems(&mut self) -> Vec<Problem> {
         self.standing().await;
         let ledger = self.ledger.as_ref().expect("a ledger");
         let filter =
             hoso_gateway::ledger::view::ProblemFilter { limit: 1000, ..Default::default() };
-        let problems = ledger.problems(&filter).await.expect("problems");
-        problems.into_iter().map(|problem| problem.ma_ho_so).collect()
+        ledger.problems(&filter).await.expect("problems")
     }
 
     pub(crate) fn comparison(&self) -> Comparison {
@@ -183,6 +186,22 @@ unconfirmed_every_ms = 100
             assert!(
                 self.clock.monotonic().saturating_sub(since) < PATIENCE,
                 "never delivered: {comparison:?}\n{standing:?}"
+            );
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until this many problems stand, and gives their codes.
+    pub(crate) async fn until_problems(&mut self, wanted: usize) -> Vec<String> {
+        let since = self.clock.monotonic();
+        loop {
+            let problems = self.problems().await;
+            if problems.len() == wanted {
+                return problems.into_iter().map(|problem| problem.code).collect();
+            }
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "never {wanted} problems: {problems:?}"
             );
             self.clock.sleep(LOOK).await;
         }
@@ -250,6 +269,16 @@ impl Process {
             .status()
             .expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// The most memory that it ever had at once.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a process that runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+        let kilobytes = line.split_whitespace().nth(1).expect("a number");
+        kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

@@ -18,7 +18,7 @@ use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{CallEntry, LabPortal, Outcome, PortalOptions, Service};
-use hoso_gateway::lab::province::{Province, ProvinceOptions};
+use hoso_gateway::lab::province::{Province, ProvinceOptions, Question, RawAnswer};
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
 use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
 use hoso_gateway::mapping::Mapping;
@@ -375,6 +375,16 @@ impl TestGateway {
             .expect("books")
     }
 
+    /// [`Self::reconcile`], from a source that may fail.
+    pub(crate) async fn try_reconcile(&self) -> Result<Books, Failure> {
+        let line = &self.sources[0];
+        match reconcile_once(&self.context, line, Some(&self.line), &self.stop).await {
+            Ok(books) => Ok(books),
+            Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
         upkeep_once(&self.context).await.expect("an upkeep pass")
     }
@@ -458,6 +468,16 @@ impl TestGateway {
     pub(crate) fn outcomes(&self, service: Service) -> Vec<Outcome> {
         let calls = self.calls(service);
         calls.into_iter().map(|call| call.outcome).collect()
+    }
+}
+
+/// A document that the province gives in place of every page.
+pub(crate) fn raw_page(body: &str) -> RawAnswer {
+    RawAnswer {
+        on: Question::Changes,
+        times: None,
+        content_type: "application/xml; charset=utf-8".to_owned(),
+        bytes: body.to_owned().into(),
     }
 }
 
