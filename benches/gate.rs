@@ -46,7 +46,7 @@ impl Run {
     fn used_share(&self, window: &Window) -> f64 {
         let longest = self.windows.iter().map(length).max().unwrap_or_default();
         let steady = self.began + longest..self.began + self.length;
-        let used = self.calls.iter().filter(|at| steady.contains(at)).count();
+        let used = self.calls.iter().filter(|at| steady.contains(*at)).count();
         let windows_passed =
             self.length.saturating_sub(longest).as_secs_f64() / length(window).as_secs_f64();
         used as f64 / (f64::from(window.limit) * windows_passed)

@@ -18,8 +18,8 @@ use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, SettleBatch,
-    SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
+    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, Retention,
+    SettleBatch, SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::ProblemFilter;
@@ -129,6 +129,7 @@ fn call(at: Timestamp) -> CallRecord {
         error_code: Some("0".into()),
         message: "thanh cong".into(),
         outcome: "useful",
+        correlation_id: None,
         body_hash: [7; 32],
     }
 }
@@ -244,7 +245,14 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     ledger.claim_entries(at, Lease { token: 1, expires_at: at }, BATCH).await.unwrap();
     timed("claim of nothing", since);
     let policy = UpkeepPolicy {
-        body_retention_ms: 90 * 24 * 3_600_000,
+        retention: Retention {
+            bodies_ms: 90 * 24 * 3_600_000,
+            attempts_ms: u64::MAX,
+            revisions_ms: u64::MAX,
+            audit_ms: u64::MAX,
+            books_ms: u64::MAX,
+            rows_max: 2000,
+        },
         cursor_retention_ms: 24 * 3_600_000,
         watchdog_ms: 600_000,
         resend_unknown_supplement: false,
@@ -252,7 +260,8 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();
     timed("upkeep, nothing to do", since);
-    let policy = UpkeepPolicy { body_retention_ms: 0, ..policy };
+    let policy =
+        UpkeepPolicy { retention: Retention { bodies_ms: 0, ..policy.retention }, ..policy };
     let since = Instant::now();
     let dropped = ledger.upkeep(at, &policy).await.unwrap().bodies_dropped;
     timed("upkeep, one pass", since);

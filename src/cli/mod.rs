@@ -3,12 +3,14 @@
 
 mod adopt;
 pub mod build;
+mod certificates;
 mod config;
 mod demo;
 mod dossier;
 mod explain;
 mod failure;
 mod lab;
+mod ledger;
 mod mapping;
 mod migrate;
 mod output;
@@ -20,6 +22,7 @@ mod serve;
 mod signals;
 mod situation;
 mod status;
+mod way;
 mod words;
 
 use std::path::PathBuf;
@@ -81,6 +84,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
+    #[command(subcommand)]
+    Ledger(ledger::Which),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Lab(lab::Which),
@@ -132,6 +137,7 @@ pub fn main() -> ExitCode {
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,
         }

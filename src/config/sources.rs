@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
+use super::tls::TlsFiles;
 use super::values::{base_url, optional, optional_path, optional_time, within};
 use crate::domain::time::Timestamp;
 
@@ -43,12 +44,21 @@ pub struct SourceConfig {
     /// The cut-over from an older program.
     #[serde(deserialize_with = "optional_time")]
     pub start_from: Option<Timestamp>,
+    #[serde(with = "optional_path")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_certificate_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_key_file: Option<PathBuf>,
     /// For [`SourceAuth::Bearer`].
     #[serde(skip)]
     pub token: Secret,
     /// For [`SourceAuth::Basic`].
     #[serde(skip)]
     pub password: Secret,
+    /// The key of the client certificate.
+    #[serde(skip)]
+    pub client_key: Secret,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +78,7 @@ impl SourceKind {
 }
 
 /// Options that only one kind of source has.
-const OF_FEED: [&str; 9] = [
+const OF_FEED: [&str; 12] = [
     "base_url",
     "auth",
     "user",
@@ -78,6 +88,9 @@ const OF_FEED: [&str; 9] = [
     "overlap_ms",
     "settle_lag_ms",
     "timeout_ms",
+    "ca_file",
+    "client_certificate_file",
+    "client_key_file",
 ];
 const OF_DIRECTORY: [&str; 3] = ["path", "settle_ms", "unfinished_ms"];
 
@@ -164,6 +177,8 @@ impl SourceConfig {
         if wants(SourceAuth::Basic) && self.user.is_none() {
             problems.at(&option("user"), "auth = \"basic\" needs a user", "");
         }
+        let address = option("base_url");
+        self.tls(key).check(&[(&address, &self.base_url)], problems);
         within(&option("poll_ms"), self.poll_ms, 100, 86_400_000, problems);
         within(&option("page_limit"), self.page_limit, 1, 100_000, problems);
         within(&option("overlap_ms"), self.overlap_ms, 0, 604_800_000, problems);
@@ -204,8 +219,21 @@ impl SourceConfig {
         format!("HOSO_SOURCE_{}_{what}", self.variable_name())
     }
 
-    /// Only the secret that `auth` uses.
+    /// Certificates towards this source, whose block has this name.
+    pub fn tls(&self, block: &str) -> TlsFiles {
+        TlsFiles {
+            block: block.to_owned(),
+            ca_file: self.ca_file.clone(),
+            client_certificate_file: self.client_certificate_file.clone(),
+            client_key_file: self.client_key_file.clone(),
+            variable: self.variable("CLIENT_KEY"),
+            credential: format!("source-{}-client-key", self.name),
+        }
+    }
+
+    /// Only the secrets that are used.
     pub(super) fn find_secrets(&mut self, env: &dyn Environment) {
+        self.client_key = self.tls("").client_key(env);
         match self.auth {
             SourceAuth::None => {}
             SourceAuth::Bearer => {
@@ -228,6 +256,7 @@ impl SourceConfig {
     }
 
     pub(super) fn check_ready(&self, key: &str, problems: &mut Problems<'_>) {
+        self.tls(key).check_ready(&self.client_key, problems);
         let (secret, option, variable) = match self.auth {
             SourceAuth::None => return,
             SourceAuth::Bearer => (&self.token, "token_file", self.variable("TOKEN")),
@@ -261,6 +290,10 @@ impl Serialize for SourceConfig {
                 shown.serialize_entry("overlap_ms", &self.overlap_ms)?;
                 shown.serialize_entry("settle_lag_ms", &self.settle_lag_ms)?;
                 shown.serialize_entry("timeout_ms", &self.timeout_ms)?;
+                shown.serialize_entry("ca_file", &path(&self.ca_file))?;
+                let certificate = path(&self.client_certificate_file);
+                shown.serialize_entry("client_certificate_file", &certificate)?;
+                shown.serialize_entry("client_key_file", &path(&self.client_key_file))?;
             }
             SourceKind::Directory => {
                 shown.serialize_entry("path", &path(&self.path))?;

@@ -21,7 +21,7 @@ use crate::pipeline::pull::pull_once;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
-use crate::pipeline::upkeep::upkeep_once;
+use crate::pipeline::upkeep::{measure_once, upkeep_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// How often a loop looks by itself when nothing wakes it.
@@ -32,6 +32,8 @@ const OWNER_RETRY: Duration = Duration::from_secs(1);
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// Over the settle window, before a dossier that the portal did not show is looked at again.
 const SUSPICION: Duration = Duration::from_secs(1);
+/// How often it is asked whether the day has its measurement of the ledger.
+const MEASURE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -90,6 +92,15 @@ impl Daemon {
             let (context, stop) = (self.context.clone(), stop.clone());
             let every = self.schedule.upkeep;
             loops.spawn(async move { upkeep_loop(&context, every, &stop).await });
+        }
+        {
+            let (context, stop) = (self.context.clone(), stop.clone());
+            loops.spawn(async move {
+                every_loop(&context, MEASURE, &stop, || async {
+                    measure_once(&context).await.map(drop)
+                })
+                .await
+            });
         }
         loops.spawn(portal_loops(
             self.context.clone(),
@@ -215,6 +226,12 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                 // Said when it begins; `hoso status` shows that it lasts.
                 if counts.stuck > 0 && !was_stuck {
                     tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
+                }
+                if counts.sources_resumed > 0 {
+                    tracing::info!(
+                        sources = counts.sources_resumed,
+                        "read again after a restore; sending goes on"
+                    );
                 }
                 was_stuck = counts.stuck > 0;
                 every
@@ -498,7 +515,12 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
     use crate::ledger::LedgerError as L;
     match &error {
         VerbError::Ledger(
-            ledger @ (L::Unavailable { .. } | L::Full | L::Conflict(_) | L::ReadOnly { .. }),
+            ledger @ (L::Unavailable { .. }
+            | L::Full
+            | L::Conflict(_)
+            | L::ReadOnly { .. }
+            // One row that cannot be read must not end what serves all the others.
+            | L::Corrupt { .. }),
         ) => {
             tracing::error!(code = ledger.code(), hint = ledger.hint(), "{ledger}; trying again");
             Ok(LEDGER_RETRY)

@@ -11,6 +11,7 @@
 //!
 //! [`digest::compare`] is the judge: what the province expects against what the portal holds.
 
+pub mod certificates;
 pub mod digest;
 pub mod older_sync;
 pub mod packet;

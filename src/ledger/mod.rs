@@ -7,6 +7,7 @@
 
 pub mod adoption;
 mod body;
+pub mod key;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -23,9 +24,9 @@ use adoption::{
     ToAdopt,
 };
 use record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, IndexStanding, MapCounts,
-    MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
-    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, HoldOutcome, IndexStanding,
+    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
+    SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
 
@@ -52,6 +53,12 @@ pub enum LedgerError {
     /// Migrations are pending and were not wanted.
     #[error("the ledger has schema {found}, this program needs {known}")]
     Older { found: i64, known: i64 },
+    /// The bodies are sealed, and not under the key that is configured.
+    #[error(transparent)]
+    Key(#[from] key::KeyTrouble),
+    /// A file operation (backup, restore, compaction) cannot be done as things are.
+    #[error("{what}")]
+    Refused { what: String, hint: &'static str },
     /// The ledger changed under a verb in a way that its guards exclude.
     #[error("the ledger refused a transition: {0}")]
     Conflict(String),
@@ -68,6 +75,8 @@ impl LedgerError {
             Self::Damaged { .. } => "ledger.damaged",
             Self::Newer { .. } => "ledger.newer",
             Self::Older { .. } => "ledger.older",
+            Self::Key(trouble) => trouble.code(),
+            Self::Refused { .. } => "ledger.refused",
             Self::Conflict(_) => "ledger.conflict",
         }
     }
@@ -85,13 +94,15 @@ impl LedgerError {
                 "give the service's user write access to the ledger file and its folder"
             }
             Self::Corrupt { .. } | Self::Damaged { .. } => {
-                "stop the service, keep a copy of the file, and restore the last backup; \
-                 dossiers since then are pulled again"
+                "stop the service and restore the last backup with `hoso ledger restore`, which keeps \
+                 the damaged file; what came since then is read from its sources again"
             }
             Self::Newer { .. } => {
                 "run the newer program, or restore the backup made before its upgrade"
             }
             Self::Older { .. } => "run `hoso migrate`, or start without --no-migrate",
+            Self::Key(trouble) => trouble.hint(),
+            Self::Refused { hint, .. } => hint,
             Self::Conflict(_) => "repeat the command; if it stays, please report it with the log",
         }
     }
@@ -117,12 +128,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "ledger.corrupt",
         "One stored value cannot be read back. Rows around it are served; this one is not.",
-        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+        "`hoso ledger check` names every such value. The dossier is set aside as a problem: `hoso problems retry` or `hoso resync` makes it anew from the source's document. If many are damaged, restore the last backup.",
     ),
     (
         "ledger.damaged",
         "The file is not a SQLite database, or its pages fail the check at start. It is never served.",
-        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+        "Stop the service and restore the last backup with `hoso ledger restore`; it keeps the damaged file. What came since then is read from its sources again.",
     ),
     (
         "ledger.newer",
@@ -130,6 +141,36 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Run the newer program, or restore the backup made before the upgrade.",
     ),
     ("ledger.older", "Migrations are pending and were not wanted.", "Run `hoso migrate`."),
+    (
+        "ledger.key_missing",
+        "The bodies in this ledger are sealed, and no key is configured. Nothing was read or written.",
+        "Name the key's file in `ledger.key_file`, set HOSO_LEDGER_KEY, or pass the systemd credential ledger-key. There is no way around a lost key: restore a backup whose key you have, or let the bodies go.",
+    ),
+    (
+        "ledger.key_wrong",
+        "The configured key is not the one that this ledger's bodies are sealed under. Nothing was read or written.",
+        "Configure the key with the id that the message names. To change keys, name the old one in `ledger.old_key_file` and run `hoso ledger rotate-key`.",
+    ),
+    (
+        "ledger.key_older_missing",
+        "Keys are being changed and some bodies are still under the older one, which is not configured.",
+        "Name it in `ledger.old_key_file` until `hoso ledger rotate-key` has come to its end.",
+    ),
+    (
+        "ledger.key_not_adopted",
+        "The configured key is new to this ledger, and only the service and `hoso ledger rotate-key` put a new key to use.",
+        "Start the service with this configuration, or run `hoso ledger rotate-key`.",
+    ),
+    (
+        "ledger.key_changed",
+        "Another process has put the ledger under a new key. This one would go on writing under the old key, so it writes nothing more.",
+        "Start it again with the configuration that names the new key.",
+    ),
+    (
+        "ledger.refused",
+        "A backup, a restore or a compaction cannot be done as things are. Nothing was changed.",
+        "Do what the message says.",
+    ),
     (
         "ledger.conflict",
         "Another process changed the same row first; nothing was written.",
@@ -378,6 +419,24 @@ pub trait Ledger: Debug + Send + Sync {
         scope: &RetryScope,
         audit: &AuditRecord,
     ) -> Result<u64, LedgerError>;
+
+    /// Places a legal hold on the dossiers of this code (of one source, or of all), or ends it, with
+    /// its audit row. Retention takes nothing of a held dossier.
+    async fn set_hold(
+        &self,
+        now: Timestamp,
+        source: Option<&str>,
+        ma_ho_so: &str,
+        hold: bool,
+        audit: &AuditRecord,
+    ) -> Result<HoldOutcome, LedgerError>;
+
+    /// How large everything is. Reads every page of the file, beside the writer.
+    async fn sizes(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
+    /// The same without the classes: a few numbers of the file and its samples.
+    async fn room(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
+    /// Keeps the day's sizes, once a day; `false` when the day has them.
+    async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;

@@ -1,5 +1,6 @@
 //! What goes into the ledger and what workers take out of it.
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
@@ -238,6 +239,8 @@ pub struct CallRecord {
     /// Masked by the caller.
     pub message: String,
     pub outcome: &'static str,
+    /// What a platform in between calls this call.
+    pub correlation_id: Option<String>,
     pub body_hash: Hash,
 }
 
@@ -365,10 +368,26 @@ pub struct Books {
     pub remark: String,
 }
 
+/// How long each class of rows is kept, counted from when it was settled. What is not settled, what
+/// is newest of its dossier, and what is under a legal hold stays without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Documents, packets, step bodies, and the evidence of what could not be read.
+    pub bodies_ms: u64,
+    /// Attempts and their calls.
+    pub attempts_ms: u64,
+    /// Revisions and entries that a newer one has replaced; refused documents that were mended.
+    pub revisions_ms: u64,
+    pub audit_ms: u64,
+    /// Closed books and settled discrepancies.
+    pub books_ms: u64,
+    /// Rows of one class that one pass looks at.
+    pub rows_max: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct UpkeepPolicy {
-    /// Bodies of settled work older than this are dropped.
-    pub body_retention_ms: u64,
+    pub retention: Retention,
     /// Cursors that ended this long before the newest are dropped.
     pub cursor_retention_ms: u64,
     /// A runnable row that waits longer than this is an alarm.
@@ -384,6 +403,12 @@ pub struct UpkeepCounts {
     pub step_leases_expired: u64,
     pub steps_held: u64,
     pub bodies_dropped: u64,
+    /// Other rows past retention.
+    pub rows_dropped: u64,
+    /// Pages that the file gave back to the disk.
+    pub pages_freed: u64,
+    /// Restored sources that have been read again and may be sent from.
+    pub sources_resumed: u64,
     /// Runnable rows that nobody took in time.
     pub stuck: u64,
 }
@@ -424,4 +449,87 @@ pub struct RetryScope {
     pub quarantined: bool,
     pub dead: bool,
     pub held: bool,
+}
+
+/// What a legal hold or its end came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldOutcome {
+    Placed,
+    /// Somebody held it before; the first hold stands.
+    AlreadyHeld,
+    Released,
+    NotHeld,
+    UnknownDossier,
+}
+
+/// What putting every body under one key came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Resealed {
+    pub resealed: u64,
+    /// Bodies that cannot be read under any known key; they stay as they are.
+    pub unreadable: u64,
+}
+
+/// What a restored ledger was marked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Aftermath {
+    /// Sources of which nothing is sent before they have been read to their end again.
+    pub sources: u64,
+    /// Packets that may have been sent since the backup: the portal is asked first.
+    pub to_look_up: u64,
+    /// Requests for a supplement that may have been sent since the backup.
+    pub steps_held: u64,
+}
+
+/// What stands in a backup, as it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub made_at: Timestamp,
+    pub schema: i64,
+    pub bytes: u64,
+    /// BLAKE3 of the file, as hexadecimal digits.
+    pub hash: String,
+    /// The key that its bodies are under; not the key itself.
+    pub key: Option<String>,
+    /// Rows of each table.
+    pub rows: BTreeMap<String, u64>,
+    pub program: String,
+}
+
+/// Something in a ledger that should not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is broken, in a few words.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+    /// Some of the rows, or dossier codes.
+    pub examples: Vec<String>,
+}
+
+/// How large a class of tables is, and how fast it grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassSize {
+    pub class: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Bytes a day over the samples that are kept; absent before there are two.
+    pub growth: Option<i64>,
+}
+
+/// How large the ledger is, and when its room ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Sizes {
+    pub classes: Vec<ClassSize>,
+    /// The file, with its holes.
+    pub file_bytes: u64,
+    /// Holes in the file: used before it grows.
+    pub free_bytes: u64,
+    pub journal_bytes: u64,
+    /// What the disk still has.
+    pub disk_free_bytes: Option<u64>,
+    pub growth: Option<i64>,
+    /// Whole days until the disk or the budget is full, at this growth.
+    pub days_left: Option<u64>,
 }

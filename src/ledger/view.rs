@@ -33,6 +33,8 @@ pub struct Standing {
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.
     pub gate_owner: Option<String>,
+    /// Sources of a restored backup of which nothing is sent before they have been read again.
+    pub rereading: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -68,6 +70,8 @@ pub struct DossierView {
     /// The cut-over that it waits under, or was adopted under.
     pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
+    pub hold: Option<HoldView>,
+    pub trimmed: Option<TrimmedView>,
     pub steps_due_at: Option<Timestamp>,
     pub steps_failure: Option<Failure>,
     pub revisions: Vec<RevisionView>,
@@ -82,6 +86,24 @@ impl DossierView {
     pub fn newest_entry(&self) -> Option<&EntryView> {
         self.entries.last()
     }
+}
+
+/// A legal hold that stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct HoldView {
+    pub since: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What retention took from a dossier's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrimmedView {
+    pub attempts: u64,
+    pub entries: u64,
+    pub revisions: u64,
+    /// When it last took something.
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -145,6 +167,8 @@ pub struct AttemptView {
     pub http_status: Option<u16>,
     pub error_code: Option<String>,
     pub message: Option<String>,
+    /// What a platform in between calls the call.
+    pub correlation_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -31,6 +31,7 @@ use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
 use crate::ids::Chance;
+use crate::ledger::record::Retention;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::Portal;
 use crate::portal::gate::Gate;
@@ -95,7 +96,7 @@ pub struct Settings {
     pub look_ups_max: u32,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
-    pub body_retention_ms: u64,
+    pub retention: Retention,
     pub watchdog_ms: u64,
 }
 
@@ -136,6 +137,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "push.lease_expired",
         "A call's outcome was never written, because its process stopped or was too slow. The portal is asked before anything is sent again.",
         "Nothing; if it happens often, raise `push.lease_ms`.",
+    ),
+    (
+        "push.restored",
+        "The ledger is a restored backup, and this packet may have been sent since the backup was made. The portal is asked before anything is sent, after the source has been read again.",
+        "Nothing. `hoso status` says which source is still being read.",
     ),
     (
         "push.gate_lost",

@@ -546,6 +546,7 @@ pub(super) fn call_record(call: Call) -> CallRecord {
         error_code: call.error_code,
         message: call.message,
         outcome: call.outcome.as_str(),
+        correlation_id: call.correlation_id,
         body_hash: call.body_hash,
     }
 }

@@ -14,6 +14,8 @@ use crate::xml::{self, XmlFault};
 const RETRY_AFTER_MAX_MS: u64 = 86_400_000;
 
 pub(super) const UNREACHABLE: &str = "source.unreachable";
+pub(super) const CERTIFICATE: &str = "source.certificate";
+pub(super) const CLIENT_CERTIFICATE: &str = "source.client_certificate";
 pub(super) const TIMEOUT: &str = "source.timeout";
 pub(super) const INTERRUPTED: &str = "source.interrupted";
 pub(super) const SERVER_ERROR: &str = "source.server_error";
@@ -46,6 +48,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         UNREACHABLE,
         "No connection to the province's system could be made; the question was not asked.",
         "Check that the system is up, and the route, name and certificate between it and here. The gateway keeps asking.",
+    ),
+    (
+        CERTIFICATE,
+        "No secure connection: the certificate that the province's system shows has expired, is for another name, or comes from an authority that is not trusted here. The question was not asked.",
+        "Expired or wrong name: its operators must renew it. Unknown authority: name that authority's certificate in sources.ca_file. The gateway keeps asking; a replaced file is taken up without a restart.",
+    ),
+    (
+        CLIENT_CERTIFICATE,
+        "No secure connection: the province's system wants a client certificate and got none, or does not accept ours. The question was not asked.",
+        "Set sources.client_certificate_file and sources.client_key_file to what its operators issued, and look whether it has expired (openssl x509 -noout -dates -in FILE). A replaced file is taken up without a restart; a changed configuration needs one.",
     ),
     (
         TIMEOUT,
@@ -274,6 +286,11 @@ pub(super) fn transport(question: Question, failure: &HttpFailure) -> Failure {
         HttpFailure::TooLarge(_) => {
             (TOO_LARGE, Retryable, format!("the answer of the {name} is too large"))
         }
+        HttpFailure::Certificate { fault, .. } => (
+            if fault.is_ours() { CLIENT_CERTIFICATE } else { CERTIFICATE },
+            Environment,
+            format!("no secure connection to the {name}: {fault}"),
+        ),
         HttpFailure::Invalid(_) => (ENDPOINT, Environment, format!("the {name} cannot be asked")),
     };
     Failure::new(code, disposition, message).with_details(failure.to_string())

@@ -41,6 +41,7 @@ pub use store::ProvinceCounts;
 
 use self::misbehave::Turn;
 use self::store::{Cursor, Item, Store};
+use super::certificates::ServerTls;
 use super::digest::ExpectedDossier;
 use super::population::PopulationOptions;
 use super::serving::{Lifetime, Serving};
@@ -64,6 +65,8 @@ pub enum Auth {
 pub struct ProvinceOptions {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// The attribute `maDonVi` of every page.
     pub agency: String,
     pub population: PopulationOptions,
@@ -81,6 +84,7 @@ impl Default for ProvinceOptions {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: None,
             agency: "000.00.00.H55".to_owned(),
             population: PopulationOptions::default(),
             auth: Auth::Open,
@@ -138,7 +142,8 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         clock,
     });
     let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
-    let serving = Serving::start(options.listen, shared.lifetime.clone(), routes).await?;
+    let serving =
+        Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
     if options.changes_total > 0 && options.changes_per_second > 0.0 {
         let background = Arc::clone(&shared);
         shared
@@ -151,7 +156,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
 impl Province {
     /// Base address of the feed, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.serving.address())
+        self.serving.url()
     }
 
     /// What the portal must hold once everything was delivered, by code.
@@ -211,6 +216,11 @@ impl Province {
     /// Ends every misbehaviour, raw answers included.
     pub fn clear_misbehaviour(&self) {
         self.shared.clear_misbehaviour();
+    }
+
+    /// Answers handshakes this way from now on, if it has TLS at all.
+    pub fn set_tls(&self, tls: ServerTls) {
+        self.serving.set_tls(tls);
     }
 
     /// Stops and waits. Panics when something inside panicked.

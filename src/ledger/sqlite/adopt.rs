@@ -7,7 +7,7 @@ use super::super::adoption::{
     AdoptedDossier, AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope,
     AwaitingCounts, AwaitingDossier, ToAdopt,
 };
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::AuditRecord;
 use super::operate::insert_audit;
 use super::plan::STEP_MAYBE_SENT;
@@ -165,6 +165,7 @@ const SPEND: &str = "UPDATE adoption_run SET spent = spent + ?1 WHERE id = ?2";
 
 pub(super) async fn claim_adoption(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     scope: AdoptionScope,
     limit: u32,
@@ -204,7 +205,7 @@ pub(super) async fn claim_adoption(
             .await
             .map_err(|error| failed(doing, error))?;
         for row in &rows {
-            found.dossiers.push(awaiting_dossier(row, priority)?);
+            found.dossiers.push(awaiting_dossier(row, stored, priority)?);
         }
     }
     if found.dossiers.is_empty() {
@@ -223,7 +224,11 @@ pub(super) async fn claim_adoption(
     Ok(found)
 }
 
-fn awaiting_dossier(row: &SqliteRow, priority: Priority) -> Result<AwaitingDossier, LedgerError> {
+fn awaiting_dossier(
+    row: &SqliteRow,
+    stored: &Bodies,
+    priority: Priority,
+) -> Result<AwaitingDossier, LedgerError> {
     let entry_id: i64 = column(row, "entry", "id", 0)?;
     let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
     Ok(AwaitingDossier {
@@ -231,7 +236,7 @@ fn awaiting_dossier(row: &SqliteRow, priority: Priority) -> Result<AwaitingDossi
         dossier_id: column(row, "entry", "dossier_id", entry_id)?,
         ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
         priority,
-        packet: body.and_then(|body| decompress("packet", entry_id, &body).ok()),
+        packet: body.and_then(|body| stored.read(Row::of("packet", entry_id), &body).ok()),
         cut_over: Timestamp::from_millis(column(row, "dossier", "cut_over", entry_id)?),
         owed: column::<i64>(row, "entry", "owed", entry_id)? != 0,
         filed_at_portal: column::<i64>(row, "dossier", "filed", entry_id)? != 0,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{ClaimedEntry, ClaimedStep, ClaimedSteps};
 use super::{column, failed, json, json_one, run, step_key, unreadable};
 use crate::domain::entry::PortalKnown;
@@ -20,6 +20,7 @@ const DUE_ENTRIES: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.batch_max, d.portal_known, p.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'ready' AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
     ORDER BY e.due_at, e.id LIMIT ?3";
 
 /// The attempt is counted here, before the first byte is sent.
@@ -33,6 +34,7 @@ const TAKE_LANES: &str = "
 
 pub(super) async fn claim_entries(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     lease: Lease,
     limit: u32,
@@ -53,7 +55,7 @@ pub(super) async fn claim_entries(
             .await
             .map_err(|error| failed(doing, error))?;
         for row in &rows {
-            match due_entry(row, priority)? {
+            match due_entry(stored, row, priority)? {
                 Ok(entry) => claimed.push(entry),
                 Err(lane) => poisoned.push(lane),
             }
@@ -83,16 +85,18 @@ pub(super) async fn claim_entries(
 
 /// One due entry, or its dossier and its id if the stored packet cannot be read back.
 fn due_entry(
+    stored: &Bodies,
     row: &SqliteRow,
     priority: Priority,
 ) -> Result<Result<ClaimedEntry, UnreadableLane>, LedgerError> {
     let entry_id: i64 = column(row, "entry", "id", 0)?;
     let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
     let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
-    let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+    let packet = body.and_then(|body| stored.read(Row::of("packet", entry_id), &body).ok());
+    let known: String = column(row, "dossier", "portal_known", entry_id)?;
+    let (Some(packet), Some(portal_known)) = (packet, PortalKnown::parse(&known)) else {
         return Ok(Err((dossier_id, entry_id)));
     };
-    let known: String = column(row, "dossier", "portal_known", entry_id)?;
     Ok(Ok(ClaimedEntry {
         entry_id,
         dossier_id,
@@ -102,11 +106,7 @@ fn due_entry(
         attempt: column::<u32>(row, "entry", "attempt", entry_id)? + 1,
         retries: column(row, "entry", "retries", entry_id)?,
         batch_max: column(row, "entry", "batch_max", entry_id)?,
-        portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
-            table: "dossier",
-            column: "portal_known",
-            row: dossier_id,
-        })?,
+        portal_known,
     }))
 }
 
@@ -145,6 +145,7 @@ const DUE_STEP_LANES: &str = "
     SELECT id, ma_ho_so, steps_retries, steps_alone FROM dossier
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
       AND priority = ?1 AND steps_due_at <= ?2
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
     ORDER BY steps_due_at LIMIT ?3";
 
 const PENDING_STEPS: &str = "
@@ -169,6 +170,7 @@ const TAKE_STEP_LANES: &str = "
 
 pub(super) async fn claim_steps(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     lease: Lease,
     limit: u32,
@@ -202,7 +204,7 @@ pub(super) async fn claim_steps(
                 trang_thai: column(row, "step", "trang_thai", dossier_id)?,
                 ordinal: column(row, "step", "ordinal", dossier_id)?,
             },
-            body: match bodies.line(row, dossier_id) {
+            body: match bodies.line(stored, row, dossier_id) {
                 Ok(body) => body,
                 Err(LedgerError::Corrupt { .. }) => {
                     unreadable_lanes.insert(dossier_id);
@@ -277,11 +279,17 @@ struct StepBodies {
 }
 
 impl StepBodies {
-    fn line(&mut self, row: &SqliteRow, dossier_id: i64) -> Result<String, LedgerError> {
+    fn line(
+        &mut self,
+        stored: &Bodies,
+        row: &SqliteRow,
+        dossier_id: i64,
+    ) -> Result<String, LedgerError> {
         let id: i64 = column(row, "step", "body_id", dossier_id)?;
         if self.id != id || self.lines.is_empty() {
             let body: &[u8] = column(row, "step_body", "body", id)?;
-            self.lines = decompress("step_body", id, body)?.lines().map(str::to_owned).collect();
+            self.lines =
+                stored.read(Row::of("step_body", id), body)?.lines().map(str::to_owned).collect();
             self.id = id;
         }
         let at: u32 = column(row, "step", "body_line", dossier_id)?;

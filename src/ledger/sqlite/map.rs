@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, ToMap};
-use super::plan::{CutOver, Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED};
+use super::plan::{
+    CutOver, Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown,
+};
 use super::reconcile::DiscrepancyRow;
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
@@ -15,7 +17,7 @@ use crate::domain::time::Timestamp;
 
 /// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, r.recoded_from, o.body,
+    SELECT e.id, e.dossier_id, e.revision_id, d.ma_ho_so, r.deleted, r.ministry, r.recoded_from, o.body,
            -- A dossier that was found sound, and whose newest revision says that it was this one.
            (SELECT n.ma_ho_so FROM revision AS x JOIN dossier AS n ON n.id = x.dossier_id AND n.newest_revision_id = x.id
             WHERE x.recoded_from = d.ma_ho_so AND n.id <> d.id AND x.deleted = 0
@@ -37,6 +39,7 @@ const TO_MAP: &str = "
 /// Returns also the entries whose document cannot be read back; they must not stop the others.
 pub(super) async fn to_map(
     readers: &SqlitePool,
+    stored: &Bodies,
     limit: u32,
 ) -> Result<(Vec<ToMap>, Vec<i64>), LedgerError> {
     let rows = sqlx::query(TO_MAP)
@@ -49,8 +52,9 @@ pub(super) async fn to_map(
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
-        let Some(document) = body.and_then(|body| decompress("document", entry_id, &body).ok())
-        else {
+        let revision_id: i64 = column(row, "entry", "revision_id", entry_id)?;
+        let place = Row::of("document", revision_id);
+        let Some(document) = body.and_then(|body| stored.read(place, &body).ok()) else {
             unreadable.push(entry_id);
             continue;
         };
@@ -99,7 +103,8 @@ pub(super) async fn quarantine_unreadable(
 
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
-    SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
+    SELECT e.id, e.forced, e.priority, x.over_at IS NULL AND x.restored_at IS NOT NULL AS rereading, x.restored_at,
+           d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
            (SELECT packet_hash FROM entry WHERE id = d.presumed_entry_id) AS presumed_packet_hash,
            CASE d.adoption WHEN 'awaiting' THEN d.cut_over END AS cut_over, r.changed_at AS revised_at,
            NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.id <> e.id
@@ -120,6 +125,7 @@ const LANES: &str = "
             WHERE k.dossier_id = d.id AND k.state IN ('leased', 'unconfirmed')) AS files_out
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
     JOIN revision AS r ON r.id = e.revision_id
+    LEFT JOIN restored AS x ON x.source = d.source
     WHERE e.state = 'received'";
 
 const KNOWN_STEPS: &str = "
@@ -263,6 +269,7 @@ const UPDATE_LANES: &str = "
 
 pub(super) async fn record_mapped(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     mapped: &[MappedEntry],
 ) -> Result<MapCounts, LedgerError> {
@@ -285,7 +292,7 @@ pub(super) async fn record_mapped(
         // A second entry of the same dossier would be judged by what the first one changes.
         if taken.insert(lane.dossier_id) {
             let former = former.get(&entry.entry_id).map_or(&[][..], Vec::as_slice);
-            plan.take(entry, lane, known_steps.get(&lane.dossier_id), former)?;
+            plan.take(stored, entry, lane, known_steps.get(&lane.dossier_id), former)?;
         }
     }
     if plan.entries.is_empty() {
@@ -392,6 +399,9 @@ async fn read_lanes(
                     known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
                     overtaken_by: column(row, "entry", "overtaken_by", id)?,
+                    rereading: column::<i64>(row, "restored", "rereading", id)? != 0,
+                    restored_at: column::<Option<i64>>(row, "restored", "restored_at", id)?
+                        .map(|at| Timestamp::from_millis(at).to_portal()),
                     mourned: column::<i64>(row, "dossier", "mourned", id)? != 0,
                     files_sent: files(row, id)?,
                 },
@@ -522,18 +532,17 @@ async fn read_steps(
         };
         let step = KnownStep {
             hash: column(row, "step", "hash", dossier_id)?,
-            state: StepState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "step",
-                column: "state",
-                row: dossier_id,
-            })?,
+            // What cannot be read back is taken for what must not be repeated; a batch of many
+            // dossiers does not fail for it.
+            state: StepState::parse(&state).unwrap_or(StepState::Held),
             original: column::<i64>(row, "step", "original", dossier_id)? != 0,
             failure: envelope(
                 column(row, "step", "failure", dossier_id)?,
                 "step",
                 "failure",
                 dossier_id,
-            )?,
+            )
+            .unwrap_or_else(|_| Some(outcome_unknown())),
         };
         known.entry(dossier_id).or_default().insert(identity, step);
     }

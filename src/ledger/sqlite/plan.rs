@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ValidPacket};
 use super::reconcile::DiscrepancyRow;
 use super::{UNREADABLE, hex, json_one};
@@ -22,6 +22,15 @@ pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
 /// The failure code of a status-5 step that the portal had, or may have from an older program: its
 /// content must not be replaced either.
 pub(super) const STEP_MAYBE_SENT: &str = "steps.maybe_sent";
+
+/// The failure of such a step.
+pub(super) fn outcome_unknown() -> Failure {
+    Failure::new(
+        STEP_OUTCOME_UNKNOWN,
+        Disposition::Ambiguous,
+        "nobody knows whether the portal has this step",
+    )
+}
 
 /// The failure code of a supplement request that is held because it seems to be one that the portal
 /// acknowledged at another time.
@@ -58,6 +67,10 @@ pub(super) struct Lane {
     pub(super) waiting: bool,
     /// A newer revision is ready or was sent: this one is never sent.
     pub(super) overtaken_by: Option<i64>,
+    /// The ledger was restored and the source has not been read again to its end.
+    pub(super) rereading: bool,
+    /// When it was restored, as steps write their time.
+    pub(super) restored_at: Option<String>,
     /// A discrepancy says that the source deleted it, or goes on under another code.
     pub(super) mourned: bool,
     /// Files that the portal has, or may have.
@@ -169,6 +182,7 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn take(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -222,7 +236,7 @@ impl<'a> Plan<'a> {
                 }
             }
             MapOutcome::Valid(packet) => {
-                self.take_valid(entry, packet, lane, known_steps, former)?;
+                self.take_valid(stored, entry, packet, lane, known_steps, former)?;
             }
         }
         Ok(())
@@ -230,6 +244,7 @@ impl<'a> Plan<'a> {
 
     fn take_valid(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         packet: &'a ValidPacket,
         lane: &Lane,
@@ -278,7 +293,7 @@ impl<'a> Plan<'a> {
         });
         let state = if awaits.is_some() {
             EntryState::Awaiting
-        } else if lane.forced || lane.out {
+        } else if lane.forced || lane.out || lane.rereading {
             EntryState::Ready
         } else if is(&lane.acked_packet_hash) {
             EntryState::Unchanged
@@ -323,14 +338,15 @@ impl<'a> Plan<'a> {
                 Some(_) => self.counts.awaiting += 1,
                 None => self.counts.ready += 1,
             }
-            let body = compress(packet.packet.as_bytes())?;
+            let row = Row::of("packet", entry.entry_id);
+            let body = stored.write(row, packet.packet.as_bytes())?;
             // Nothing is kept of a dossier that never had a file.
             let files = (!packet.files.held.is_empty() || !packet.files.removed.is_empty())
                 .then(|| json_one(&packet.files.held));
             self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len(), files));
             self.bodies.extend_from_slice(&body);
         }
-        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
+        let (pending, changed) = self.take_steps(stored, lane, &packet.steps, known_steps)?;
         self.lanes.push((
             lane.dossier_id,
             if unchanged { "accepted" } else { "open" },
@@ -373,6 +389,7 @@ impl<'a> Plan<'a> {
     /// may have) is never rewritten: a change of it is a discrepancy.
     fn take_steps(
         &mut self,
+        seal: &Bodies,
         lane: &Lane,
         steps: &'a [MappedStep],
         known: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -410,7 +427,15 @@ impl<'a> Plan<'a> {
         };
         for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
-            let mut row = |held: bool| -> StepRow<'a> {
+            // May have been sent between the backup and its restore.
+            let is_new = known.is_none_or(|known| !known.contains_key(id));
+            let is_dated_before =
+                lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
+            let in_doubt = (id.trang_thai == SUPPLEMENT
+                && (lane.rereading || (is_new && is_dated_before)))
+                .then(outcome_unknown);
+            let is_pending = usize::from(in_doubt.is_none());
+            let mut row = |held: Option<Failure>| -> StepRow<'a> {
                 lines.push(step.body.as_str());
                 (
                     lane.dossier_id,
@@ -421,17 +446,18 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
-                    if held { StepState::Held } else { StepState::Pending }.as_str(),
-                    held.then(|| json_one(&supplement_moved())),
+                    if held.is_some() { StepState::Held } else { StepState::Pending }.as_str(),
+                    held.as_ref().map(json_one),
                     u8::from(lane.awaiting.as_ref().is_some_and(|cut_over| cut_over.first)),
                 )
             };
             match known.and_then(|known| known.get(id)) {
                 None => {
-                    let held = take_moved(step);
+                    let held = take_moved(step).then(supplement_moved).or(in_doubt);
+                    let is_held = held.is_some();
                     self.insert.push(row(held));
                     self.counts.steps_new += 1;
-                    pending += usize::from(!held);
+                    pending += usize::from(!is_held);
                     changed = true;
                 }
                 Some(stored) => {
@@ -441,27 +467,28 @@ impl<'a> Plan<'a> {
                         // Owed again as it was, after the portal lost the dossier: when it is due
                         // was decided with the loss.
                         StepState::Withdrawn if same => {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                         }
                         // The hash stays that of what may be at the portal, so that the difference
                         // lasts as long as it is one.
                         StepState::Pending if maybe_sent(id, stored) => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
-                            self.rebody.push(row(false));
+                            self.rebody.push(row(None));
                             pending += 1;
                             changed = true;
                         }
                         StepState::Pending | StepState::Withdrawn => {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Held if stored.is_held_for(SUPPLEMENT_MOVED) => {
-                            let held = take_moved(step);
-                            if !held || !same {
+                            let moved = take_moved(step);
+                            if !moved || !same {
+                                let held = moved.then(supplement_moved).or(in_doubt);
+                                pending += usize::from(held.is_none());
                                 self.replace.push(row(held));
-                                pending += usize::from(!held);
                                 changed = true;
                             }
                         }
@@ -471,14 +498,14 @@ impl<'a> Plan<'a> {
                                 f.code == UNREADABLE || (!same && !may_be_there(f))
                             }) =>
                         {
-                            self.replace.push(row(false));
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Held
                             if same && stored.failure.as_ref().is_some_and(may_be_there) =>
                         {
-                            self.rebody.push(row(true));
+                            self.rebody.push(row(None));
                         }
                         StepState::Leased => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
@@ -529,7 +556,7 @@ impl<'a> Plan<'a> {
             self.differ(lane, kind, detail);
         }
         if !lines.is_empty() {
-            let body = compress(lines.join("\n").as_bytes())?;
+            let body = seal.write(Row::of("step_body", body_id), lines.join("\n").as_bytes())?;
             self.last_step_body = body_id;
             self.step_bodies.push((body_id, lane.dossier_id, self.step_blob.len() + 1, body.len()));
             self.step_blob.extend_from_slice(&body);

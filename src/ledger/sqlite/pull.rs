@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{Hash, PullCommit, PullCounts, ReceivedItem, SourcePosition};
-use super::{column, failed, hex, json, json_one, run};
+use super::{column, failed, hex, json, json_one, restore, run};
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
 
@@ -216,13 +216,16 @@ type RevisionKey = (i64, Hash, Option<i64>, Option<Timestamp>);
 
 pub(super) async fn commit_pull(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     commit: &PullCommit,
 ) -> Result<PullCounts, LedgerError> {
     let doing = "store a page";
     let at = commit.at.millis();
     let mut counts = PullCounts::default();
+    let rereading =
+        restore::state_of(conn, &commit.source).await?.is_some_and(|restored| restored.rereading);
     if !commit.items.is_empty() {
-        store_items(conn, commit, &mut counts).await?;
+        store_items(conn, stored, commit, rereading, &mut counts).await?;
     }
     let codes: Vec<&str> = commit.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
     let query = sqlx::query(RESOLVE_REFUSED)
@@ -233,6 +236,8 @@ pub(super) async fn commit_pull(
     run(conn, doing, query).await?;
     for refused in &commit.refused {
         counts.refused += 1;
+        let hash = evidence_hash(commit.origin.as_deref(), &refused.evidence);
+        let body = stored.write(refused_row(&hash), refused.evidence.as_bytes())?;
         let query = sqlx::query(INSERT_REFUSED)
             .bind(commit.source.clone())
             .bind(at)
@@ -240,8 +245,8 @@ pub(super) async fn commit_pull(
             .bind(refused.reason.clone())
             .bind(refused.ma_ho_so.clone())
             .bind(0i64)
-            .bind(evidence_hash(commit.origin.as_deref(), &refused.evidence))
-            .bind(compress(refused.evidence.as_bytes())?)
+            .bind(hash)
+            .bind(body)
             .bind(commit.origin.clone());
         run(conn, doing, query).await?;
     }
@@ -263,6 +268,9 @@ pub(super) async fn commit_pull(
         .bind(at)
         .bind(commit.caught_up.then_some(at));
     run(conn, doing, query).await?;
+    if rereading && commit.caught_up {
+        restore::read_to_its_end(conn, commit.at, &commit.source).await?;
+    }
     Ok(counts)
 }
 
@@ -276,7 +284,9 @@ fn evidence_hash(origin: Option<&str>, evidence: &str) -> Vec<u8> {
 
 async fn store_items(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     commit: &PullCommit,
+    rereading: bool,
     counts: &mut PullCounts,
 ) -> Result<(), LedgerError> {
     let doing = "store a page";
@@ -309,7 +319,10 @@ async fn store_items(
             }
         });
         let order = dossier.order_of(item);
-        if dossier.fingerprint == Some(item.fingerprint) {
+        // In a restored ledger the same content under a newer version is news: what the portal was
+        // sent in between is not known any more.
+        let is_news = rereading && matches!(order, Some(Ordering::Greater) | None);
+        if dossier.fingerprint == Some(item.fingerprint) && !is_news {
             counts.unchanged += 1;
             if order == Some(Ordering::Greater) {
                 // The same content under a newer version: what arrives late must not pass for
@@ -353,7 +366,7 @@ async fn store_items(
         }
         next_revision += 1;
         next_entry += 1;
-        let body = compress(item.document.as_bytes())?;
+        let body = stored.write(Row::of("document", next_revision), item.document.as_bytes())?;
         revisions.push((
             next_revision,
             dossier.id,
@@ -483,8 +496,14 @@ async fn read_known<'a>(
         .collect())
 }
 
+/// Its number is SQLite's to give, so its hash identifies it.
+pub(super) const fn refused_row(hash: &[u8]) -> Row<'_> {
+    Row::hashed("refused_document", hash, 0)
+}
+
 pub(super) async fn record_poll_failure(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     source: &str,
     at: Timestamp,
     failure: Option<&Failure>,
@@ -507,6 +526,8 @@ pub(super) async fn record_poll_failure(
         run(conn, doing, query).await?;
     }
     if let (Some(failure), Some(evidence)) = (failure, evidence) {
+        let hash = *blake3::hash(evidence).as_bytes();
+        let body = stored.write(refused_row(&hash), evidence)?;
         let query = sqlx::query(INSERT_REFUSED)
             .bind(source.to_owned())
             .bind(at.millis())
@@ -514,8 +535,8 @@ pub(super) async fn record_poll_failure(
             .bind(failure.message.clone())
             .bind(None::<String>)
             .bind(1i64)
-            .bind(blake3::hash(evidence).as_bytes().to_vec())
-            .bind(compress(evidence)?)
+            .bind(hash.to_vec())
+            .bind(body)
             .bind(None::<String>);
         run(conn, doing, query).await?;
     }

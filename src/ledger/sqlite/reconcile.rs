@@ -3,7 +3,7 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
 use super::claim::give_up_unreadable;
 use super::plan::STEP_MAYBE_SENT;
@@ -17,6 +17,7 @@ const DUE_UNCONFIRMED: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
     ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
 
 const DEFER_UNCONFIRMED: &str = "
@@ -24,6 +25,7 @@ const DEFER_UNCONFIRMED: &str = "
 
 pub(super) async fn claim_unconfirmed(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     until: Timestamp,
     limit: u32,
@@ -41,13 +43,16 @@ pub(super) async fn claim_unconfirmed(
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
         let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
-        let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+        let packet = body.and_then(|body| stored.read(Row::of("packet", entry_id), &body).ok());
+        let known: String = column(row, "dossier", "portal_known", entry_id)?;
+        let (Some(packet), Some(portal_known)) = (packet, PortalKnown::parse(&known)) else {
             poisoned.push((dossier_id, entry_id));
             continue;
         };
-        let known: String = column(row, "dossier", "portal_known", entry_id)?;
+        // What went wrong before is only told; one that cannot be read must not stop the look.
+        let text: Option<String> = column(row, "entry", "failure", entry_id)?;
         let failure: Option<Failure> =
-            envelope(column(row, "entry", "failure", entry_id)?, "entry", "failure", entry_id)?;
+            envelope(text, "entry", "failure", entry_id).unwrap_or_default();
         claimed.push(UnconfirmedEntry {
             entry_id,
             dossier_id,
@@ -55,11 +60,7 @@ pub(super) async fn claim_unconfirmed(
             packet,
             attempt: column(row, "entry", "attempt", entry_id)?,
             retries: column(row, "entry", "retries", entry_id)?,
-            portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
-                table: "dossier",
-                column: "portal_known",
-                row: entry_id,
-            })?,
+            portal_known,
             failure: failure.unwrap_or_else(|| {
                 Failure::new("push.lease_expired", Disposition::Ambiguous, "the outcome is unknown")
             }),
@@ -123,11 +124,8 @@ pub(super) async fn own_standings(
 fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
     let dossier_id: i64 = column(row, "dossier", "id", 0)?;
     let state: String = column(row, "entry", "state", dossier_id)?;
-    let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
-        table: "entry",
-        column: "state",
-        row: dossier_id,
-    })?;
+    // Upkeep sets such an entry aside; until then it counts as what it will be.
+    let newest_state = EntryState::parse(&state).unwrap_or(EntryState::Quarantined);
     let time = |name| -> Result<Option<Timestamp>, LedgerError> {
         Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?.map(Timestamp::from_millis))
     };
@@ -146,11 +144,12 @@ fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
 }
 
 const ACKED_PACKETS: &str = "
-    SELECT d.id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
+    SELECT d.id, p.entry_id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
     JOIN packet AS p ON p.entry_id = coalesce(d.acked_entry_id, d.presumed_entry_id)";
 
 pub(super) async fn acked_packets(
     readers: &SqlitePool,
+    stored: &Bodies,
     dossiers: &[i64],
 ) -> Result<Vec<(i64, String)>, LedgerError> {
     let rows = sqlx::query(ACKED_PACKETS)
@@ -158,12 +157,18 @@ pub(super) async fn acked_packets(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("read acknowledged packets", error))?;
-    rows.iter()
-        .map(|row| {
-            let id: i64 = column(row, "dossier", "id", 0)?;
-            Ok((id, decompress("packet", id, column(row, "packet", "body", id)?)?))
-        })
-        .collect()
+    let mut packets = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "dossier", "id", 0)?;
+        let entry_id: i64 = column(row, "packet", "entry_id", id)?;
+        match stored.read(Row::of("packet", entry_id), column(row, "packet", "body", id)?) {
+            Ok(packet) => packets.push((id, packet)),
+            // It cannot be compared, as one past retention cannot.
+            Err(LedgerError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(packets)
 }
 
 /// Newest first: a file is looked for in the newest packet that has it.
@@ -174,6 +179,7 @@ const SENT_PACKETS: &str = "
 
 pub(super) async fn sent_packets(
     readers: &SqlitePool,
+    stored: &Bodies,
     dossiers: &[i64],
 ) -> Result<Vec<(i64, String)>, LedgerError> {
     let rows = sqlx::query(SENT_PACKETS)
@@ -186,7 +192,7 @@ pub(super) async fn sent_packets(
         let id: i64 = column(row, "entry", "id", 0)?;
         let body: Vec<u8> = column(row, "packet", "body", id)?;
         // One that cannot be read back is as good as one past retention.
-        if let Ok(packet) = decompress("packet", id, &body) {
+        if let Ok(packet) = stored.read(Row::of("packet", id), &body) {
             packets.push((column(row, "entry", "dossier_id", id)?, packet));
         }
     }

@@ -91,9 +91,10 @@ const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT_CALLS: &str = "
     INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
-                      http_status, error_code, message, outcome, body_hash)
+                      http_status, error_code, message, outcome, body_hash, correlation_id)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-           value->>8, value->>9, value->>10, value->>11, unhex(value->>12) FROM json_each(?1)";
+           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13
+    FROM json_each(?1)";
 
 const INSERT_ATTEMPTS: &str = "
     INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
@@ -232,6 +233,7 @@ pub(super) async fn insert_calls(
                 call.message.as_str(),
                 call.outcome,
                 hex(&call.body_hash),
+                call.correlation_id.as_deref(),
             )
         })
         .collect();

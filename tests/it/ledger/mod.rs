@@ -3,13 +3,17 @@
 //! sequences of verbs and checks the invariants after each.
 
 mod adopt;
+mod copies;
+mod damage;
 mod files;
+mod keys;
 mod lives;
 mod map;
 mod operate;
 mod pull;
 mod push;
 mod reconcile;
+mod retention;
 mod steps;
 mod support;
 mod upkeep;

@@ -201,7 +201,7 @@ async fn a_held_supplement_request_can_be_sent_after_a_repair_though_its_body_wa
     ledger.ack_steps(t(2)).await;
     let dossier = ledger.view(A).await.dossier_id;
     let mut policy = upkeep_policy();
-    policy.body_retention_ms = 0;
+    policy.retention.bodies_ms = 0;
     // The document is dropped with the bodies, so the repair needs the source's copy again.
     ledger.receive(t(3), item(A, 2, "two | 0900/5")).await;
     ledger.accept_all(t(3)).await;

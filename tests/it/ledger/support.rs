@@ -16,8 +16,8 @@ use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
     AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
-    PacketFiles, PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry,
-    SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
+    PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts,
+    SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView};
@@ -141,9 +141,21 @@ pub(crate) fn audit(target: &str) -> AuditRecord {
     }
 }
 
+/// Bodies for so many days, everything else for years.
+pub(crate) fn retention_of(days: u64) -> Retention {
+    Retention {
+        bodies_ms: days * DAY_MS,
+        attempts_ms: 3650 * DAY_MS,
+        revisions_ms: 3650 * DAY_MS,
+        audit_ms: 3650 * DAY_MS,
+        books_ms: 3650 * DAY_MS,
+        rows_max: 1000,
+    }
+}
+
 pub(crate) fn upkeep_policy() -> UpkeepPolicy {
     UpkeepPolicy {
-        body_retention_ms: 90 * DAY_MS,
+        retention: retention_of(90),
         cursor_retention_ms: DAY_MS,
         watchdog_ms: 60_000,
         resend_unknown_supplement: false,

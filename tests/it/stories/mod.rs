@@ -1,6 +1,7 @@
 //! The whole gateway against the laboratories, told part by part.
 
 mod adopt;
+mod certificates;
 mod drops;
 mod lost_answers;
 mod map;
@@ -11,3 +12,5 @@ mod push;
 mod restart;
 mod rules;
 mod silence;
+mod ways;
+mod years;

@@ -122,7 +122,7 @@ async fn without_the_mapping_s_word_the_file_stays_and_a_discrepancy_says_so_unt
 async fn past_retention_nothing_is_made_up_and_a_discrepancy_says_what_is_left_over() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = removing(folder.path())
-        .set("ledger", "body_retention_days", "1")
+        .set("retention", "bodies_days", "1")
         .start_with(&[paper(1, &["1", "2"])])
         .await;
     gateway.settle().await;

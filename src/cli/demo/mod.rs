@@ -1,5 +1,7 @@
 //! `hoso demo`: both laboratories and the gateway in one process, on a ledger of their own.
 
+mod configuration;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -8,12 +10,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::lab::Way;
 use super::{Invocation, build, signals, start_logging};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::daemon::{Daemon, Schedule, with_two_stage_shutdown};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::lab::certificates;
 use crate::lab::digest::{Comparison, compare};
 use crate::lab::population::PopulationOptions;
 use crate::lab::portal::{Faults, LabPortal, PortalOptions, Quota, Window, WindowKind};
@@ -54,6 +58,12 @@ pub(super) struct Arguments {
     /// What goes wrong at the simulated portal: none, some or many
     #[arg(long, default_value = "none")]
     faults: String,
+    /// How requests travel: straight to the adapter, through a wrapper, or through a platform with tokens
+    #[arg(long, value_enum, default_value = "adapter")]
+    profile: Way,
+    /// HTTPS on both sides, with a private authority and client certificates
+    #[arg(long)]
+    tls: bool,
     /// Keep the ledger and a configuration in this folder, for trying other commands on
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -204,15 +214,20 @@ impl Drop for Folder {
     }
 }
 
-/// The password of the lab portal, where a service would read its own.
+/// The secrets of the lab portal, where a service would read its own.
 #[derive(Debug)]
 struct DemoSecrets {
     password: String,
+    client_secret: String,
 }
 
 impl Environment for DemoSecrets {
     fn variable(&self, name: &str) -> Option<String> {
-        (name == "HOSO_PORTAL_PASSWORD").then(|| self.password.clone())
+        match name {
+            "HOSO_PORTAL_PASSWORD" => Some(self.password.clone()),
+            "HOSO_PORTAL_CLIENT_SECRET" => Some(self.client_secret.clone()),
+            _ => None,
+        }
     }
 
     fn read(&self, path: &Path) -> std::io::Result<String> {
@@ -230,8 +245,13 @@ async fn start(
         |error: std::io::Error| Failure::new(Exit::Failed, format!("a laboratory: {error}"));
     let changes =
         if arguments.once { u64::from(arguments.dossiers / 10).max(20) } else { u64::MAX };
+    // One folder a side, as two operators would hand them out.
+    let tls = |side: &str| {
+        arguments.tls.then(|| certificates::write(&folder.join(side), true)).transpose()
+    };
     let province = crate::lab::province::start(
         ProvinceOptions {
+            tls: tls("tls-province").map_err(failed)?,
             population: PopulationOptions {
                 seed: arguments.seed,
                 dossiers: arguments.dossiers,
@@ -246,6 +266,10 @@ async fn start(
     .await
     .map_err(failed)?;
     let options = PortalOptions {
+        tls: tls("tls-portal").map_err(failed)?,
+        profile: arguments.profile.profile(),
+        // Short enough that tokens end in mid-run.
+        token_seconds: 5,
         seed: arguments.seed,
         faults,
         quota: Quota {
@@ -258,15 +282,20 @@ async fn start(
         },
         ..PortalOptions::default()
     };
-    let (username, password) = (options.username.clone(), options.password.clone());
+    let secrets = DemoSecrets {
+        password: options.password.clone(),
+        client_secret: options.client_secret.clone(),
+    };
+    let accounts = (options.username.clone(), options.client_id.clone());
     let portal = crate::lab::portal::start(options, Arc::clone(&clock)).await.map_err(failed)?;
 
-    let text = configuration(arguments, &province.url(), &portal.url(), &username);
+    let text = configuration::text(arguments, &province.url(), &portal.url(), &accounts);
     let file = folder.join("hoso.toml");
     let written = std::fs::write(&file, &text)
-        .and_then(|()| std::fs::write(folder.join("portal-password"), &password));
+        .and_then(|()| std::fs::write(folder.join("portal-password"), &secrets.password))
+        .and_then(|()| std::fs::write(folder.join("portal-client-secret"), &secrets.client_secret));
     written.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", file.display())))?;
-    let config = Config::from_toml(&text, &file.display().to_string(), &DemoSecrets { password })?;
+    let config = Config::from_toml(&text, &file.display().to_string(), &secrets)?;
 
     let mut context = build::context(&config, true).await?;
     context.clock = Arc::clone(&clock);
@@ -305,55 +334,6 @@ async fn start(
         dossiers: arguments.dossiers,
     };
     Ok((world, daemon))
-}
-
-/// What a province's own file would say, with the demo's addresses and its hurry.
-fn configuration(arguments: &Arguments, province: &str, portal: &str, username: &str) -> String {
-    let look_ups = arguments.dossiers.saturating_mul(2).max(1000);
-    format!(
-        r#"# Written by `hoso demo`. The laboratories end with it; the ledger stays.
-[ledger]
-path = "ledger.db"
-
-[[sources]]
-name = "mot-cua"
-base_url = "{province}"
-poll_ms = 500
-
-[portal]
-base_url = "{portal}"
-username = "{username}"
-password_file = "portal-password"
-timeout_ms = 3000
-
-[gate]
-breaker_cool_down_ms = 500
-
-[[gate.windows]]
-limit = {QUOTA_PER_SECOND}
-window_ms = 1000
-
-[push]
-concurrency = 16
-dossiers_per_call = 10
-lease_ms = 30000
-
-[retry]
-initial_ms = 200
-max_ms = 5000
-
-[reconcile]
-settle_ms = 0
-look_ups_max = {look_ups}
-unconfirmed_every_ms = 300
-
-[upkeep]
-every_ms = 1000
-
-[log]
-level = "error"
-"#
-    )
 }
 
 /// Shows the run; with `--once`, returns the closed books when everything has settled.
