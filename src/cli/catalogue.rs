@@ -149,7 +149,7 @@ async fn refresh(
     };
     let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
     let audit = AuditRecord {
-        actor: person::actor_or_user(arguments.actor),
+        actor: arguments.actor.unwrap_or_else(person::user),
         action: "catalogue refresh".to_owned(),
         target: names.join(" "),
         reason: arguments.reason.unwrap_or_else(|| "fetch now".to_owned()),

@@ -75,6 +75,8 @@ fn all() -> impl Iterator<Item = CodeRow> {
         crate::pipeline::CODES,
         crate::pipeline::catalogue::CODES,
         crate::ledger::CODES,
+        crate::config::CODES,
+        crate::daemon::CODES,
     ]
     .into_iter()
     .flatten()

@@ -13,22 +13,21 @@ pub(super) struct Person {
 
 impl Person {
     pub(super) fn actor(&self) -> String {
-        actor_or_user(self.actor.clone())
+        self.actor.clone().unwrap_or_else(user)
     }
 }
 
-/// The named person, or the logged-in user.
+/// The name of the logged-in user.
 #[expect(
     clippy::disallowed_methods,
     reason = "the name of the logged-in user is known to the environment alone"
 )]
-pub(super) fn actor_or_user(actor: Option<String>) -> String {
-    actor
-        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| "unknown".to_owned())
+pub(super) fn user() -> String {
+    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn said(text: &str) -> Result<String, String> {
+pub(super) fn said(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it must say something".to_owned()),
         text => Ok(text.to_owned()),

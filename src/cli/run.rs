@@ -8,8 +8,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-use super::{Invocation, build, signals, start_logging};
-use crate::config::{Config, SourceConfig, SourceKind};
+use super::{Invocation, build, log, signals};
+use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::with_two_stage_shutdown;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
@@ -74,7 +74,7 @@ pub(super) async fn by_hand(
     work: impl AsyncFnOnce(&Config, &Context, &Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let config = invocation.config_to_run()?;
-    start_logging(&config)?;
+    log::start(&config.log, &SystemEnvironment)?;
     let context = build::context(&config, true).await?;
     let stop = Stop::new();
     let requests = signals::stop_requests()?;
@@ -194,8 +194,12 @@ async fn map(
     }
     invocation.output.result(&total, |report| {
         let counts = &report.counts;
+        let awaiting = match counts.awaiting {
+            0 => String::new(),
+            count => format!(", {count} await adoption"),
+        };
         format!(
-            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours; {} new step(s)",
+            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours{awaiting}; {} new step(s)",
             report.mapped,
             counts.ready,
             counts.unchanged,

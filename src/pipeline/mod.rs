@@ -4,12 +4,14 @@
 //! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
+pub mod adopt;
 pub mod catalogue;
 mod files;
 pub mod map;
 mod mended;
 pub mod ownership;
 pub mod pull;
+pub mod pulse;
 pub mod push;
 pub mod quota;
 pub mod read_back;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use catalogue::CatalogueSettings;
 use catalogue::known::CatalogueMemory;
 use ownership::Ownership;
+use pulse::{Beat, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -48,6 +51,26 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// The portal's catalogues as they stand in the ledger, at hand.
     pub catalogues: Arc<CatalogueMemory>,
+    /// Where a pass gives its signs of life; nobody listens unless a daemon runs it.
+    pub beat: Beat,
+}
+
+impl Context {
+    /// A sign of life: something has moved.
+    pub fn alive(&self) {
+        self.beat.strike(self.clock.monotonic());
+    }
+
+    /// Nothing will move for `wait`, on purpose.
+    pub fn resting(&self, wait: Duration) {
+        self.beat.rest(self.clock.monotonic(), wait);
+    }
+
+    /// The same, for a loop that owes a sign within `limit`.
+    #[must_use]
+    pub fn watched(&self, pulse: &Pulse, name: impl Into<String>, limit: Duration) -> Self {
+        Self { beat: pulse.watch(name, limit, self.clock.monotonic()), ..self.clone() }
+    }
 }
 
 /// A source with how it is read.
@@ -58,6 +81,8 @@ pub struct SourceLine {
     pub overlap_ms: u64,
     /// Changes younger than this are left for the next poll.
     pub settle_lag_ms: u64,
+    /// When this gateway took over from an older program; dossiers from before await adoption.
+    pub start_from: Option<Timestamp>,
 }
 
 impl SourceLine {
@@ -101,6 +126,8 @@ pub struct Settings {
     pub retention: Retention,
     pub watchdog_ms: u64,
     pub catalogue: CatalogueSettings,
+    /// No honest wait for another attempt is longer; see [`upkeep`].
+    pub wait_max_ms: u64,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.
@@ -153,13 +180,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         "portal.lost",
-        "The portal had acknowledged the dossier and does not know it any more; packet and steps are owed again.",
+        "The portal had acknowledged the dossier and does not know it any more: a step was refused for it, or two reconciliations in a row missed it. Packet and steps are owed again, but a request for a supplement that the portal had is held.",
         "Nothing, if `reconcile.repair` asked for it. Ask the portal's operators why it lost the dossier.",
     ),
     (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",
+    ),
+    (
+        "steps.maybe_sent",
+        "The portal had this request for a supplement (status 5), or may have it from an older program, and a look at the portal said otherwise. A second such step can make the citizen's dossier count as late, so it is held.",
+        "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.maybe_sent DOSSIER`.",
     ),
     (
         "steps.out_of_attempts",

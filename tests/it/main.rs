@@ -4,5 +4,6 @@ mod cli;
 mod hostile;
 mod layering;
 mod ledger;
+mod packaging;
 mod stories;
 mod support;

@@ -196,6 +196,8 @@ pub(super) struct State {
     pub(super) catalogue: Catalogue,
     /// Items that are left of the next list.
     list_cut: Option<usize>,
+    /// Known, and not found by look-ups.
+    pub(super) hidden: BTreeSet<String>,
     records: BTreeMap<String, Record>,
     journal: VecDeque<CallEntry>,
     calls: u64,
@@ -221,6 +223,7 @@ impl State {
             refused: BTreeMap::new(),
             catalogue: Catalogue::whole(),
             list_cut: None,
+            hidden: BTreeSet::new(),
             records: BTreeMap::new(),
             journal: VecDeque::new(),
             calls: 0,
@@ -461,7 +464,7 @@ impl State {
         let record = self.records.get(code);
         let listed = matches!(&self.options.preregistered,
             Preregistered::Listed(codes) if codes.contains(code));
-        if record.is_none() && !listed {
+        if record.is_none() && !listed || self.hidden.contains(code) {
             let answer = Answer::new(0, "").with(",\"result\":[]".to_owned());
             return (answer, Outcome::Miss);
         }

@@ -223,7 +223,10 @@ async fn fetch(
         CatalogueKind::Agencies => Catalogue::Agencies,
         CatalogueKind::Details => Catalogue::Procedure { ma_tthc: &key.procedure },
     };
+    // Its turn comes after everything that is sent, however long that takes; nobody waits for it.
+    context.resting(Duration::MAX);
     let exchange = portal.catalogue(class, question).await;
+    context.alive();
     let mut closed = None;
     let outcome = match exchange.verdict {
         CatalogueVerdict::Items { items, unreadable } => {
