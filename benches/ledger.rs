@@ -188,7 +188,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
         let batch = SettleBatch {
             calls: (0..=claimed.len() / 50).map(|_| call(at)).collect(),
             entries: entries.collect(),
-            steps: Vec::new(),
+            ..SettleBatch::default()
         };
         let since = Instant::now();
         ledger.settle(at, &batch).await.unwrap();
@@ -219,8 +219,8 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
         });
         let batch = SettleBatch {
             calls: claimed.iter().map(|_| call(at)).collect(),
-            entries: Vec::new(),
             steps: lanes.collect(),
+            ..SettleBatch::default()
         };
         let since = Instant::now();
         ledger.settle(at, &batch).await.unwrap();

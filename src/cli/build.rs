@@ -218,6 +218,7 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
                     page_limit: source.page_limit,
                     overlap_ms: source.overlap_ms,
                     settle_lag_ms: source.settle_lag_ms,
+                    start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
                     source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
@@ -225,6 +226,7 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
                     settle_lag_ms: 0,
+                    start_from: source.start_from,
                 },
             })
         })
@@ -429,5 +431,7 @@ pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
 pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     let usual = Path::new("/etc/hoso/hoso.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));
-    crate::config::load(path, &crate::config::SystemEnvironment)
+    let config = crate::config::load(path, &crate::config::SystemEnvironment)?;
+    config.not_in_the_future(SystemClock::new().now())?;
+    Ok(config)
 }

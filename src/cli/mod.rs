@@ -1,6 +1,7 @@
 //! Commands for operators. One file a verb; [`build`] wires real parts together; `output` is the
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
+mod adopt;
 pub mod build;
 mod certificates;
 mod check;
@@ -77,6 +78,7 @@ enum Command {
     #[command(subcommand)]
     Problems(problems::Which),
     Resync(resync::Arguments),
+    Adopt(adopt::Arguments),
     #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
+            Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),

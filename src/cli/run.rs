@@ -187,8 +187,12 @@ async fn map(
     }
     invocation.output.result(&total, |report| {
         let counts = &report.counts;
+        let awaiting = match counts.awaiting {
+            0 => String::new(),
+            count => format!(", {count} await adoption"),
+        };
         format!(
-            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours; {} new step(s)",
+            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours{awaiting}; {} new step(s)",
             report.mapped,
             counts.ready,
             counts.unchanged,
@@ -367,7 +371,7 @@ async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failur
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.
-async fn with_gate<T>(
+pub(super) async fn with_gate<T>(
     config: &Config,
     context: &Context,
     stop: &Stop,

@@ -126,12 +126,26 @@ fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String 
     } else if owed > 0 {
         parts.push(format!("{} on {} way", words::count(owed, "step"), its(owed)));
     }
+    let awaiting = of(standing, |state| state == EntryState::Awaiting);
+    if awaiting > 0 {
+        let verb = if awaiting == 1 { "awaits" } else { "await" };
+        parts.push(format!(
+            "{} {verb} adoption from the older program: hoso adopt",
+            words::count(awaiting, "dossier")
+        ));
+    }
     if !parts.is_empty() {
         parts.join("; ")
     } else if standing.dossiers.is_empty() {
         "no dossier has been received yet".to_owned()
     } else {
-        "everything is synchronised".to_owned()
+        match of(standing, |state| state == EntryState::Presumed) {
+            0 => "everything is synchronised".to_owned(),
+            presumed => format!(
+                "everything is synchronised, {} of it presumed from the older program",
+                words::count(presumed, "dossier")
+            ),
+        }
     }
 }
 
@@ -236,6 +250,7 @@ fn step_words(state: &str) -> &'static str {
         "leased" => "are being sent",
         "acked" => "the portal acknowledged them",
         "held" => "wait for a person",
+        "awaiting" => "wait until their dossier is adopted",
         "presumed_sent" => "believed sent by an older system",
         "withdrawn" => "taken back by the source before they were sent",
         _ => "",
@@ -267,6 +282,14 @@ mod tests {
         let mut owed = standing(&[(EntryState::Accepted, 3)]);
         owed.steps.insert("pending".to_owned(), 2);
         assert_eq!(said(&owed), "2 steps on their way");
+        assert_eq!(
+            said(&standing(&[(EntryState::Awaiting, 2), (EntryState::Accepted, 1)])),
+            "2 dossiers await adoption from the older program: hoso adopt"
+        );
+        assert_eq!(
+            said(&standing(&[(EntryState::Presumed, 1)])),
+            "everything is synchronised, 1 dossier of it presumed from the older program"
+        );
         let mut failing = standing(&[(EntryState::Accepted, 3)]);
         failing.sources.push(SourceStanding {
             name: "mot-cua".to_owned(),

@@ -70,6 +70,8 @@ pub(super) const fn state(state: EntryState) -> &'static str {
         EntryState::Accepted => "the portal acknowledged it",
         EntryState::Dead => "refused for good or out of attempts, needs a person",
         EntryState::Superseded => "a newer change took its place",
+        EntryState::Awaiting => "an older program may have sent it; the portal is asked first",
+        EntryState::Presumed => "at the portal by an older program, never acknowledged here",
     }
 }
 

@@ -53,6 +53,7 @@ pub use sources::{SourceAuth, SourceConfig, SourceKind};
 pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
+use crate::domain::time::Timestamp;
 use problems::Problems;
 use read::Document;
 
@@ -177,6 +178,15 @@ impl Config {
             source.check_ready(&format!("sources[{at}]"), &mut problems);
         }
         self.portal.check_ready(&mut problems);
+        problems.none()
+    }
+
+    /// A cut-over lies in the past: until it, another program sends.
+    pub fn not_in_the_future(&self, now: Timestamp) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        for (at, source) in self.sources.iter().enumerate() {
+            source.check_time(&format!("sources[{at}]"), now, &mut problems);
+        }
         problems.none()
     }
 

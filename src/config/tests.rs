@@ -126,6 +126,36 @@ fn the_complete_sample_sets_every_option_to_something_else() {
 }
 
 #[test]
+fn a_cut_over_is_a_time_with_its_zone_or_in_vietnam_and_not_in_the_future() {
+    let at = |text: &str| {
+        let source = "[[sources]]\nname = 'a'\nbase_url = 'http://a.example.invalid'\n";
+        read(&format!("{source}start_from = '{text}'\n"))
+    };
+    let midnight = Timestamp::from_portal("20260201000000");
+    for text in [
+        "2026-02-01T00:00:00+07:00",
+        "2026-01-31T17:00:00Z",
+        "2026-02-01 00:00:00",
+        "20260201000000",
+    ] {
+        assert_eq!(at(text).sources[0].start_from, midnight, "{text}");
+    }
+    assert_eq!(at("").sources[0].start_from, None);
+    let config = at("2026-02-01T00:00:00+07:00");
+    // What is shown reads back as the same.
+    let again = Config::from_toml(&config.effective_toml(), "shown.toml", &Machine::default());
+    assert_eq!(again.unwrap().sources[0].start_from, midnight);
+    let now = midnight.unwrap();
+    config.not_in_the_future(now).unwrap();
+    let told = config.not_in_the_future(Timestamp::from_millis(now.millis() - 1)).unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        "hoso.toml: sources[0].start_from: 2026-02-01 00:00:00+07:00 is in the future\n  hint: the older program \
+         still sends until then: start this gateway after the cut-over, with the time at which the older one stopped"
+    );
+}
+
+#[test]
 fn every_default_is_explained() {
     let mut explained = false;
     for line in DEFAULT.lines() {
@@ -388,6 +418,11 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[[sources]]\nname = 'a'\n".into(), "hoso.toml:1:1: sources[0].base_url: this block needs it and has no default for it"),
         ("[gate]\nheadroom = 0\n[[gate.windows]]\nlimit = 5\n".into(), "hoso.toml:3:1: gate.windows[0].window_ms: this block needs it and has no default for it"),
         ("[ledger]\nsynchronous = 'off'\n".into(), "hoso.toml:2:15: ledger.synchronous: unknown variant `off`, expected `full` or `normal`"),
+        (
+            with("start_from = '2026-02-01'\n"),
+            "hoso.toml:4:14: sources[0].start_from: no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; without a zone it is Vietnam time",
+        ),
+        (with("start_from = 2026-02-01T00:00:00+07:00\n"), "hoso.toml:4:14: sources[0].start_from: expected a text, found a date\n  hint: write it in quotes"),
         (with("path = '/srv/drop'\n"), "hoso.toml:4:8: sources[0].path: a source of kind \"feed\" has no such option\n  hint: remove it, or set kind = \"directory\""),
         (with("kind = 'directory'\npath = 'drop'\n"), "hoso.toml:3:12: sources[0].base_url: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
         ("[[sources]]\nname = 'a'\nkind = 'directory'\n".into(), "hoso.toml:1:1: sources[0].path: kind = \"directory\" needs a path\n  hint: the folder into which the files are dropped"),

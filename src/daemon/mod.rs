@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::ledger::view::{InForce, Pause};
 use crate::mapping::Mapping;
+use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::map::map_once;
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pull::pull_once;
@@ -47,6 +48,8 @@ pub const CODES: &[(&str, &str, &str)] = &[(
 const LOOK: Duration = Duration::from_millis(500);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
+/// Over the settle window, before a dossier that the portal did not show is looked at again.
+const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
 const MEASURE: Duration = Duration::from_hours(1);
 /// Longer than measuring the largest ledger takes.
@@ -385,9 +388,10 @@ async fn portal_loops(
     };
     context.ledger.record_in_force(&in_force).await?;
     let watched = |name| context.watched(&pulse, name, schedule.portal_patience);
-    let (pushing, reading, closing) = (watched("push"), watched("read back"), watched("reconcile"));
+    let (pushing, reading) = (watched("push"), watched("read back"));
+    let (adopting, closing) = (watched("adopt"), watched("reconcile"));
     // One that ends by a defect asks the others to end; what they have out is settled first.
-    let (pushed, read_back, reconciled) = futures_util::future::join3(
+    let (pushed, read_back, adopted, reconciled) = futures_util::future::join4(
         ending(&stop, push_loop(&pushing, &line, &wakers, &stop)),
         ending(
             &stop,
@@ -399,13 +403,14 @@ async fn portal_loops(
                 Ok(())
             }),
         ),
+        ending(&stop, adopt_loop(&adopting, &line, schedule.read_back, &wakers, &stop)),
         ending(
             &stop,
             reconcile_loop(&closing, &sources, &line, schedule.reconcile, &wakers, &stop),
         ),
     )
     .await;
-    pushed.and(read_back).and(reconciled)
+    pushed.and(read_back).and(adopted).and(reconciled)
 }
 
 /// Asks everybody to stop when `work` ends with an error.
@@ -474,6 +479,64 @@ async fn record_pause(context: &Context, pause: Option<&Pause>) -> bool {
     recorded.is_ok()
 }
 
+/// Asks the portal about what an older program may have sent: dossiers for which something waits
+/// by itself, the others while a run of `hoso adopt` is open.
+async fn adopt_loop(
+    context: &Context,
+    line: &PortalLine,
+    every: Duration,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let mut pace: Option<RunPace> = None;
+    let mut pass: u64 = 0;
+    while !stop.is_cancelled() {
+        pass += 1;
+        context.alive();
+        let span = tracing::info_span!("pass", of = "adopt", pass);
+        let some = adopt_some(context, line, &mut pace, wakers, stop).instrument(span);
+        let wait = match some.await {
+            Ok(Some(wait)) => wait.min(every),
+            Ok(None) => continue,
+            Err(error) => survive(error)?,
+        };
+        pause(context, wait, None, stop).await;
+    }
+    Ok(())
+}
+
+/// How long to wait before the next look; `None`: there is more to ask at once.
+async fn adopt_some(
+    context: &Context,
+    line: &PortalLine,
+    pace: &mut Option<RunPace>,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> Result<Option<Duration>, VerbError> {
+    let pressing = adopt_pressing_once(context, line, stop).await?;
+    let mut answered = pressing.answered() > 0;
+    let mut wait = Duration::MAX;
+    if let Some(run) = context.ledger.adoption_run(None).await? {
+        let mut working = pace.filter(|pace| pace.run() == run.id).unwrap_or(RunPace::of(run.id));
+        match working.step(context, line, stop).await? {
+            RunStep::More => answered = true,
+            RunStep::Wait(until) => wait = until,
+            // Asked to stop: whoever owns the gate next goes on.
+            RunStep::Over if stop.is_cancelled() => {}
+            RunStep::Over => {
+                context.ledger.end_adoption(context.clock.now(), run.id).await?;
+                tracing::info!(run = run.id, "an adoption run ended");
+            }
+        }
+        *pace = Some(working);
+    }
+    if answered {
+        wakers.push.notify_one();
+        return Ok(None);
+    }
+    Ok(Some(wait))
+}
+
 async fn reconcile_loop(
     context: &Context,
     sources: &[SourceLine],
@@ -496,38 +559,58 @@ async fn reconcile_loop(
         None => every.min(FIRST_BOOKS),
     };
     pause(context, first, None, stop).await;
-    every_loop(context, "reconcile", every, stop, || async {
-        for source in sources {
-            if stop.is_cancelled() {
-                break;
-            }
-            match reconcile_once(context, source, Some(line), stop).await {
-                // The next process, or the next configuration, begins anew.
-                Ok(_) if stop.is_cancelled() => {}
-                Ok(books) => {
-                    tracing::info!(
-                        source = books.source,
-                        at_source = books.at_source,
-                        matched = books.matched,
-                        closed = books.closed,
-                        without_index = books.without_index,
-                        "books compared"
-                    );
-                    wakers.map.notify_one();
-                }
-                Err(VerbError::Source { source_name, failure }) => {
-                    tracing::warn!(
-                        source = source_name,
-                        code = failure.code,
-                        "no books: {failure}"
-                    );
-                }
-                Err(error) => return Err(error),
-            }
+    let again = Duration::from_millis(context.settings.reconcile_settle_ms) + SUSPICION;
+    let mut pass: u64 = 0;
+    while !stop.is_cancelled() {
+        pass += 1;
+        context.alive();
+        let span = tracing::info_span!("pass", of = "reconcile", pass);
+        let wait = match close_books(context, sources, line, wakers, stop).instrument(span).await {
+            // What the portal did not show is looked at again as soon as that can be believed.
+            Ok(suspected) if suspected > 0 => every.min(again),
+            Ok(_) => every,
+            Err(error) => survive(error)?,
+        };
+        pause(context, wait, None, stop).await;
+    }
+    Ok(())
+}
+
+/// Returns how many dossiers were missed at the portal and must be looked at again.
+async fn close_books(
+    context: &Context,
+    sources: &[SourceLine],
+    line: &PortalLine,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> Result<u64, VerbError> {
+    let mut suspected = 0;
+    for source in sources {
+        if stop.is_cancelled() {
+            break;
         }
-        Ok(())
-    })
-    .await
+        match reconcile_once(context, source, Some(line), stop).await {
+            // The next process, or the next configuration, begins anew.
+            Ok(_) if stop.is_cancelled() => {}
+            Ok(books) => {
+                suspected += books.suspected;
+                tracing::info!(
+                    source = books.source,
+                    at_source = books.at_source,
+                    matched = books.matched,
+                    closed = books.closed,
+                    without_index = books.without_index,
+                    "books compared"
+                );
+                wakers.map.notify_one();
+            }
+            Err(VerbError::Source { source_name, failure }) => {
+                tracing::warn!(source = source_name, code = failure.code, "no books: {failure}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(suspected)
 }
 
 async fn every_loop<F, W>(

@@ -5,6 +5,7 @@
 //! an argument. Start with the trait, then [`record`] for what goes in and [`view`] for what people
 //! read.
 
+pub mod adoption;
 mod body;
 pub mod key;
 pub mod record;
@@ -18,6 +19,10 @@ use async_trait::async_trait;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
+use adoption::{
+    AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
+    ToAdopt,
+};
 use record::{
     AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, HoldOutcome, IndexStanding,
     MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
@@ -326,11 +331,68 @@ pub trait Ledger: Debug + Send + Sync {
         resolution: &str,
     ) -> Result<u64, LedgerError>;
 
-    /// Makes acknowledged dossiers that the portal lost owed again: packet and all steps. Those that
-    /// have something open already are left alone.
-    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError>;
+    /// Which of these codes an earlier reconciliation already missed at the portal, and since when.
+    async fn suspected_missing(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<(String, Timestamp)>, LedgerError>;
+
+    /// Makes acknowledged (or presumed) dossiers that the portal lost owed again: packet and all
+    /// steps. Requests for a supplement that it had are held for a person, unless
+    /// `resend_supplements`. Dossiers that have something open already are left alone.
+    async fn repair_missing(
+        &self,
+        now: Timestamp,
+        dossiers: &[i64],
+        resend_supplements: bool,
+    ) -> Result<u64, LedgerError>;
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError>;
+
+    // --- taking over from an older sync ---
+
+    /// The cut-over of a source: dossiers of it that are new to the ledger from now on await
+    /// adoption. Moves the cut-over of those that await it already; `None` leaves them as they are.
+    async fn set_start_from(
+        &self,
+        source: &str,
+        start_from: Option<Timestamp>,
+    ) -> Result<(), LedgerError>;
+
+    /// Opens a run of `hoso adopt` with its audit row, and ends the one that was open. Whoever owns
+    /// the portal's gate works on it.
+    async fn open_adoption(
+        &self,
+        now: Timestamp,
+        order: &AdoptionOrder,
+        audit: &AuditRecord,
+    ) -> Result<i64, LedgerError>;
+
+    async fn end_adoption(&self, now: Timestamp, run: i64) -> Result<(), LedgerError>;
+
+    /// The run of this id; with `None` the one that is open.
+    async fn adoption_run(&self, run: Option<i64>) -> Result<Option<AdoptionRun>, LedgerError>;
+
+    /// Up to `limit` dossiers to ask the portal about, pressing ones first; those of a run are
+    /// taken from its budget before this returns.
+    async fn claim_adoption(
+        &self,
+        now: Timestamp,
+        scope: AdoptionScope,
+        limit: u32,
+    ) -> Result<ToAdopt, LedgerError>;
+
+    /// Writes what the portal said of awaiting dossiers, each with its entry, its steps and its
+    /// lane. An answer about an entry that something newer has replaced is only put on record.
+    async fn settle_adoption(
+        &self,
+        now: Timestamp,
+        batch: &AdoptionBatch,
+    ) -> Result<AdoptionCounts, LedgerError>;
+
+    /// What awaits adoption, by source; sources without any are left out.
+    async fn awaiting(&self) -> Result<Vec<AwaitingCounts>, LedgerError>;
 
     // --- upkeep ---
 

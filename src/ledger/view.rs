@@ -20,7 +20,8 @@ pub struct Standing {
     /// Entries (not dossiers) that a newer revision replaced.
     pub superseded: u64,
     /// Steps of dossiers that are neither quarantined nor not ours, by state; `waiting` are pending
-    /// ones behind a packet that the portal refused for good.
+    /// ones behind a packet that the portal refused for good, `awaiting` those of dossiers that
+    /// await adoption.
     pub steps: BTreeMap<String, u64>,
     pub refused_documents: u64,
     pub open_discrepancies: BTreeMap<String, u64>,
@@ -128,6 +129,10 @@ pub struct DossierView {
     pub packet_state: String,
     pub acked_at: Option<Timestamp>,
     pub acked_entry_id: Option<i64>,
+    /// `awaiting`, `known` or `unknown`, if an older program may have sent it.
+    pub adoption: Option<String>,
+    /// The cut-over that it waits under, or was adopted under.
+    pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
     pub hold: Option<HoldView>,
     pub trimmed: Option<TrimmedView>,

@@ -4,6 +4,7 @@
 //! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
+pub mod adopt;
 mod files;
 pub mod map;
 mod mended;
@@ -75,6 +76,8 @@ pub struct SourceLine {
     pub overlap_ms: u64,
     /// Changes younger than this are left for the next poll.
     pub settle_lag_ms: u64,
+    /// When this gateway took over from an older program; dossiers from before await adoption.
+    pub start_from: Option<Timestamp>,
 }
 
 impl SourceLine {
@@ -171,13 +174,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         "portal.lost",
-        "The portal had acknowledged the dossier and does not know it any more; packet and steps are owed again.",
+        "The portal had acknowledged the dossier and does not know it any more: a step was refused for it, or two reconciliations in a row missed it. Packet and steps are owed again, but a request for a supplement that the portal had is held.",
         "Nothing, if `reconcile.repair` asked for it. Ask the portal's operators why it lost the dossier.",
     ),
     (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",
+    ),
+    (
+        "steps.maybe_sent",
+        "The portal had this request for a supplement (status 5), or may have it from an older program, and a look at the portal said otherwise. A second such step can make the citizen's dossier count as late, so it is held.",
+        "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.maybe_sent DOSSIER`.",
     ),
     (
         "steps.out_of_attempts",

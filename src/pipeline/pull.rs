@@ -50,6 +50,10 @@ pub async fn pull_once(
 ) -> Result<PullReport, VerbError> {
     let name = line.source.name().to_owned();
     let position = context.ledger.source_position(&name, line.overlap_ms).await?;
+    if position.start_from != line.start_from {
+        // Before the first page: what it brings must already be new under this cut-over.
+        context.ledger.set_start_from(&name, line.start_from).await?;
+    }
     let mut poll = Poll {
         context,
         line,

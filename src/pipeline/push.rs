@@ -484,7 +484,10 @@ async fn settle_outcomes(
     let mut arrived = Vec::with_capacity(SETTLE_MAX);
     while inbox.recv_many(&mut arrived, SETTLE_MAX).await > 0 {
         let written = arrived.len() as u64;
-        let mut batch = SettleBatch::default();
+        let mut batch = SettleBatch {
+            resend_supplements: context.settings.resend_unknown_supplement,
+            ..SettleBatch::default()
+        };
         for mut done in arrived.drain(..) {
             let offset = batch.calls.len();
             batch.calls.append(&mut done.calls);

@@ -21,7 +21,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("mapping", &["domain", "xml"]),
     ("portal", &["domain", "http", "clock", "ids"]),
     ("ledger", &["domain", "ids", "machine"]),
-    ("lab", &["clock", "ids", "domain"]),
+    ("lab", &["clock", "ids", "domain", "http"]),
     (
         "pipeline",
         &["domain", "clock", "ids", "http", "xml", "source", "mapping", "portal", "ledger"],

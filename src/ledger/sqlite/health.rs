@@ -23,9 +23,13 @@ const LAG: &str = "
            (SELECT lag FROM recent
             LIMIT 1 OFFSET (SELECT max(0, (count(*) * 99 + 99) / 100 - 1) FROM recent)) AS p99";
 
-/// What is on its way, not what waits for a person.
+/// What is on its way, not what waits for a person; of what awaits adoption, the changes that wait
+/// for its answer.
 pub(super) const OLDEST_OPEN: &str = "
-    SELECT min(created_at) FROM entry WHERE state IN ('received', 'ready', 'leased', 'unconfirmed')";
+    SELECT min(oldest) FROM (
+        SELECT min(created_at) AS oldest FROM entry
+        WHERE state IN ('received', 'ready', 'leased', 'unconfirmed')
+        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'awaiting' AND priority <= 2)";
 
 const OLDEST_OWING: &str =
     "SELECT min(acked_at) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'";

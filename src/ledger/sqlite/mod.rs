@@ -5,6 +5,7 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod adopt;
 mod backup;
 mod check;
 mod claim;
@@ -38,6 +39,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::adoption::{
+    AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
+    ToAdopt,
+};
 use super::body::Bodies;
 use super::key::BodyKey;
 use super::record::{
@@ -378,9 +383,23 @@ impl Ledger for SqliteLedger {
         Ok(closed)
     }
 
-    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError> {
+    async fn suspected_missing(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+        reconcile::suspected_missing(&self.readers, source, ma_ho_so).await
+    }
+
+    async fn repair_missing(
+        &self,
+        now: Timestamp,
+        dossiers: &[i64],
+        resend_supplements: bool,
+    ) -> Result<u64, LedgerError> {
         let mut tx = self.begin("repair lost dossiers").await?;
-        let repaired = reconcile::repair_missing(&mut tx, now, dossiers).await?;
+        let repaired =
+            reconcile::repair_missing(&mut tx, now, dossiers, resend_supplements).await?;
         finish(tx, "repair lost dossiers").await?;
         Ok(repaired.len() as u64)
     }
@@ -389,6 +408,65 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("store closed books").await?;
         reconcile::record_books(&mut tx, books).await?;
         finish(tx, "store closed books").await
+    }
+
+    async fn set_start_from(
+        &self,
+        source: &str,
+        start_from: Option<Timestamp>,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("set the cut-over").await?;
+        adopt::set_start_from(&mut tx, source, start_from).await?;
+        finish(tx, "set the cut-over").await
+    }
+
+    async fn open_adoption(
+        &self,
+        now: Timestamp,
+        order: &AdoptionOrder,
+        audit: &AuditRecord,
+    ) -> Result<i64, LedgerError> {
+        let mut tx = self.begin("open an adoption run").await?;
+        let id = adopt::open_adoption(&mut tx, now, order, audit).await?;
+        finish(tx, "open an adoption run").await?;
+        Ok(id)
+    }
+
+    async fn end_adoption(&self, now: Timestamp, run: i64) -> Result<(), LedgerError> {
+        let mut tx = self.begin("end an adoption run").await?;
+        adopt::end_adoption(&mut tx, now, run).await?;
+        finish(tx, "end an adoption run").await
+    }
+
+    async fn adoption_run(&self, run: Option<i64>) -> Result<Option<AdoptionRun>, LedgerError> {
+        adopt::adoption_run(&self.readers, run).await
+    }
+
+    async fn claim_adoption(
+        &self,
+        now: Timestamp,
+        scope: AdoptionScope,
+        limit: u32,
+    ) -> Result<ToAdopt, LedgerError> {
+        let mut tx = self.begin("choose dossiers to ask about").await?;
+        let chosen = adopt::claim_adoption(&mut tx, &self.bodies, now, scope, limit).await?;
+        finish(tx, "choose dossiers to ask about").await?;
+        Ok(chosen)
+    }
+
+    async fn settle_adoption(
+        &self,
+        now: Timestamp,
+        batch: &AdoptionBatch,
+    ) -> Result<AdoptionCounts, LedgerError> {
+        let mut tx = self.begin("adopt dossiers").await?;
+        let counts = adopt::settle_adoption(&mut tx, now, batch).await?;
+        finish(tx, "adopt dossiers").await?;
+        Ok(counts)
+    }
+
+    async fn awaiting(&self) -> Result<Vec<AwaitingCounts>, LedgerError> {
+        adopt::awaiting(&self.readers).await
     }
 
     async fn upkeep(

@@ -17,8 +17,8 @@ const NEWEST: &str = "
 /// With all that must be mapped before it, or it would wait for them at their own priority.
 const URGENT: &str = "
     UPDATE entry SET priority = 0, forced = CASE WHEN id = ?2 THEN 1 ELSE forced END,
-        due_at = CASE WHEN id = ?2 AND state = 'ready' THEN ?1 ELSE due_at END
-    WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready')";
+        due_at = CASE WHEN id = ?2 AND state IN ('ready', 'awaiting') THEN ?1 ELSE due_at END
+    WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready', 'awaiting')";
 
 const OPEN: &str = "
     INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
@@ -83,7 +83,8 @@ async fn open_intent(
         row: entry_id,
     })?;
     let at = now.millis();
-    if state.is_open() {
+    // What awaits adoption is asked about first; then it is sent, whatever the answer.
+    if state.is_open() || state == EntryState::Awaiting {
         let query = sqlx::query(URGENT).bind(at).bind(entry_id).bind(dossier_id);
         run(conn, doing, query).await?;
         return Ok(ResyncOutcome::AlreadyOpen { entry_id, state });
@@ -137,7 +138,8 @@ const RETRY_ENTRIES: &str = "
       AND ((state = 'quarantined' AND ?2 = 1) OR (state = 'dead' AND ?3 = 1))
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
                       AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
-                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours'))
+                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours', 'awaiting',
+                                      'presumed'))
       AND (?4 IS NULL OR failure_code = ?4)
       AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
 

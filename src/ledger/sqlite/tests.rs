@@ -48,6 +48,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
     let modules = [
         pull::STATEMENTS,
         map::STATEMENTS,
+        adopt::STATEMENTS,
         claim::STATEMENTS,
         settle::STATEMENTS,
         reconcile::STATEMENTS,
@@ -81,6 +82,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let hot = [
         pull::STATEMENTS,
         map::STATEMENTS,
+        adopt::STATEMENTS,
         claim::STATEMENTS,
         settle::STATEMENTS,
         reconcile::STATEMENTS,

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 
 /// What a portal that may or may not have taken a packet holds is not known.
 const DOUBT_PACKETS: &str = "
-    UPDATE dossier SET acked_packet_hash = NULL
+    UPDATE dossier SET acked_packet_hash = NULL, presumed_entry_id = NULL
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
 /// Nobody knows whether the request left, so the portal is asked; never sent again blindly.
@@ -89,6 +89,7 @@ const STUCK: &str = "
          + (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'unconfirmed' AND entry.due_at <= ?1
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
+         + (SELECT count(*) FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1)
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
             AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))";

@@ -34,7 +34,8 @@ const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'"
 
 /// `CROSS`: each dossier is looked at once, not once for each of its steps.
 const STEPS_BY_STATE: &str = "
-    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting' ELSE s.state END AS name,
+    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting'
+                WHEN s.state = 'pending' AND d.adoption = 'awaiting' THEN 'awaiting' ELSE s.state END AS name,
            count(*) AS n
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     CROSS JOIN step AS s ON s.dossier_id = d.id
@@ -166,7 +167,7 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT dossier.id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, steps_pending, steps_due_at, steps_failure,
+           lane_token IS NOT NULL AS busy, adoption, cut_over, steps_pending, steps_due_at, steps_failure,
            h.placed_at, h.placed_by, h.reason, t.attempts, t.entries, t.revisions, t.at
     FROM dossier LEFT JOIN legal_hold AS h ON h.dossier_id = dossier.id AND h.released_at IS NULL
     LEFT JOIN trimmed AS t ON t.dossier_id = dossier.id WHERE ma_ho_so = ?1 ORDER BY source";
@@ -222,6 +223,8 @@ pub(super) async fn dossier(
             packet_state: column(row, "dossier", "packet_state", id)?,
             acked_at: time(row, "dossier", "acked_at", id)?,
             acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
+            adoption: column(row, "dossier", "adoption", id)?,
+            cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
             hold: match time(row, "legal_hold", "placed_at", id)? {
                 Some(since) => Some(HoldView {

@@ -20,6 +20,7 @@ const COMMANDS: &[&[&str]] = &[
     &["problems", "show"],
     &["problems", "retry"],
     &["resync"],
+    &["adopt"],
     &["run"],
     &["run", "pull"],
     &["run", "map"],
@@ -48,6 +49,7 @@ const COMMANDS: &[&[&str]] = &[
     &["lab"],
     &["lab", "province"],
     &["lab", "portal"],
+    &["lab", "older-sync"],
 ];
 
 #[test]

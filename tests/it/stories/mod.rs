@@ -1,5 +1,6 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod adopt;
 mod certificates;
 mod clocks;
 mod drops;

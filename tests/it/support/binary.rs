@@ -111,7 +111,7 @@ unconfirmed_every_ms = 100
 
     /// `hoso serve`, with its log in a file of its own.
     pub(crate) fn serve(&mut self) -> Process {
-        self.serve_in(&[])
+        self.spawn(&["serve"])
     }
 
     /// `hoso serve` under a service manager that listens, and restarts it when it hears nothing for
@@ -122,15 +122,25 @@ unconfirmed_every_ms = 100
         socket.set_nonblocking(true).expect("a socket");
         let us = watchdog.as_micros().to_string();
         let path = path.to_str().expect("a plain path");
-        let process = self.serve_in(&[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", &us)]);
+        let process = self.spawn_in(&["serve"], &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", &us)]);
         (process, Manager { socket, heard: RefCell::default() })
     }
 
-    fn serve_in(&mut self, variables: &[(&str, &str)]) -> Process {
+    /// One more line for the source's section of the configuration.
+    pub(crate) fn set_source(&self, line: &str) {
+        self.rewrite("poll_ms = 100\n", &format!("poll_ms = 100\n{line}\n"));
+    }
+
+    /// Starts a command and leaves it running.
+    pub(crate) fn spawn(&mut self, arguments: &[&str]) -> Process {
+        self.spawn_in(arguments, &[])
+    }
+
+    fn spawn_in(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
         self.processes += 1;
-        let log = self.folder.path().join(format!("serve-{}.log", self.processes));
+        let log = self.folder.path().join(format!("{}-{}.log", arguments[0], self.processes));
         let child = hoso(&self.config())
-            .arg("serve")
+            .args(arguments)
             .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
@@ -182,16 +192,17 @@ unconfirmed_every_ms = 100
         compare(&self.province.expected(), &self.portal.records())
     }
 
-    /// Waits until every expected dossier stands at the portal as expected, with every step, and
-    /// the ledger has nothing left to do.
+    /// Waits until every expected dossier stands at the portal as expected, with every step but
+    /// those that wait for a person, and the ledger has nothing left to do.
     pub(crate) async fn until_delivered(&mut self) {
         let since = self.clock.monotonic();
         loop {
             let comparison = self.comparison();
+            let standing = self.standing().await;
+            let held = standing.as_ref().and_then(|standing| standing.steps.get("held").copied());
             let arrived = comparison.missing.is_empty()
                 && comparison.different.is_empty()
-                && comparison.steps_missing == 0;
-            let standing = self.standing().await;
+                && comparison.steps_missing as u64 == held.unwrap_or(0);
             let quiet = standing.as_ref().is_some_and(super::gateway::is_quiet);
             if arrived && quiet {
                 return;
