@@ -186,7 +186,7 @@ impl Daemon {
             });
         }
         let stopping = stop.clone();
-        loops.spawn(async move { portal_loops(self, owned, wakers, stopping).await });
+        loops.spawn(Box::pin(portal_loops(self, owned, wakers, stopping)));
         // Nobody may be interested any more.
         begun.send(()).ok();
         let mut first_error = None;

@@ -11,7 +11,8 @@ use crate::ledger::LedgerError;
 /// The singleton that the gate's owner holds.
 pub const GATE: &str = "gate";
 
-/// How long ownership lasts without renewal; a crashed owner is followed after this.
+/// How long ownership lasts without renewal; a frozen owner is followed after this, a dead one at
+/// once where the ledger can tell.
 pub(super) const LEASE: Duration = Duration::from_secs(12);
 
 /// Held while this process may send. Renewed by [`Ownership::keep`].
