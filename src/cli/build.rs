@@ -464,7 +464,7 @@ pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
     Ok(read_config(path)?)
 }
 
-/// [`config`] with its problems as they are.
+/// [`config()`] with its problems as they are.
 pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     let usual = Path::new("/etc/hoso/hoso.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));

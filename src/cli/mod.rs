@@ -131,8 +131,9 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match arguments.command {
-            Command::Demo(arguments) => demo::run(&invocation, arguments).await,
-            Command::Serve(arguments) => serve::run(&invocation, arguments).await,
+            // Whole programs: on the heap, or every other command would carry room for them.
+            Command::Demo(arguments) => Box::pin(demo::run(&invocation, arguments)).await,
+            Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,

@@ -42,7 +42,7 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
 }
 
-/// What [`write`] puts into a folder, for a gateway to use.
+/// What [`write()`] puts into a folder, for a gateway to use.
 pub const CA_FILE: &str = "ca.pem";
 pub const CLIENT_CERTIFICATE_FILE: &str = "client.pem";
 pub const CLIENT_KEY_FILE: &str = "client-key.pem";

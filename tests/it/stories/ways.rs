@@ -73,6 +73,7 @@ async fn every_way_delivers_updates_repairs_and_closes_its_books() {
         assert!(gateway.portal.forget(&lost));
         let books = gateway.reconcile().await;
         assert_eq!((books.missing, books.matched, books.closed), (1, 7, true));
+        assert_eq!((books.suspected, gateway.reconcile().await.suspected), (1, 0));
         gateway.settle().await;
         gateway.assert_delivered();
         assert_eq!(gateway.reconcile().await.matched, 8);
