@@ -413,7 +413,8 @@ async fn portal_loops(
             &stop,
             reconcile_loop(&closing, &sources, &line, schedule.reconcile, &wakers, &stop),
         ),
-        ending(&stop, catalogue_loop(&refreshing, &line, &wakers, &stop)),
+        // On the heap: five loops side by side would be a large future.
+        ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
     )
     .await;
     pushed.and(read_back).and(adopted).and(reconciled).and(refreshed)

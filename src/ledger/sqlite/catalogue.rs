@@ -366,7 +366,8 @@ const RELEASE_HELD: &str = "
     WHERE state IN ('quarantined', 'dead') AND state = 'quarantined' AND failure_code IN (SELECT value FROM json_each(?2)) AND changed_at <= ?3
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
                       AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
-                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours'))";
+                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours', 'awaiting',
+                                      'presumed'))";
 
 pub(super) async fn release_held(
     conn: &mut SqliteConnection,
