@@ -154,6 +154,8 @@ pub struct Sent {
     /// Dossiers in the call.
     pub batch_size: u32,
     pub is_updating: bool,
+    /// The portal answers nobody, so a failure on the way says nothing about what was sent.
+    pub destination_down: bool,
 }
 
 /// What a call's answer means for each entry in it.
@@ -261,7 +263,7 @@ pub fn settle(
                 failure: Some(failure),
             },
             Disposition::Retryable => {
-                let retries = sent.retries + 1;
+                let retries = sent.retries + u32::from(!sent.destination_down);
                 if policy.allows(retries) {
                     Settlement::Ready {
                         due_at: now + policy.delay(retries, chance),
@@ -277,7 +279,7 @@ pub fn settle(
             // Looked at even when the budget is spent: the portal may have taken it.
             Disposition::Ambiguous => Settlement::Unconfirmed {
                 due_at: now,
-                retries: sent.retries + 1,
+                retries: sent.retries + u32::from(!sent.destination_down),
                 batch_max: (sent.batch_size > 1).then_some(sent.batch_size / 2),
                 failure,
             },
@@ -390,7 +392,7 @@ mod tests {
     }
 
     fn single(retries: u32, is_updating: bool) -> Sent {
-        Sent { retries, batch_size: 1, is_updating }
+        Sent { retries, batch_size: 1, is_updating, destination_down: false }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod priority;
 pub mod receipt;
 pub mod record;
 pub mod retry;
+pub mod share;
 pub mod status;
 pub mod step;
 pub mod time;

@@ -10,19 +10,22 @@ pub mod record;
 pub mod sqlite;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, IndexStanding, MapCounts,
-    MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch, SettleCounts,
-    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote,
+    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
+    ResyncOutcome, Resumed, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap,
+    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
-use view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+use view::{CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork};
 
 /// Why a verb of the ledger failed. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
@@ -175,23 +178,22 @@ pub trait Ledger: Debug + Send + Sync {
 
     // --- push ---
 
-    /// Leases up to `limit` due packets, one per dossier, most pressing first, and counts the
-    /// attempt before it returns. One whose stored packet cannot be read back becomes dead and is
-    /// left out.
+    /// Leases up to `claim.limit` due packets, one per dossier, and counts the attempt before it
+    /// returns. The classes share the limit by turns; inside a class the earliest appointed time
+    /// goes first. What an operator has paused is left out. One whose stored packet cannot be read
+    /// back becomes dead and is left out.
     async fn claim_entries(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError>;
 
-    /// Leases the next steps of up to `limit` dossiers whose packet is acknowledged: at most
-    /// `steps_max` a dossier, a supplement request (status 5) always alone.
+    /// Leases the next steps of up to `claim.limit` dossiers whose packet is acknowledged, in the
+    /// same order: at most `steps_max` a dossier, a supplement request (status 5) always alone.
     async fn claim_steps(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError>;
 
@@ -288,7 +290,32 @@ pub trait Ledger: Debug + Send + Sync {
         audit: &AuditRecord,
     ) -> Result<u64, LedgerError>;
 
+    /// Stops sending of this scope, with its audit row; a pause that is open takes the new reason
+    /// and end.
+    async fn pause(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        until: Option<Timestamp>,
+        audit: &AuditRecord,
+    ) -> Result<(), LedgerError>;
+
+    /// Ends the pause of exactly this scope, with its audit row.
+    async fn resume(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        audit: &AuditRecord,
+    ) -> Result<Resumed, LedgerError>;
+
+    /// What operators want of a process that sends. Reads only, and is asked often.
+    async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError>;
+
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
+    /// What waits to be sent, by class.
+    async fn waiting(&self, now: Timestamp) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
+    /// The newest calls that the portal refused because of its quota, newest first.
+    async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError>;
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError>;
     async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError>;
@@ -310,6 +337,15 @@ pub trait Ledger: Debug + Send + Sync {
 
     async fn remember_quota(&self, window: &str, until: Timestamp) -> Result<(), LedgerError>;
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError>;
+
+    /// What the gate's owner leaves for its successor and for other processes; the last one stays.
+    async fn note_gate(
+        &self,
+        now: Timestamp,
+        note: GateNote,
+        body: &str,
+    ) -> Result<(), LedgerError>;
+    async fn noted_gate(&self, note: GateNote) -> Result<Option<(Timestamp, String)>, LedgerError>;
 
     /// Writes what is still buffered and closes the files.
     async fn close(&self);

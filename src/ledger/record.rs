@@ -8,7 +8,9 @@ use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown, Settlement};
 use crate::domain::failure::Failure;
+use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
+use crate::domain::share::Turns;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
@@ -112,6 +114,13 @@ pub struct ValidPacket {
     pub filed_at_portal: bool,
     /// Raised when its appointed time is close; `None` keeps the entry's own.
     pub priority: Option<Priority>,
+    /// The citizen's appointed time; the earliest goes first inside a class.
+    pub appointed_at: Option<Timestamp>,
+    /// The work on it has ended, so its appointed time does not come near any more.
+    pub finished: bool,
+    /// Procedure and agency, by which operators pause sending.
+    pub ma_tthc: String,
+    pub ma_don_vi: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -146,11 +155,25 @@ impl AddAssign for MapCounts {
     }
 }
 
+/// Which work is taken, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    pub lease: Lease,
+    /// Dossiers at most.
+    pub limit: u32,
+    /// How the classes share the limit.
+    pub turns: Turns,
+    /// Only what somebody waits for.
+    pub urgent_only: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct ClaimedEntry {
     pub entry_id: i64,
     pub dossier_id: i64,
     pub ma_ho_so: String,
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
     pub priority: Priority,
     pub packet: String,
     /// The number of this attempt, already committed.
@@ -164,6 +187,8 @@ pub struct ClaimedEntry {
 pub struct ClaimedSteps {
     pub dossier_id: i64,
     pub ma_ho_so: String,
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
     pub priority: Priority,
     pub retries: u32,
     pub alone: bool,
@@ -330,6 +355,8 @@ pub struct UpkeepPolicy {
     pub watchdog_ms: u64,
     /// Steps of status 5 whose outcome is unknown are sent again rather than held.
     pub resend_unknown_supplement: bool,
+    /// Waiting work whose appointed time is nearer than this is raised to its class.
+    pub deadline_near_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -339,8 +366,111 @@ pub struct UpkeepCounts {
     pub step_leases_expired: u64,
     pub steps_held: u64,
     pub bodies_dropped: u64,
+    /// Waiting work whose appointed time has come near.
+    pub raised: u64,
     /// Runnable rows that nobody took in time.
     pub stuck: u64,
+}
+
+/// What an operator stops.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case", tag = "scope", content = "value")]
+pub enum PauseScope {
+    All,
+    /// By `MaTTHC`.
+    Procedure(String),
+    /// By the agency's code, as dossier codes begin with it.
+    Agency(String),
+}
+
+impl PauseScope {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Procedure(_) => "procedure",
+            Self::Agency(_) => "agency",
+        }
+    }
+
+    pub fn value(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Procedure(value) | Self::Agency(value) => value,
+        }
+    }
+
+    pub fn parse(name: &str, value: String) -> Option<Self> {
+        match name {
+            "all" => Some(Self::All),
+            "procedure" => Some(Self::Procedure(value)),
+            "agency" => Some(Self::Agency(value)),
+            _ => None,
+        }
+    }
+
+    /// Whether work of this procedure and agency is meant.
+    pub fn covers(&self, ma_tthc: Option<&str>, ma_don_vi: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Procedure(value) => ma_tthc == Some(value.as_str()),
+            Self::Agency(value) => ma_don_vi == Some(value.as_str()),
+        }
+    }
+}
+
+impl std::fmt::Display for PauseScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Procedure(value) => write!(f, "procedure {value}"),
+            Self::Agency(value) => write!(f, "agency {value}"),
+        }
+    }
+}
+
+/// Sending that an operator has stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    #[serde(flatten)]
+    pub scope: PauseScope,
+    pub actor: String,
+    pub reason: String,
+    pub began_at: Timestamp,
+    /// Ends by itself then; `None`: until somebody resumes it.
+    pub until: Option<Timestamp>,
+}
+
+/// What operators want of a process that sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    pub pauses: Vec<Pause>,
+    /// Something urgent could be claimed.
+    pub urgent_waits: bool,
+}
+
+/// What became of a resumption.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Resumed {
+    /// `false`: there was no such pause.
+    pub ended: bool,
+    /// Pauses that still hold.
+    pub still: Vec<Pause>,
+}
+
+/// What the gate's owner notes for its successor and for other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateNote {
+    Learned,
+    Status,
+}
+
+impl GateNote {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Learned => "learned",
+            Self::Status => "status",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

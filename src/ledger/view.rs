@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::record::Books;
+use super::record::{Books, Pause};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -32,6 +32,32 @@ pub struct Standing {
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.
     pub gate_owner: Option<String>,
+    /// Sending that operators have stopped.
+    pub pauses: Vec<Pause>,
+    /// Dossiers set aside by a pause of their procedure or agency.
+    pub set_aside: u64,
+}
+
+/// What one class of work waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WaitingWork {
+    /// Dossiers whose packet could go now.
+    pub packets: u64,
+    /// Dossiers whose steps could go now.
+    pub steps: u64,
+    /// Dossiers that wait for their time.
+    pub later: u64,
+    /// Dossiers set aside by a pause.
+    pub set_aside: u64,
+}
+
+/// A call that the portal refused because of its quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    pub at: Timestamp,
+    pub service: String,
+    pub http_status: Option<u16>,
+    pub message: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -63,6 +89,10 @@ pub struct DossierView {
     pub acked_at: Option<Timestamp>,
     pub acked_entry_id: Option<i64>,
     pub lane_busy: bool,
+    /// Procedure, agency and appointed time, once mapped.
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
+    pub appointed_at: Option<Timestamp>,
     pub steps_due_at: Option<Timestamp>,
     pub steps_failure: Option<Failure>,
     pub revisions: Vec<RevisionView>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Context, VerbError};
+use crate::domain::codes::DossierCode;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::priority::Priority;
@@ -83,6 +84,10 @@ fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutc
         packet,
         filed_at_portal: dossier.noi_nop_ho_so == "1",
         priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
+        appointed_at: Timestamp::from_portal(&dossier.ngay_hen_tra),
+        finished: !is_open(&dossier),
+        ma_don_vi: DossierCode::parse(&dossier.ma_ho_so).map(|code| code.agency.as_str().to_owned()),
+        ma_tthc: dossier.ma_tthc,
         steps: identify(mapped.steps).into_iter().map(mapped_step).collect(),
         warnings: mapped.diagnostics,
     })
@@ -101,6 +106,9 @@ fn mapped_step((identity, step): (crate::domain::step::StepIdentity, Step)) -> M
 
 /// Still being worked on, and its appointed time is close or past.
 fn is_near(dossier: &Dossier, near: Timestamp) -> bool {
-    let open = Status::parse(&dossier.trang_thai_ho_so).is_some_and(|status| !status.is_terminal());
-    open && Timestamp::from_portal(&dossier.ngay_hen_tra).is_some_and(|due| due <= near)
+    is_open(dossier) && Timestamp::from_portal(&dossier.ngay_hen_tra).is_some_and(|due| due <= near)
+}
+
+fn is_open(dossier: &Dossier) -> bool {
+    Status::parse(&dossier.trang_thai_ho_so).is_some_and(|status| !status.is_terminal())
 }

@@ -5,6 +5,7 @@
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
 pub mod map;
+pub mod orders;
 pub mod ownership;
 pub mod pull;
 pub mod push;
@@ -17,7 +18,9 @@ pub mod upkeep;
 
 use std::sync::Arc;
 
+use orders::Orders;
 use ownership::Ownership;
+use push::ClaimTurns;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -55,6 +58,16 @@ pub struct PortalLine {
     pub portal: Arc<Portal>,
     pub gate: Arc<Gate>,
     pub ownership: Arc<Ownership>,
+    pub orders: Arc<Orders>,
+    /// How the classes share what is claimed.
+    pub turns: Arc<ClaimTurns>,
+}
+
+impl PortalLine {
+    pub fn new(portal: Portal, gate: Arc<Gate>, ownership: Arc<Ownership>) -> Self {
+        let turns = Arc::new(ClaimTurns::new(gate.shares()));
+        Self { portal: Arc::new(portal), gate, ownership, orders: Arc::default(), turns }
+    }
 }
 
 /// Numbers and policies of the verbs, from the configuration.
@@ -103,6 +116,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "push.out_of_attempts",
         "The retry budget of this dossier is spent. Nothing more is sent until a person decides.",
         "Look at the last failure with `hoso dossier explain CODE`, mend its cause, then `hoso problems retry`.",
+    ),
+    (
+        orders::PAUSED,
+        "An operator has stopped sending: of everything, of one procedure, or of one agency. What waits keeps its place and spends no attempt.",
+        "`hoso portal status` says who stopped it, why and until when; `hoso portal resume` lets it go on.",
     ),
     (
         "push.late",

@@ -5,7 +5,7 @@
 //! steps only become due when their packet is acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,16 +13,19 @@ use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
 use super::{Context, PortalLine, Settings, Stop, VerbError};
 use crate::domain::entry::{Outcome, Sent, settle};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
+use crate::domain::share::{Shares, Turns};
+use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{
-    CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
+    CallRecord, Claim, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
 use crate::portal::gate::{Gate, Readiness};
 use crate::portal::{Call, PushVerdict, Tenure};
@@ -34,9 +37,11 @@ const SETTLE_RETRY: Duration = Duration::from_secs(1);
 const SETTLE_TRIES_MAX: u32 = 120;
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
-/// Claimed work is in line before what becomes urgent later, so no more is claimed than leaves in
-/// about this time.
+/// Claimed work keeps its order, so no more is claimed than leaves in about this time: what becomes
+/// pressing later waits no longer.
 const CLAIM_AHEAD_MS: u64 = 2000;
+/// Urgent calls that may be out beside `push.concurrency`: calls that wait for the quota fill it.
+const URGENT_BESIDE: usize = 4;
 /// When to look again after this process found that it does not own the gate.
 const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -67,6 +72,32 @@ pub struct GateClosed {
 struct Claimed {
     job: Job,
     leave_by: Timestamp,
+    /// Taken to find out whether the portal works again.
+    probing: bool,
+}
+
+/// How the classes share what is claimed, over all passes.
+#[derive(Debug)]
+pub struct ClaimTurns {
+    packets: Mutex<Turns>,
+    steps: Mutex<Turns>,
+}
+
+impl ClaimTurns {
+    pub fn new(shares: Shares) -> Self {
+        Self { packets: Mutex::new(Turns::new(shares)), steps: Mutex::new(Turns::new(shares)) }
+    }
+
+    fn of(turns: &Mutex<Turns>, shares: Shares) -> Turns {
+        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.reweigh(shares);
+        *turns
+    }
+
+    fn took(turns: &Mutex<Turns>, classes: impl Iterator<Item = Priority>) {
+        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        classes.for_each(|class| turns.took(class));
+    }
 }
 
 /// One wire call to be made.
@@ -88,6 +119,7 @@ pub async fn push_once(
     line: &PortalLine,
     stop: &Stop,
 ) -> Result<PushReport, VerbError> {
+    heed_orders(context, line).await?;
     let (outcomes, inbox) = mpsc::channel(SETTLE_MAX);
     let progress = Arc::new(Progress::default());
     let settler = tokio::spawn(settle_outcomes(context.clone(), inbox, Arc::clone(&progress)));
@@ -126,17 +158,21 @@ async fn send_due(
     let mut seen_settled: u64 = 0;
     // A claim that failed ends the pass, but not before what is out has been settled.
     let mut failed: Option<LedgerError> = None;
+    let mut urgent_waits = false;
     loop {
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
-        if may_find && !ending && jobs.len() < settings.concurrency {
-            match claim(context, line, &mut jobs, &mut report).await {
-                Ok(more) => may_find = more,
+        let usual = may_find && jobs.len() < settings.concurrency;
+        if !ending && (usual || urgent_waits) {
+            match claim(context, line, !usual, &mut jobs, &mut report).await {
+                Ok(more) if usual => may_find = more,
+                Ok(_) => {}
                 Err(error) => {
                     failed = Some(error);
                     continue;
                 }
             }
         }
+        urgent_waits = false;
         if stop.is_cancelled() {
             // What did not leave yet goes back; sending it all would outlast every drain limit.
             for claimed in jobs.drain(..) {
@@ -147,9 +183,12 @@ async fn send_due(
                 }
             }
         }
-        while out.len() < settings.concurrency
-            && let Some(claimed) = jobs.pop_front()
-        {
+        while let Some(next) = jobs.front() {
+            let beside = if next.job.is_urgent() { URGENT_BESIDE } else { 0 };
+            if out.len() >= settings.concurrency + beside {
+                break;
+            }
+            let Some(claimed) = jobs.pop_front() else { break };
             begun += 1;
             out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()));
         }
@@ -174,6 +213,7 @@ async fn send_due(
                 }
             }
             () = progress.changed.notified() => {}
+            () = line.orders.urgent(), if !ending => urgent_waits = true,
             () = outcomes.closed() => {
                 out.shutdown().await;
                 return Ok(report);
@@ -186,6 +226,7 @@ async fn send_due(
 async fn claim(
     context: &Context,
     line: &PortalLine,
+    urgent_only: bool,
     jobs: &mut VecDeque<Claimed>,
     report: &mut PushReport,
 ) -> Result<bool, LedgerError> {
@@ -197,10 +238,10 @@ async fn claim(
             Some(GateClosed { until: now + GATE_LOST_PAUSE, failure: gate_lost() });
         return Ok(false);
     }
-    let limit = match gate.readiness() {
-        Readiness::Open => claim_limit(settings, gate),
+    let (limit, probing) = match gate.readiness() {
+        Readiness::Open => (claim_limit(settings, gate), false),
         // One single call may try.
-        Readiness::Probe => 1,
+        Readiness::Probe => (1, true),
         Readiness::Closed { until, failure } => {
             report.gate_closed = Some(GateClosed { until, failure });
             return Ok(false);
@@ -210,41 +251,45 @@ async fn claim(
         token: context.chance.token(),
         expires_at: now + Duration::from_millis(settings.lease_ms),
     };
-    let entries = context.ledger.claim_entries(now, lease, limit).await?;
-    let left = limit - u32::try_from(entries.len()).unwrap_or(limit).min(limit);
-    let lanes = if limit == 1 && left == 0 {
+    let shares = gate.shares();
+    let (packets, steps) = (&line.turns.packets, &line.turns.steps);
+    let turns = ClaimTurns::of(packets, shares);
+    let wanted = Claim { lease, limit, turns, urgent_only };
+    let entries = context.ledger.claim_entries(now, wanted).await?;
+    ClaimTurns::took(packets, entries.iter().map(|entry| entry.priority));
+    let lanes = if limit == 1 && !entries.is_empty() {
         Vec::new()
     } else {
-        context.ledger.claim_steps(now, lease, limit, settings.steps_per_call).await?
+        let wanted = Claim { turns: ClaimTurns::of(steps, shares), ..wanted };
+        context.ledger.claim_steps(now, wanted, settings.steps_per_call).await?
     };
+    ClaimTurns::took(steps, lanes.iter().map(|lane| lane.priority));
     let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
     report.packets += entries.len() as u64;
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
     claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
     let leave_by = lease.expires_at - Duration::from_millis(settings.call_timeout_ms);
-    jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by }));
-    // Stable: equals keep the order in which they were claimed.
-    jobs.make_contiguous().sort_by_key(|claimed| claimed.job.priority());
+    jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by, probing }));
+    // Stable: the others keep the order in which they were claimed, so that each gets its share.
+    jobs.make_contiguous().sort_by_key(|claimed| !claimed.job.is_urgent());
     Ok(full && limit > 1)
 }
 
 /// Work is claimed for at most a share of its lease at the pace that the quota allows, so that no
 /// lease runs out while its call waits for a permit.
 fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
-    let in_time = gate
-        .status()
-        .windows
-        .iter()
-        .map(|window| {
-            let ahead_ms = CLAIM_AHEAD_MS.min(settings.lease_ms / WAIT_SHARE);
-            u64::from(window.allowed) * ahead_ms / window.window_ms.max(1)
-        })
-        .min();
-    let limit = in_time.map_or(u64::from(settings.claim_limit), |calls| {
-        calls.saturating_mul(u64::from(settings.dossiers_per_call))
-    });
-    u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, settings.claim_limit.max(1))
+    let most = settings.claim_limit.max(1);
+    let Some(calls_a_second) = gate.pace() else { return most };
+    let ahead_s = CLAIM_AHEAD_MS.min(settings.lease_ms / WAIT_SHARE) as f64 / 1000.0;
+    let dossiers = calls_a_second * ahead_s * f64::from(settings.dossiers_per_call);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and the configured most, which is a u32"
+    )]
+    let limit = dossiers.clamp(1.0, f64::from(most)) as u32;
+    limit
 }
 
 impl Job {
@@ -254,6 +299,34 @@ impl Job {
             Self::Steps { lanes, .. } => lanes.first().map(|lane| lane.priority),
         }
         .unwrap_or_default()
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.priority() == Priority::Urgent
+    }
+
+    /// Procedure and agency of everything in it.
+    fn scopes(&self) -> Vec<(Option<String>, Option<String>)> {
+        match self {
+            Self::Packets { entries, .. } => entries
+                .iter()
+                .map(|entry| (entry.ma_tthc.clone(), entry.ma_don_vi.clone()))
+                .collect(),
+            Self::Steps { lanes, .. } => {
+                lanes.iter().map(|lane| (lane.ma_tthc.clone(), lane.ma_don_vi.clone())).collect()
+            }
+        }
+    }
+
+    /// The dossier of a request for a supplement, which must not leave while nobody can say whether
+    /// answers come back.
+    fn supplement(&self) -> Option<&str> {
+        let Self::Steps { lanes, .. } = self else { return None };
+        let supplement = Status::SupplementRequested.code();
+        lanes
+            .iter()
+            .find(|lane| lane.steps.iter().any(|step| step.identity.trang_thai == supplement))
+            .map(|lane| lane.ma_ho_so.as_str())
     }
 }
 
@@ -284,7 +357,7 @@ fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> 
     let mut jobs = Vec::new();
     let mut shared: Vec<ClaimedSteps> = Vec::new();
     for lane in lanes {
-        let supplement = crate::domain::status::Status::SupplementRequested.code();
+        let supplement = Status::SupplementRequested.code();
         let alone = per_call <= 1
             || lane.alone
             || lane.steps.iter().any(|step| step.identity.trang_thai == supplement);
@@ -306,8 +379,9 @@ fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> 
 }
 
 async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) -> Done {
-    let Claimed { job, leave_by } = claimed;
+    let Claimed { job, leave_by, probing } = claimed;
     let (clock, ownership) = (Arc::clone(&context.clock), Arc::clone(&line.ownership));
+    let (orders, scopes) = (Arc::clone(&line.orders), job.scopes());
     let check = move || {
         let now = clock.now();
         // A process that was frozen may wake up with the gate in other hands.
@@ -321,6 +395,13 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
                 "the quota's turn came too late for the lease",
             ));
         }
+        // An operator may have stopped it while it waited for its turn.
+        let stopped = scopes
+            .iter()
+            .find_map(|(tthc, don_vi)| orders.forbid(now, tthc.as_deref(), don_vi.as_deref()));
+        if let Some(failure) = stopped {
+            return Err(failure);
+        }
         Ok(())
     };
     if let Err(failure) = check() {
@@ -328,6 +409,16 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
     }
     let tenure = Tenure { check: Arc::new(check), stop };
     let line = PortalLine { portal: Arc::new(line.portal.during(tenure)), ..line };
+    if probing && let Some(ma_ho_so) = job.supplement() {
+        let exchange = line.portal.look_up(Priority::Urgent, ma_ho_so).await;
+        let failure = Failure::new(
+            "push.probe_first",
+            Disposition::Environment,
+            "a look-up went first, to find out whether the portal works again",
+        );
+        let calls = exchange.calls.into_iter().map(call_record).collect();
+        return Done { calls, ..not_sent(&context, &job, failure) };
+    }
     match job {
         Job::Packets { entries, is_updating, token } => {
             send_packets(&context, &line, &entries, is_updating, token).await
@@ -353,11 +444,11 @@ fn not_sent(context: &Context, job: &Job, failure: Failure) -> Done {
     let outcome = Outcome::NotSent { failure, until: context.clock.now() };
     let batch = match job {
         Job::Packets { entries, is_updating, token } => SettleBatch {
-            entries: settle_packets(context, entries, *is_updating, *token, &outcome, None),
+            entries: settle_packets(context, entries, *is_updating, *token, &outcome, None, false),
             ..SettleBatch::default()
         },
         Job::Steps { lanes, token } => SettleBatch {
-            steps: settle_lanes(context, lanes, *token, &outcome, None),
+            steps: settle_lanes(context, lanes, *token, &outcome, None, false),
             ..SettleBatch::default()
         },
     };
@@ -377,7 +468,8 @@ async fn send_packets(
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let outcome = outcome(exchange.verdict);
-    let entries = settle_packets(context, entries, is_updating, token, &outcome, call);
+    let down = line.gate.is_down();
+    let entries = settle_packets(context, entries, is_updating, token, &outcome, call, down);
     Done { calls, batch: SettleBatch { entries, ..SettleBatch::default() } }
 }
 
@@ -388,6 +480,7 @@ fn settle_packets(
     token: i64,
     outcome: &Outcome,
     call: Option<usize>,
+    destination_down: bool,
 ) -> Vec<SettledEntry> {
     let now = context.clock.now();
     let batch_size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
@@ -395,7 +488,7 @@ fn settle_packets(
     entries
         .iter()
         .map(|entry| {
-            let sent = Sent { retries: entry.retries, batch_size, is_updating };
+            let sent = Sent { retries: entry.retries, batch_size, is_updating, destination_down };
             SettledEntry {
                 entry_id: entry.entry_id,
                 dossier_id: entry.dossier_id,
@@ -421,7 +514,8 @@ async fn send_steps(
     let exchange = line.portal.send_steps(class, &packets).await;
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
-    let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call);
+    let down = line.gate.is_down();
+    let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call, down);
     Done { calls, batch: SettleBatch { steps, ..SettleBatch::default() } }
 }
 
@@ -431,11 +525,13 @@ fn settle_lanes(
     token: i64,
     outcome: &Outcome,
     call: Option<usize>,
+    destination_down: bool,
 ) -> Vec<SettledSteps> {
     let now = context.clock.now();
     let policy = StepPolicy {
         retry: &context.settings.retry,
         resend_unknown_supplement: context.settings.resend_unknown_supplement,
+        destination_down,
     };
     lanes
         .iter()
@@ -557,6 +653,8 @@ mod tests {
             entry_id: id,
             dossier_id: id,
             ma_ho_so: format!("H55.242-260126-{id:04}"),
+            ma_tthc: None,
+            ma_don_vi: None,
             priority: Priority::Live,
             packet: "{}".into(),
             attempt: 1,

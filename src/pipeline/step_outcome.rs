@@ -16,6 +16,8 @@ pub(super) struct StepPolicy<'a> {
     pub retry: &'a RetryPolicy,
     /// Requests for a supplement are sent again after an unknown outcome rather than held.
     pub resend_unknown_supplement: bool,
+    /// The portal answers nobody, so the failure says nothing about these steps.
+    pub destination_down: bool,
 }
 
 /// The settlement of one dossier's steps in a call that carried `dossiers` dossiers.
@@ -108,7 +110,7 @@ pub(super) fn settle_steps(
                 Disposition::Retryable | Disposition::Ambiguous => {
                     let ambiguous = failure.disposition == Disposition::Ambiguous;
                     settled.outcome = if ambiguous { "unknown" } else { "failed" };
-                    settled.retries += 1;
+                    settled.retries += u32::from(!policy.destination_down);
                     settled.due_at = now + policy.retry.delay(settled.retries, chance);
                     let exhausted = !policy.retry.allows(settled.retries);
                     if ambiguous && !policy.resend_unknown_supplement {

@@ -16,6 +16,7 @@ pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
         cursor_retention_ms: u64::try_from(CURSOR_RETENTION.as_millis()).unwrap_or(u64::MAX),
         watchdog_ms: settings.watchdog_ms,
         resend_unknown_supplement: settings.resend_unknown_supplement,
+        deadline_near_ms: settings.deadline_near_ms,
     };
     Ok(context.ledger.upkeep(context.clock.now(), &policy).await?)
 }

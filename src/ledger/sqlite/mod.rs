@@ -7,8 +7,10 @@
 
 mod claim;
 mod file;
+mod line;
 mod map;
 mod operate;
+mod pause;
 mod plan;
 mod pull;
 mod reconcile;
@@ -19,6 +21,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,15 +33,19 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::{
-    AuditRecord, Books, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, Hash, IndexStanding,
-    MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome, RetryScope, SettleBatch,
-    SettleCounts, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote, Hash,
+    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
+    ResyncOutcome, Resumed, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap,
+    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
-use super::view::{CallTotals, DossierView, Problem, ProblemFilter, Standing};
+use super::view::{
+    CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork,
+};
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
 use file::{at_start, known_schema, recognise};
@@ -192,11 +199,10 @@ impl Ledger for SqliteLedger {
     async fn claim_entries(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
-        let claimed = claim::claim_entries(&mut tx, now, lease, limit).await?;
+        let claimed = claim::claim_entries(&mut tx, now, claim).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -204,12 +210,11 @@ impl Ledger for SqliteLedger {
     async fn claim_steps(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed = claim::claim_steps(&mut tx, now, lease, limit, steps_max).await?;
+        let claimed = claim::claim_steps(&mut tx, now, claim, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -336,8 +341,44 @@ impl Ledger for SqliteLedger {
         Ok(count)
     }
 
+    async fn pause(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        until: Option<Timestamp>,
+        audit: &AuditRecord,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("pause sending").await?;
+        pause::pause(&mut tx, now, scope, until, audit).await?;
+        finish(tx, "pause sending").await
+    }
+
+    async fn resume(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        audit: &AuditRecord,
+    ) -> Result<Resumed, LedgerError> {
+        let mut tx = self.begin("resume sending").await?;
+        let resumed = pause::resume(&mut tx, now, scope, audit).await?;
+        finish(tx, "resume sending").await?;
+        Ok(resumed)
+    }
+
+    async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError> {
+        pause::orders(&self.readers, now).await
+    }
+
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
         view::standing(&self.readers, now).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError> {
+        line::waiting(&self.readers, now).await
+    }
+
+    async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError> {
+        line::refusals(&self.readers, since, limit).await
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
@@ -383,6 +424,21 @@ impl Ledger for SqliteLedger {
 
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError> {
         operate::recall_quota(&self.readers).await
+    }
+
+    async fn note_gate(
+        &self,
+        now: Timestamp,
+        note: GateNote,
+        body: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("note the gate's state").await?;
+        pause::note(&mut tx, now, note, body).await?;
+        finish(tx, "note the gate's state").await
+    }
+
+    async fn noted_gate(&self, note: GateNote) -> Result<Option<(Timestamp, String)>, LedgerError> {
+        pause::noted(&self.readers, note).await
     }
 
     async fn close(&self) {

@@ -114,7 +114,7 @@ async fn open_intent(
     Ok(ResyncOutcome::Opened { entry_id: opened })
 }
 
-async fn insert_audit(
+pub(super) async fn insert_audit(
     conn: &mut SqliteConnection,
     now: Timestamp,
     audit: &AuditRecord,

@@ -51,6 +51,8 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         reconcile::STATEMENTS,
         operate::STATEMENTS,
         upkeep::STATEMENTS,
+        pause::STATEMENTS,
+        line::STATEMENTS,
         view::STATEMENTS,
     ];
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
@@ -74,6 +76,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         reconcile::STATEMENTS,
         upkeep::STATEMENTS,
         operate::STATEMENTS,
+        pause::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(

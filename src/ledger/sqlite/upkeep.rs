@@ -18,6 +18,8 @@ const DOUBT_PACKETS: &str = "
 
 /// Rows of one kind that one pass drops, so that the writer is never held for long.
 const DROPS_MAX: i64 = 2000;
+/// Rows that one pass raises to another class.
+const RAISES_MAX: i64 = 4096;
 
 /// Nobody knows whether the request left, so the portal is asked; never sent again blindly.
 const EXPIRE_ENTRIES: &str = "
@@ -89,11 +91,25 @@ const DROP_CURSORS: &str = "
 /// Runnable rows that nobody took in time. Read beside the writer: it counts, it may take a while.
 const STUCK: &str = "
     SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1
+              AND dossier.lane_token IS NULL AND p.nothing)
          + (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
-         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
-            AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0)";
+         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1 AND p.nothing)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND steps_line <> 2
+            AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0 AND p.nothing)
+    FROM (SELECT NOT EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all') AS nothing) AS p";
+
+/// What waits and whose appointed time has come near goes with those who are near already.
+const RAISE_ENTRIES: &str = "
+    UPDATE entry SET priority = 2 WHERE id IN (
+        SELECT id FROM entry WHERE state = 'ready' AND priority > 2 AND finished = 0 AND appointed_at <= ?1
+        ORDER BY appointed_at LIMIT ?2)";
+
+const RAISE_STEPS: &str = "
+    UPDATE dossier SET priority = 2 WHERE id IN (
+        SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND priority > 2
+          AND finished = 0 AND appointed_at <= ?1
+        ORDER BY appointed_at LIMIT ?2)";
 
 pub(super) async fn upkeep(
     conn: &mut SqliteConnection,
@@ -130,6 +146,12 @@ pub(super) async fn upkeep(
     run(conn, doing, query).await?;
     let query = sqlx::query(EXPIRE_STEP_LANES).bind(at).bind(json_one(&step_unknown));
     counts.step_leases_expired = run(conn, doing, query).await?;
+
+    let near = (now + Duration::from_millis(policy.deadline_near_ms)).millis();
+    for statement in [RAISE_ENTRIES, RAISE_STEPS] {
+        let query = sqlx::query(statement).bind(near).bind(RAISES_MAX);
+        counts.raised += run(conn, doing, query).await?;
+    }
 
     let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));
     for statement in [DROP_PACKETS, DROP_DOCUMENTS, DROP_STEP_BODIES] {
@@ -172,4 +194,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     DROP_REFUSED,
     DROP_CURSORS,
     STUCK,
+    RAISE_ENTRIES,
+    RAISE_STEPS,
 ];

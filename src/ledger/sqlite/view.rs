@@ -53,9 +53,12 @@ const OLDEST_OPEN: &str = "
 
 const DUE_NOW: &str = "
     SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
-            AND lane_token IS NULL AND steps_due_at <= ?1)";
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
+              AND p.nothing)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND steps_line <> 2
+            AND lane_token IS NULL AND steps_due_at <= ?1 AND p.nothing)
+    FROM (SELECT NOT EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all'
+                             AND (until IS NULL OR until > ?1)) AS nothing) AS p";
 
 const SOURCES: &str =
     "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";
@@ -125,6 +128,12 @@ pub(super) async fn standing(
             .fetch_optional(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?,
+        pauses: super::pause::open(&mut *conn)
+            .await?
+            .into_iter()
+            .filter(|pause| pause.until.is_none_or(|until| until > now))
+            .collect(),
+        set_aside: super::line::set_aside(&mut *conn).await?,
     })
 }
 
@@ -156,7 +165,7 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, steps_pending, steps_due_at, steps_failure
+           lane_token IS NOT NULL AS busy, ma_tthc, ma_don_vi, appointed_at, steps_pending, steps_due_at, steps_failure
     FROM dossier WHERE ma_ho_so = ?1 ORDER BY source";
 
 const REVISIONS: &str = "
@@ -214,6 +223,10 @@ pub(super) async fn dossier(
             acked_at: time(row, "dossier", "acked_at", id)?,
             acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
+            ma_tthc: column(row, "dossier", "ma_tthc", id)?,
+            ma_don_vi: column(row, "dossier", "ma_don_vi", id)?,
+            appointed_at: time(row, "dossier", "appointed_at", id)?
+                .filter(|at| at.millis() != super::plan::NO_APPOINTMENT),
             steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
             steps_failure: envelope(
                 column(row, "dossier", "steps_failure", id)?,

@@ -26,6 +26,7 @@ fn fault() -> Failure {
 #[derive(Debug, Default)]
 struct Disk {
     bounds: Mutex<Vec<(String, Timestamp)>>,
+    learned: Mutex<Option<Learned>>,
     writes: Mutex<u32>,
     broken: AtomicBool,
 }
@@ -45,6 +46,15 @@ impl QuotaMemory for Disk {
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {
         Ok(self.bounds.lock().unwrap().clone())
+    }
+
+    async fn keep(&self, learned: &Learned) -> Result<(), MemoryFailure> {
+        *self.learned.lock().unwrap() = Some(learned.clone());
+        Ok(())
+    }
+
+    async fn learned(&self) -> Result<Option<Learned>, MemoryFailure> {
+        Ok(self.learned.lock().unwrap().clone())
     }
 }
 
