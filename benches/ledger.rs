@@ -14,11 +14,12 @@ use hoso_gateway::domain::entry::Settlement;
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::receipt::Receipt;
+use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, SettleBatch,
+    CallRecord, Claim, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, SettleBatch,
     SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
@@ -114,6 +115,10 @@ fn steps(ma_ho_so: &str) -> Vec<MappedStep> {
     (0..STEPS).map(step).collect()
 }
 
+fn claim(lease: Lease) -> Claim {
+    Claim { lease, limit: BATCH, turns: Turns::new(Shares::default()), urgent_only: false }
+}
+
 fn call(at: Timestamp) -> CallRecord {
     CallRecord {
         service: "DongBoHoSoMC",
@@ -155,6 +160,10 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
                 warnings: Vec::new(),
                 filed_at_portal: false,
                 priority: None,
+                appointed_at: None,
+                finished: false,
+                ma_tthc: "1.000105".into(),
+                ma_don_vi: Some("H55.242".into()),
             }),
         })
         .collect();
@@ -164,7 +173,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
 
     loop {
         let since = Instant::now();
-        let claimed = ledger.claim_entries(at, lease, BATCH).await.unwrap();
+        let claimed = ledger.claim_entries(at, claim(lease)).await.unwrap();
         if claimed.is_empty() {
             break;
         }
@@ -191,7 +200,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
     }
     loop {
         let since = Instant::now();
-        let claimed = ledger.claim_steps(at, lease, BATCH, 10).await.unwrap();
+        let claimed = ledger.claim_steps(at, claim(lease), 10).await.unwrap();
         if claimed.is_empty() {
             break;
         }
@@ -237,9 +246,10 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     ledger.dossier("H55.242-260126-000100").await.unwrap();
     timed("one dossier", since);
     let since = Instant::now();
-    ledger.claim_entries(at, Lease { token: 1, expires_at: at }, BATCH).await.unwrap();
+    ledger.claim_entries(at, claim(Lease { token: 1, expires_at: at })).await.unwrap();
     timed("claim of nothing", since);
     let policy = UpkeepPolicy {
+        deadline_near_ms: 86_400_000,
         body_retention_ms: 90 * 24 * 3_600_000,
         cursor_retention_ms: 24 * 3_600_000,
         watchdog_ms: 600_000,

@@ -12,6 +12,7 @@ mod mapping;
 mod migrate;
 mod output;
 mod person;
+mod portal;
 mod problems;
 mod resync;
 mod run;
@@ -71,6 +72,8 @@ enum Command {
     Dossier(dossier::Which),
     #[command(subcommand)]
     Problems(problems::Which),
+    #[command(subcommand)]
+    Portal(portal::Which),
     Resync(resync::Arguments),
     #[command(subcommand)]
     Run(run::Verb),
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,

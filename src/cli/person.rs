@@ -12,16 +12,18 @@ pub(super) struct Person {
 }
 
 impl Person {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the name of the logged-in user is known to the environment alone"
-    )]
     pub(super) fn actor(&self) -> String {
-        self.actor
-            .clone()
-            .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-            .unwrap_or_else(|| "unknown".to_owned())
+        self.actor.clone().unwrap_or_else(user)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the name of the logged-in user is known to the environment alone"
+)]
+pub(super) fn user() -> String {
+    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn said(text: &str) -> Result<String, String> {

@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, signals, start_logging};
 use crate::config::Config;
-use crate::daemon::with_two_stage_shutdown;
+use crate::daemon::{watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
+use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::{PullReport, pull_once};
 use crate::pipeline::push::{PushReport, push_once};
@@ -343,7 +344,12 @@ async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            ownership.keep(context, stop).await;
+            let watched = watch_orders(context, &line, stop);
+            let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
+            if let Err(error) = watched {
+                tracing::error!(error = format!("{error:#}"), "orders are not read any more");
+                stop.cancel();
+            }
             // Asked to stop: the verb settles what is out and ends by itself.
             std::future::pending::<()>().await;
         };
@@ -353,6 +359,7 @@ async fn with_gate<T>(
             () = keep => unreachable!("renewing never ends by itself"),
         }
     };
+    report_gate(context, &line).await?;
     ownership.release(context).await?;
     Ok(Ok(done))
 }

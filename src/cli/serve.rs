@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::{Invocation, build, signals, start_logging};
+use super::{Invocation, build, person, signals, start_logging};
 use crate::daemon::{Daemon, with_two_stage_shutdown};
-use crate::pipeline::Stop;
+use crate::ledger::record::PauseScope;
+use crate::pipeline::{Stop, orders};
 
 /// Run the gateway until it is told to stop
 ///
@@ -19,6 +20,9 @@ pub(super) struct Arguments {
     /// Refuse to start while migrations of the ledger are pending, instead of applying them
     #[arg(long)]
     no_migrate: bool,
+    /// Start with everything paused: pull and map, and send nothing before `hoso portal resume`
+    #[arg(long)]
+    hold: bool,
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
@@ -27,6 +31,11 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let mapping = build::mapping(&config)?;
     let requests = signals::stop_requests()?;
     let context = build::context(&config, !arguments.no_migrate).await?;
+    if arguments.hold {
+        let reason = "started with --hold";
+        orders::pause(&context, &PauseScope::All, None, &person::user(), reason).await?;
+        tracing::warn!("everything is paused; `hoso portal resume` lets sending begin");
+    }
     let sources = build::sources(&config)?;
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)?,

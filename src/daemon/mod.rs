@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::mapping::Mapping;
 use crate::pipeline::map::map_once;
+use crate::pipeline::orders::{heed_orders, report_gate};
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::pull_once;
 use crate::pipeline::push::push_once;
@@ -29,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const OWNER_RETRY: Duration = Duration::from_secs(1);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
+/// How often the gate's owner looks for what operators want: it takes effect within a second.
+const ORDERS_LOOK: Duration = Duration::from_millis(500);
+/// How often the gate's owner writes down how the gate stands.
+const REPORT: Duration = Duration::from_secs(5);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -229,7 +234,7 @@ async fn portal_loops(
     };
     let work = async {
         // One that ends by a defect asks the others to end; what they have out is settled first.
-        let (pushed, read_back, reconciled) = futures_util::future::join3(
+        let (pushed, read_back, reconciled, watched) = futures_util::future::join4(
             ending(&stop, push_loop(&context, &line, &wakers, &stop)),
             ending(
                 &stop,
@@ -245,15 +250,45 @@ async fn portal_loops(
                 &stop,
                 reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
             ),
+            ending(&stop, watch_orders(&context, &line, &stop)),
         )
         .await;
         settled.cancel();
-        pushed.and(read_back).and(reconciled)
+        pushed.and(read_back).and(reconciled).and(watched)
     };
     let (done, kept): (anyhow::Result<()>, anyhow::Result<()>) =
         futures_util::future::join(work, keep).await;
     ownership.release(&context).await?;
     done.and(kept)
+}
+
+/// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
+/// the gate.
+pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> anyhow::Result<()> {
+    let mut reported: Option<Duration> = None;
+    loop {
+        let ending = stop.is_cancelled();
+        let now = context.clock.monotonic();
+        let report_due = reported.is_none_or(|at| now >= at + REPORT) || ending;
+        let work = async {
+            heed_orders(context, line).await?;
+            if report_due {
+                report_gate(context, line).await?;
+            }
+            Ok(())
+        };
+        let wait = match work.await {
+            Ok(()) => ORDERS_LOOK,
+            Err(error) => survive(error)?,
+        };
+        if report_due {
+            reported = Some(now);
+        }
+        if ending {
+            return Ok(());
+        }
+        pause(context, wait, None, stop).await;
+    }
 }
 
 /// Asks everybody to stop when `work` ends with an error.

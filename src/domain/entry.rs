@@ -396,6 +396,22 @@ mod tests {
     }
 
     #[test]
+    fn while_the_portal_answers_nobody_nothing_is_spent() {
+        for disposition in [Disposition::Ambiguous, Disposition::Retryable] {
+            for retries in [0, 3] {
+                let sent = Sent { destination_down: true, ..single(retries, false) };
+                let next = settle(sent, failed(disposition), NOW, &policy(), 0.5);
+                let (Settlement::Ready { retries: after, .. }
+                | Settlement::Unconfirmed { retries: after, .. }) = next
+                else {
+                    panic!("{next:?}");
+                };
+                assert_eq!(after, retries);
+            }
+        }
+    }
+
+    #[test]
     fn a_create_of_a_known_dossier_is_sent_again_as_an_update() {
         let exists = Outcome::Exists(Failure::new("portal.exists", Disposition::Data, "exists"));
         let next = settle(single(0, false), exists, NOW, &policy(), 0.5);
@@ -434,7 +450,7 @@ mod tests {
         let mut size = 50;
         let mut calls = 0;
         loop {
-            let sent = Sent { retries: 0, batch_size: size, is_updating: false };
+            let sent = Sent { batch_size: size, ..single(0, false) };
             calls += 1;
             match settle(sent, failed(Disposition::Data), NOW, &policy(), 0.5) {
                 Settlement::Ready { batch_max: Some(half), retries: 0, .. } => size = half,
@@ -484,7 +500,7 @@ mod tests {
             is_updating: bool, chance in 0.0f64..1.0,
         ) {
             let accepted = matches!(outcome, Outcome::Accepted(_));
-            let sent = Sent { retries, batch_size, is_updating };
+            let sent = Sent { batch_size, ..single(retries, is_updating) };
             let next = settle(sent, outcome, NOW, &policy(), chance);
             prop_assert!(EntryState::Leased.may_become(next.state()));
             prop_assert_eq!(accepted, next.state() == EntryState::Accepted);

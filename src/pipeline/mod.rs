@@ -128,6 +128,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing; if it happens often, the quota is too small for what is due, or `push.lease_ms` too short.",
     ),
     (
+        "push.probe_first",
+        "The portal had failed for everybody, and only a request for a supplement (status 5) was due. Such a step must not get lost, so a look-up went first; the step spent no attempt.",
+        "Nothing; it is sent as soon as the portal answers.",
+    ),
+    (
         "push.stopping",
         "The process was asked to stop before this call left. What it carried is due again and spent no attempt.",
         "Nothing; it is sent when the service runs again.",

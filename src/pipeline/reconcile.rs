@@ -69,6 +69,7 @@ pub async fn reconcile_once(
     let mut found = Vec::new();
     let (mut lines, whole) = read_index(context, source, &mut books, &mut found, stop).await?;
     if let Some(portal) = portal {
+        super::orders::heed_orders(context, portal).await?;
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
     }
     if whole {

@@ -171,6 +171,8 @@ mod tests {
     fn lane(statuses: &[&str]) -> ClaimedSteps {
         ClaimedSteps {
             dossier_id: 1,
+            ma_tthc: None,
+            ma_don_vi: None,
             ma_ho_so: "H55.242-260126-0001".into(),
             priority: Priority::Live,
             retries: 0,
@@ -202,7 +204,11 @@ mod tests {
             attempts_max: 3,
             jitter: 0.0,
         };
-        let policy = StepPolicy { retry: &retry, resend_unknown_supplement: false };
+        let policy = StepPolicy {
+            retry: &retry,
+            resend_unknown_supplement: false,
+            destination_down: false,
+        };
         let outcome = Outcome::Failed(Failure::new("test.failure", disposition, "a failure"));
         let settled = settle_steps(lane, 7, dossiers, &outcome, NOW, policy, 0.5);
         (settled.steps.into_iter().map(|(_, state)| state).collect(), settled.alone)

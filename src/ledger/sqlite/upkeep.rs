@@ -88,16 +88,17 @@ const DROP_CURSORS: &str = "
         WHERE older.source = cursor.source AND older.newest_changed_at
               <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
 
-/// Runnable rows that nobody took in time. Read beside the writer: it counts, it may take a while.
+/// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the writer: it counts, it may take a while.
 const STUCK: &str = "
-    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1
-              AND dossier.lane_token IS NULL AND p.nothing)
-         + (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
-         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1 AND p.nothing)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND steps_line <> 2
-            AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0 AND p.nothing)
-    FROM (SELECT NOT EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all') AS nothing) AS p";
+    SELECT (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
+         + CASE WHEN EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
+           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
+         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 1 AND steps_due_at <= ?1 AND steps_due_at > 0) END";
 
 /// What waits and whose appointed time has come near goes with those who are near already.
 const RAISE_ENTRIES: &str = "

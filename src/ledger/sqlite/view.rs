@@ -52,13 +52,14 @@ const OLDEST_OPEN: &str = "
         UNION ALL SELECT min(created_at) FROM entry WHERE state = 'unconfirmed')";
 
 const DUE_NOW: &str = "
-    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
-              AND p.nothing)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND steps_line <> 2
-            AND lane_token IS NULL AND steps_due_at <= ?1 AND p.nothing)
-    FROM (SELECT NOT EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all'
-                             AND (until IS NULL OR until > ?1)) AS nothing) AS p";
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all'
+                             AND (until IS NULL OR until > ?1)) THEN 0 ELSE
+           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 0 AND steps_due_at <= ?1)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 1 AND steps_due_at <= ?1) END";
 
 const SOURCES: &str =
     "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";

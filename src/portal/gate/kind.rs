@@ -4,36 +4,44 @@
 //!
 //! - **When.** A window that begins with the clock's second (or minute) is full only towards its
 //!   end, so first refusals gather at one phase of it. A sliding window refuses at any phase.
-//! - **What follows.** Calls that were already on their way when the first refusal came show what
-//!   a refused call costs. Where every attempt counts, the window stays full and most of them are
-//!   refused too; where only accepted calls count, each moment frees a place and most get through.
+//! - **What follows.** When the pace was far too high (the portal grants less than before), calls
+//!   that were already on their way at the first refusal show what a refused call costs. Where every
+//!   attempt counts, the window stays full and they are refused too; where only accepted calls
+//!   count, each moment frees a place and a part gets through.
 //!
-//! A sliding window over accepted calls and a token bucket look alike at an even pace. To tell them
-//! apart one would have to send a burst on purpose, which the gate does not do.
+//! Just below the limit most refusals stand alone and say nothing of that. And a sliding window over
+//! accepted calls and a token bucket look alike at an even pace: to tell them apart one would have
+//! to send a burst on purpose, which the gate does not do.
 
 use serde::{Deserialize, Serialize};
 
 /// Fewer episodes than this say nothing.
 const EPISODES_MIN: u64 = 10;
-/// Fewer calls on their way at a refusal say nothing.
-const FOLLOWERS_MIN: u64 = 20;
-/// Lengths at which a calendar window may begin.
-const LENGTHS_MS: [i64; 3] = [1_000, 10_000, 60_000];
+/// An episode in which fewer of the calls on their way were refused stands alone.
+const RUN_MIN: u64 = 3;
+/// Fewer calls on their way in such episodes say nothing.
+const FOLLOWERS_MIN: u64 = 15;
+/// Lengths at which a calendar window may begin, the longest first: what gathers in the minute
+/// gathers in its seconds too.
+const LENGTHS_MS: [i64; 3] = [60_000, 10_000, 1_000];
 /// Phases are this much together (0: anywhere, 1: all the same); by chance ten are so in one of
 /// six hundred cases.
 const GATHERED: f64 = 0.8;
-/// More than this share of the followers is refused where every attempt counts.
-const MOST: f64 = 0.5;
+/// From this share of refused followers on every attempt counts; up to the other one, only accepted
+/// calls do.
+const NEARLY_ALL: f64 = 0.9;
+const A_PART: f64 = 0.75;
 
 /// What refusals have shown; sums, so that it can be kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    pub episodes: u64,
+    episodes: u64,
     /// Sums of cosines and sines of the phases of first refusals, by length.
     phases: [(f64, f64); LENGTHS_MS.len()],
-    /// Calls that were on their way after the first refused one, and how many were refused too.
-    pub followers: u64,
-    pub followers_refused: u64,
+    /// Calls that were on their way after the first refused one, and how many of them were refused
+    /// too: in the present episode, and in all earlier ones with a run of refusals.
+    present: (u64, u64),
+    runs: (u64, u64),
 }
 
 /// How the portal counts.
@@ -45,6 +53,8 @@ pub enum Kind {
     Calendar {
         window_ms: i64,
     },
+    /// Not by the clock; no run of refusals showed what a refused call costs.
+    NotCalendar,
     EveryAttempt,
     /// Accepted calls in a sliding window, or a token bucket.
     AcceptedOrBucket,
@@ -54,6 +64,8 @@ impl Evidence {
     /// An episode of refusals began.
     pub(super) fn episode(&mut self, wall_ms: i64) {
         self.episodes += 1;
+        self.runs = self.in_runs();
+        self.present = (0, 0);
         for (sums, length) in self.phases.iter_mut().zip(LENGTHS_MS) {
             let phase = wall_ms.rem_euclid(length) as f64 / length as f64;
             let (sine, cosine) = (phase * std::f64::consts::TAU).sin_cos();
@@ -62,64 +74,71 @@ impl Evidence {
         }
     }
 
-    /// A call that was on its way ended.
-    pub(super) fn in_flight(&mut self, follows: bool, refused: bool) {
-        self.followers += u64::from(follows);
-        self.followers_refused += u64::from(follows && refused);
+    /// A call ended that was on its way when the episode's first refused call had already left.
+    pub(super) fn followed(&mut self, refused: bool) {
+        self.present.0 += 1;
+        self.present.1 += u64::from(refused);
     }
 
     pub fn kind(&self) -> Kind {
-        if self.episodes < EPISODES_MIN {
-            return Kind::Unknown;
+        let (followers, refused) = self.in_runs();
+        let share = refused as f64 / followers.max(1) as f64;
+        if self.episodes >= EPISODES_MIN
+            && let Some(window_ms) = self.gathered()
+        {
+            Kind::Calendar { window_ms }
+        } else if followers >= FOLLOWERS_MIN && share >= NEARLY_ALL {
+            Kind::EveryAttempt
+        } else if followers >= FOLLOWERS_MIN && share <= A_PART {
+            Kind::AcceptedOrBucket
+        } else if self.episodes >= EPISODES_MIN {
+            Kind::NotCalendar
+        } else {
+            Kind::Unknown
         }
-        for (length, gathered) in self.gathered() {
-            if gathered >= GATHERED {
-                return Kind::Calendar { window_ms: length };
-            }
-        }
-        if self.followers < FOLLOWERS_MIN {
-            return Kind::Unknown;
-        }
-        if self.share_refused() > MOST { Kind::EveryAttempt } else { Kind::AcceptedOrBucket }
     }
 
     /// One sentence with the figures behind the judgement.
     pub fn words(&self) -> String {
-        let seen = format!("{} episodes of refusals", self.episodes);
-        let followers = format!(
-            "{} of {} calls that were on their way were refused too",
-            self.followers_refused, self.followers
-        );
+        let (followers, refused) = self.in_runs();
+        let episodes = self.episodes;
+        let runs =
+            format!("{refused} of {followers} calls that were on their way were refused too");
         match self.kind() {
             Kind::Unknown => format!(
-                "not enough refusals to tell ({seen} of {EPISODES_MIN} needed, {} of {FOLLOWERS_MIN} \
-                 calls on their way at one)",
-                self.followers
+                "not enough refusals to tell ({episodes} of {EPISODES_MIN} episodes needed)"
             ),
             Kind::Calendar { window_ms } => format!(
-                "a window that begins with the clock, every {window_ms} ms: {seen} came at one \
-                 phase of it"
+                "in windows that begin with the clock, every {window_ms} ms: the refusals of \
+                 {episodes} episodes came at one phase of it"
             ),
-            Kind::EveryAttempt => {
-                format!("every attempt counts, refused ones too: in {seen} {followers}")
-            }
+            Kind::NotCalendar => format!(
+                "in a sliding window or a token bucket: {episodes} refusals came at any time of the \
+                 second and minute; they stood alone, so what a refused call costs is not known"
+            ),
+            Kind::EveryAttempt => format!("every attempt, refused ones too: {runs}"),
             Kind::AcceptedOrBucket => format!(
-                "only accepted calls count, or a token bucket (at an even pace they look alike): \
-                 in {seen} {followers}"
+                "accepted calls only, or by a token bucket (at an even pace they look alike): {runs}"
             ),
         }
     }
 
-    fn gathered(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
+    fn in_runs(&self) -> (u64, u64) {
+        let (followers, refused) = self.present;
+        if refused >= RUN_MIN {
+            (self.runs.0 + followers, self.runs.1 + refused)
+        } else {
+            self.runs
+        }
+    }
+
+    fn gathered(&self) -> Option<i64> {
         let episodes = self.episodes.max(1) as f64;
         LENGTHS_MS
             .into_iter()
-            .zip(&self.phases)
-            .map(move |(length, (cosines, sines))| (length, cosines.hypot(*sines) / episodes))
-    }
-
-    fn share_refused(&self) -> f64 {
-        self.followers_refused as f64 / self.followers.max(1) as f64
+            .zip(self.phases)
+            .find(|(_, (cosines, sines))| cosines.hypot(*sines) / episodes >= GATHERED)
+            .map(|(length, _)| length)
     }
 }
 
@@ -134,7 +153,7 @@ mod tests {
             evidence.episode(at * 1_000);
         }
         assert_eq!(evidence.kind(), Kind::Unknown);
-        assert!(evidence.words().starts_with("not enough refusals to tell (9 episodes"));
+        assert_eq!(evidence.words(), "not enough refusals to tell (9 of 10 episodes needed)");
     }
 
     #[test]
@@ -149,24 +168,26 @@ mod tests {
         }
         assert_eq!(second.kind(), Kind::Calendar { window_ms: 1_000 });
         assert_eq!(minute.kind(), Kind::Calendar { window_ms: 60_000 });
-        assert_eq!(anywhere.kind(), Kind::Unknown);
+        assert_eq!(anywhere.kind(), Kind::NotCalendar);
     }
 
     #[test]
-    fn what_follows_a_refusal_tells_what_a_refused_call_costs() {
+    fn runs_of_refusals_tell_what_a_refused_call_costs_and_single_ones_do_not() {
         let mut every = Evidence::default();
         let mut accepted = Evidence::default();
-        for at in 0..20 {
+        let mut alone = Evidence::default();
+        for at in 0..3 {
             every.episode(at * 17_351);
             accepted.episode(at * 17_351);
-            for call in 0..5 {
-                every.in_flight(true, call < 4);
-                accepted.in_flight(true, call == 0);
-                accepted.in_flight(false, true);
+            alone.episode(at * 17_351);
+            for call in 0..8 {
+                every.followed(true);
+                accepted.followed(call % 2 == 0);
+                alone.followed(call == 0);
             }
         }
         assert_eq!(every.kind(), Kind::EveryAttempt);
         assert_eq!(accepted.kind(), Kind::AcceptedOrBucket);
-        assert_eq!(accepted.followers, 100);
+        assert_eq!(alone.kind(), Kind::Unknown);
     }
 }

@@ -4,9 +4,9 @@
 //! portal refuses. Each episode of refusals takes 3 % off the pace, and the place of as many calls
 //! is left empty at once, so that the window which holds the present is already as empty as the new
 //! pace would have left it. Calls that were on their way belong to the same episode. Then the pace
-//! climbs with what is accepted, never with time alone: quickly to 3 % below the last rate that
-//! drew a refusal, and from there so slowly that one episode in [`CALLS_A_STEP`] calls is all that
-//! staying near the limit costs. Trouble on the way (no connection, no answer, slowness) lowers
+//! climbs with what is accepted, never with time alone: quickly to 1 % below the last rate that
+//! drew a refusal, and from there so slowly that one episode in [`CALLS_BETWEEN_EPISODES`] calls is
+//! all that staying near the limit costs. Trouble on the way (no connection, no answer, slowness) lowers
 //! the pace too, but says nothing about the limit.
 //!
 //! Never faster than the windows: their gate stands behind this one.
@@ -19,11 +19,12 @@ use super::kind::Evidence;
 
 /// What one episode takes off.
 const STEP: f64 = 0.03;
-/// Accepted calls in which the pace makes up for one step when it is near the last refused rate. An
-/// episode costs about one refusal, so this holds refusals at some 0.2 in 1,000 calls.
-const CALLS_A_STEP: f64 = 6_000.0;
-/// The same while it is further below.
-const CALLS_A_STEP_BELOW: f64 = 120.0;
+/// Up to this far below the last refused rate the pace climbs quickly: a step in so many calls.
+const NEAR: f64 = 0.01;
+const CALLS_A_STEP_BELOW: f64 = 300.0;
+/// From there it takes so many accepted calls to climb the rest. An episode costs little more than
+/// one refusal, so this holds refusals at some 0.3 in 1,000 calls.
+const CALLS_BETWEEN_EPISODES: f64 = 4_000.0;
 /// With no limit known: the first pace, and by how much a second of accepted calls raises it.
 const CAUTIOUS: f64 = 2.0;
 const DISCOVERY_A_SECOND: f64 = 0.05;
@@ -166,7 +167,9 @@ impl Pace {
 
     /// The portal took the call.
     pub(super) fn accepted(&mut self, mark: Mark, now: Duration) {
-        self.evidence.in_flight(self.follows(mark), false);
+        if self.follows(mark) {
+            self.evidence.followed(false);
+        }
         if mark.episode != self.episode {
             // From before the last refusal.
             return;
@@ -184,7 +187,9 @@ impl Pace {
     /// The portal refused the call. `wall_ms` is when it said so.
     pub(super) fn refused(&mut self, mark: Mark, now: Duration, wall_ms: i64) -> Refusal {
         if mark.episode != self.episode {
-            self.evidence.in_flight(self.follows(mark), true);
+            if self.follows(mark) {
+                self.evidence.followed(true);
+            }
             return Refusal::Known;
         }
         self.episode += 1;
@@ -256,14 +261,15 @@ impl Pace {
     }
 
     fn climb(&mut self) {
+        // "Just below" is relative to what was refused; without a refusal, the windows.
         let near = match self.refused_at {
-            Some(refused_at) => (refused_at * (1.0 - STEP)).min(self.ceiling),
+            Some(refused_at) => (refused_at * (1.0 - NEAR)).min(self.ceiling),
             None => self.ceiling,
         };
         if self.rate < near && near.is_finite() {
             self.rate = (self.rate * (1.0 + STEP / CALLS_A_STEP_BELOW)).min(near);
         } else if self.refused_at.is_some() {
-            self.rate *= 1.0 + STEP / CALLS_A_STEP;
+            self.rate *= 1.0 + NEAR / CALLS_BETWEEN_EPISODES;
         } else {
             self.rate += DISCOVERY_A_SECOND;
         }
@@ -363,10 +369,10 @@ mod tests {
             }
             pace.rate().unwrap()
         };
-        let after = climb(&mut pace, 6_000);
-        assert!((97.0..=97.1).contains(&after) || (96.9..97.0).contains(&after), "{after}");
-        let slowly = climb(&mut pace, 3_000);
-        assert!((98.0..99.0).contains(&slowly), "{slowly}");
+        let quickly = climb(&mut pace, 11_000);
+        assert!((98.9..99.2).contains(&quickly), "{quickly}");
+        let slowly = climb(&mut pace, 2_000);
+        assert!((99.3..99.8).contains(&slowly), "{slowly}");
         climb(&mut pace, 100_000);
         assert!(near(pace.rate(), 100.0), "never above the windows");
     }

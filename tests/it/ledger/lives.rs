@@ -28,7 +28,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
-    TestLedger, accepted, again, audit, dead, deleted, failure, flipped, in_doubt, item, lease,
+    TestLedger, accepted, again, audit, dead, deleted, failure, flipped, in_doubt, claiming, item,
     mapped, open_ledger, settled_steps, t,
 };
 
@@ -267,7 +267,7 @@ impl World {
         self.token += 1;
         let claimed = self
             .ledger
-            .claim_entries(self.clock(), lease(self.token, self.clock()), limit)
+            .claim_entries(self.clock(), claiming(self.token, self.clock(), limit))
             .await
             .unwrap();
         for entry in claimed {
@@ -307,7 +307,7 @@ impl World {
         self.token += 1;
         let now = self.clock();
         let claimed =
-            self.ledger.claim_steps(now, lease(self.token, now), limit, steps_max).await.unwrap();
+            self.ledger.claim_steps(now, claiming(self.token, now, limit), steps_max).await.unwrap();
         for lane in claimed {
             assert!(lane.steps.len() <= steps_max as usize);
             let supplement = lane.steps.iter().any(|s| s.identity.trang_thai == "5");

@@ -12,9 +12,11 @@ use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::receipt::Receipt;
 use hoso_gateway::domain::step::{StepIdentity, StepState};
+use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
+    Claim,
     AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
     PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
     ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
@@ -139,8 +141,15 @@ pub(crate) fn audit(target: &str) -> AuditRecord {
     }
 }
 
+/// A claim of the usual kind.
+pub(crate) fn claiming(token: i64, now: Timestamp, limit: u32) -> Claim {
+    let turns = Turns::new(Shares::default());
+    Claim { lease: lease(token, now), limit, turns, urgent_only: false }
+}
+
 pub(crate) fn upkeep_policy() -> UpkeepPolicy {
     UpkeepPolicy {
+        deadline_near_ms: 86_400_000,
         body_retention_ms: 90 * DAY_MS,
         cursor_retention_ms: DAY_MS,
         watchdog_ms: 60_000,
@@ -238,6 +247,10 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
             warnings: Vec::new(),
             filed_at_portal,
             priority: None,
+            appointed_at: None,
+            finished: false,
+            ma_tthc: "1.000105".into(),
+            ma_don_vi: Some("H55.242".into()),
         })
     };
     MappedEntry {
@@ -277,7 +290,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim(&self, now: Timestamp, token: i64) -> Vec<ClaimedEntry> {
-        self.claim_entries(now, lease(token, now), 100).await.unwrap()
+        self.claim_entries(now, claiming(token, now, 100)).await.unwrap()
     }
 
     /// The one packet that is due.
@@ -335,7 +348,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim_steps_of(&self, now: Timestamp, token: i64) -> Vec<ClaimedSteps> {
-        (**self).claim_steps(now, lease(token, now), 100, 10).await.unwrap()
+        (**self).claim_steps(now, claiming(token, now, 100), 10).await.unwrap()
     }
 
     pub(crate) async fn settle_steps(

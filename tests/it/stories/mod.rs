@@ -1,5 +1,6 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod gate;
 mod lost_answers;
 mod map;
 mod operators;
