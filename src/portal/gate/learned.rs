@@ -68,6 +68,8 @@ pub(super) struct Mark {
 pub(super) struct Pace {
     /// What the windows carry in the long run; infinite when they are not known.
     ceiling: f64,
+    /// How far calls may run ahead of the pace: as the windows' bursts allow, and late timers need.
+    slack: Duration,
     /// Calls a second; the ceiling or more: nothing to add to the windows.
     rate: f64,
     refused_at: Option<f64>,
@@ -101,11 +103,17 @@ pub(super) enum Refusal {
 
 impl Pace {
     /// `ceiling` is what the windows carry, `None` when none are known.
-    pub(super) fn new(ceiling: Option<f64>, learned: &Learned, now: Duration) -> Self {
+    pub(super) fn new(
+        ceiling: Option<f64>,
+        slack: Duration,
+        learned: &Learned,
+        now: Duration,
+    ) -> Self {
         let ceiling = ceiling.unwrap_or(f64::INFINITY);
         let first = if ceiling.is_finite() { ceiling } else { CAUTIOUS };
         Self {
             ceiling,
+            slack: slack.max(MADE_UP),
             rate: learned.pace.unwrap_or(first).clamp(SLOWEST, ceiling.max(SLOWEST)),
             refused_at: learned.refused_at,
             next: now,
@@ -127,12 +135,13 @@ impl Pace {
     pub(super) fn off() -> Self {
         Self {
             rate: f64::INFINITY,
-            ..Self::new(None, &Learned::default(), Duration::ZERO)
+            ..Self::new(None, Duration::ZERO, &Learned::default(), Duration::ZERO)
         }
     }
 
     /// Other windows: what was learnt stays where it is below them.
-    pub(super) fn under(&mut self, ceiling: Option<f64>) {
+    pub(super) fn under(&mut self, ceiling: Option<f64>, slack: Duration) {
+        self.slack = slack.max(MADE_UP);
         let unbound = self.rate >= self.ceiling;
         self.ceiling = ceiling.unwrap_or(f64::INFINITY);
         if unbound && self.ceiling.is_finite() {
@@ -146,7 +155,7 @@ impl Pace {
         if !self.binds() {
             return None;
         }
-        let wait = self.next.saturating_sub(MADE_UP).saturating_sub(now);
+        let wait = self.next.saturating_sub(self.slack).saturating_sub(now);
         self.held_back |= !wait.is_zero();
         (!wait.is_zero()).then_some(wait)
     }
@@ -323,7 +332,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn known(ceiling: f64) -> Pace {
-        Pace::new(Some(ceiling), &Learned::default(), Duration::ZERO)
+        Pace::new(Some(ceiling), Duration::ZERO, &Learned::default(), Duration::ZERO)
     }
 
     fn near(rate: Option<f64>, expected: f64) -> bool {
@@ -379,7 +388,7 @@ mod tests {
 
     #[test]
     fn work_that_does_not_press_against_the_pace_raises_nothing() {
-        let mut pace = Pace::new(None, &Learned::default(), Duration::ZERO);
+        let mut pace = Pace::new(None, MADE_UP, &Learned::default(), Duration::ZERO);
         let mut now = Duration::ZERO;
         for _ in 0..1_000 {
             now += SECOND;
@@ -416,6 +425,7 @@ mod tests {
     fn a_long_window_that_is_not_known_is_found_by_how_long_it_kept_closed() {
         let mut pace = Pace::new(
             None,
+            MADE_UP,
             &Learned { pace: Some(30.0), ..Learned::default() },
             Duration::ZERO,
         );
@@ -434,14 +444,14 @@ mod tests {
         let mark = pace.leave(SECOND);
         pace.refused(mark, SECOND, 0);
         let learned = pace.learned();
-        let mut again = Pace::new(Some(100.0), &learned, SECOND);
+        let mut again = Pace::new(Some(100.0), MADE_UP, &learned, SECOND);
         assert!(near(again.rate(), 97.0));
-        again.under(Some(50.0));
+        again.under(Some(50.0), MADE_UP);
         assert!(near(again.rate(), 50.0));
-        again.under(Some(200.0));
+        again.under(Some(200.0), MADE_UP);
         assert!(near(again.rate(), 200.0), "nothing was learnt below the windows");
-        let mut lower = Pace::new(Some(100.0), &learned, SECOND);
-        lower.under(Some(200.0));
+        let mut lower = Pace::new(Some(100.0), MADE_UP, &learned, SECOND);
+        lower.under(Some(200.0), MADE_UP);
         assert!(near(lower.rate(), 97.0), "what was learnt stays");
     }
 }

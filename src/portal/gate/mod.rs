@@ -154,7 +154,7 @@ impl Gate {
         let mut windows =
             Windows::new(&settings.windows, settings.headroom, now).map_err(GateError::Settings)?;
         windows.restore(&recalled, now, clock.now());
-        let pace = Pace::new(windows.rate(), &learned, now);
+        let pace = Pace::new(windows.rate(), windows.slack(), &learned, now);
         Ok(Self::with(windows, pace, settings.shares, settings.breaker, clock, chance, memory))
     }
 
@@ -201,7 +201,7 @@ impl Gate {
             .windows
             .succeeded_by(&settings.windows, settings.headroom, now)
             .map_err(GateError::Settings)?;
-        shared.pace.under(windows.rate());
+        shared.pace.under(windows.rate(), windows.slack());
         shared.windows = windows;
         shared.breaker.reconfigure(settings.breaker.clone());
         shared.queue.reweigh(settings.shares);

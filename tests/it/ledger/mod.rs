@@ -6,6 +6,7 @@ mod files;
 mod lives;
 mod map;
 mod operate;
+mod pause;
 mod pull;
 mod push;
 mod reconcile;

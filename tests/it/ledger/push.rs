@@ -331,3 +331,35 @@ async fn an_empty_batch_and_an_empty_claim_are_nothing() {
     assert!(ledger.claim_entries(t(1), claiming(1, t(1), 0)).await.unwrap().is_empty());
     assert_eq!(ledger.newest(A).await.attempt, 0);
 }
+
+/// Brute force over drawn appointments: inside a class the claim follows the citizens' dates, and
+/// what has none goes last.
+#[tokio::test]
+async fn inside_a_class_the_earliest_appointed_time_goes_first() {
+    let ledger = open_ledger().await;
+    let days = [9_i64, 2, 0, 7, 2, 5, 0, 1];
+    for (serial, day) in days.into_iter().enumerate() {
+        let code = format!("{serial}");
+        ledger.pull(t(1), vec![item(&code, 1, "packet")]).await;
+        let appointed_at = (day > 0).then(|| t(day * 86_400));
+        ledger.map_appointed(t(1), appointed_at).await;
+    }
+    let mut order = Vec::new();
+    for token in 1..=8 {
+        order.push(ledger.claim_entries(t(2), claiming(token, t(2), 1)).await.unwrap());
+    }
+    let order: Vec<String> = order.into_iter().flatten().map(|entry| entry.ma_ho_so).collect();
+    assert_eq!(order, ["7", "1", "4", "5", "3", "0", "2", "6"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_time_is_not_in_line_and_a_retry_comes_back_into_it() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    ledger.receive(t(2), item(B, 1, "two")).await;
+    let first = ledger.claim_entries(t(2), claiming(1, t(2), 1)).await.unwrap().remove(0);
+    ledger.settle_one(t(3), &first, 1, again(t(50), 1)).await;
+    assert_eq!(ledger.claim(t(4), 2).await.len(), 1);
+    assert!(ledger.claim(t(49), 3).await.is_empty());
+    assert_eq!(ledger.claim(t(50), 4).await.len(), 1);
+}

@@ -283,6 +283,18 @@ impl TestLedger {
         }
     }
 
+    /// Maps what waits, with this appointed time.
+    pub(crate) async fn map_appointed(&self, now: Timestamp, appointed_at: Option<Timestamp>) {
+        let mut mapped: Vec<MappedEntry> =
+            self.to_map(100).await.unwrap().iter().map(mapped).collect();
+        for entry in &mut mapped {
+            if let MapOutcome::Valid(packet) = &mut entry.outcome {
+                packet.appointed_at = appointed_at;
+            }
+        }
+        self.record_mapped(now, &mapped).await.unwrap();
+    }
+
     /// The source gives one revision and it is mapped at once.
     pub(crate) async fn receive(&self, now: Timestamp, item: ReceivedItem) -> MapCounts {
         self.pull(now, vec![item]).await;

@@ -202,6 +202,12 @@ impl Windows {
         Some(1e9 / slowest as f64)
     }
 
+    /// How far calls may run ahead of an even pace: the configured bursts.
+    pub(super) fn slack(&self) -> Duration {
+        let least = self.pacers.iter().map(|pacer| pacer.tolerance_ns).min();
+        Duration::from_nanos(least.unwrap_or(0))
+    }
+
     /// Continues where an earlier process was, as far as it wrote down. A bound further away than
     /// any honest one (the wall clock was set back) counts as the furthest honest one. A wall clock
     /// that was set *forward* while no process ran cannot be noticed.
