@@ -33,8 +33,8 @@ use governor::{Quota, RateLimiter};
 use hoso_gateway::clock::{Clock, SystemClock};
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ids::Chance;
-use model::{Counts, Model};
 use hoso_gateway::portal::{BreakerSettings, Gate, GateSettings, NoMemory, Signal, Window};
+use model::{Counts, Model};
 
 const CALLERS: usize = 16;
 const COST_CALLS: u32 = 1_000_000;
@@ -205,7 +205,9 @@ async fn cost_ns(gate: &Gate, clock: &Arc<dyn Clock>) -> f64 {
 /// Whether no known window was exceeded and refusals stayed below 0.5 in 1,000 calls.
 async fn before_a_portal_that_counts() -> bool {
     let mut kept = true;
-    println!("\n100 calls/s granted, endless backlog, 1,800 s simulated, the first 300 s not counted\n");
+    println!(
+        "\n100 calls/s granted, endless backlog, 1,800 s simulated, the first 300 s not counted\n"
+    );
     println!(
         "{:<24} {:>7} {:>9} {:>8} {:>12} {:>11} {:>12}",
         "the portal counts", "jitter", "windows", "used", "best fixed", "refused/1k", "overshoots"

@@ -112,9 +112,9 @@ fn procedure(text: &str) -> Result<String, String> {
 }
 
 fn agency(text: &str) -> Result<String, String> {
-    AgencyCode::parse(text).map(|_| text.to_owned()).ok_or_else(|| {
-        "this is no agency code; one looks like 000.00.05.H55 or H55.242".to_owned()
-    })
+    AgencyCode::parse(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "this is no agency code; one looks like 000.00.05.H55 or H55.242".to_owned())
 }
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
@@ -243,7 +243,10 @@ fn text(told: &Told) -> String {
         let _infallible = writeln!(text, "{}", format!("{name:<14}{value}").trim_end());
     };
     let owner = told.gate_owner.as_deref();
-    line("owner", owner.unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs"));
+    line(
+        "owner",
+        owner.unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs"),
+    );
     match (&told.gate, told.noted_at) {
         (Some(gate), Some(at)) => {
             line("as of", &words::when(at, now));
@@ -275,19 +278,16 @@ fn text(told: &Told) -> String {
         text.push_str("\nlast refusals for the quota\n");
         for refusal in &told.refusals {
             let said = &refusal.message;
-            let _infallible = writeln!(
-                text,
-                "  {}  {} {said}",
-                words::when(refusal.at, now),
-                refusal.service
-            );
+            let _infallible =
+                writeln!(text, "  {}  {} {said}", words::when(refusal.at, now), refusal.service);
         }
     }
     text
 }
 
 fn gate_lines(gate: &GateStatus, now: Timestamp, line: &mut impl FnMut(&str, &str)) {
-    let until = gate.until.map_or_else(String::new, |at| format!(" until {}", words::when(at, now)));
+    let until =
+        gate.until.map_or_else(String::new, |at| format!(" until {}", words::when(at, now)));
     let why = gate.reason.as_ref().map_or_else(String::new, |failure| format!(": {failure}"));
     line("gate", &format!("{}{until}{why}", gate.state));
     for (place, window) in gate.windows.iter().enumerate() {
@@ -304,7 +304,9 @@ fn gate_lines(gate: &GateStatus, now: Timestamp, line: &mut impl FnMut(&str, &st
         line("windows", "none known; the pace is learnt");
     }
     let pace = &gate.pace;
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "no limit".to_owned(), |rate| format!("{rate:.2} calls/s"));
+    let rate = |rate: Option<f64>| {
+        rate.map_or_else(|| "no limit".to_owned(), |rate| format!("{rate:.2} calls/s"))
+    };
     let learnt = match pace.refused_at {
         Some(at) => format!(
             "; last refused at {at:.2} calls/s, {} so far",

@@ -21,9 +21,9 @@ use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use record::{
     AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote,
-    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
-    ResyncOutcome, Resumed, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap,
-    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts, Resumed,
+    ResyncOutcome, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry,
+    UpkeepCounts, UpkeepPolicy,
 };
 use view::{CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork};
 
@@ -313,7 +313,8 @@ pub trait Ledger: Debug + Send + Sync {
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
     /// What waits to be sent, by class.
-    async fn waiting(&self, now: Timestamp) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
+    async fn waiting(&self, now: Timestamp)
+    -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
     /// The newest calls that the portal refused because of its quota, newest first.
     async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError>;
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;

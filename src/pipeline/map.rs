@@ -86,7 +86,8 @@ fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutc
         priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
         appointed_at: Timestamp::from_portal(&dossier.ngay_hen_tra),
         finished: !is_open(&dossier),
-        ma_don_vi: DossierCode::parse(&dossier.ma_ho_so).map(|code| code.agency.as_str().to_owned()),
+        ma_don_vi: DossierCode::parse(&dossier.ma_ho_so)
+            .map(|code| code.agency.as_str().to_owned()),
         ma_tthc: dossier.ma_tthc,
         steps: identify(mapped.steps).into_iter().map(mapped_step).collect(),
         warnings: mapped.diagnostics,

@@ -5,8 +5,8 @@
 //! steps only become due when their packet is acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,7 +25,8 @@ use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{
-    CallRecord, Claim, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
+    CallRecord, Claim, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry,
+    SettledSteps,
 };
 use crate::portal::gate::{Gate, Readiness};
 use crate::portal::{Call, PushVerdict, Tenure};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::time::Timestamp;
 use crate::clock::Clock;
+use crate::domain::time::Timestamp;
 use crate::ledger::record::GateNote;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::gate::{Learned, MemoryFailure, QuotaMemory};

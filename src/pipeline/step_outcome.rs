@@ -204,11 +204,8 @@ mod tests {
             attempts_max: 3,
             jitter: 0.0,
         };
-        let policy = StepPolicy {
-            retry: &retry,
-            resend_unknown_supplement: false,
-            destination_down: false,
-        };
+        let policy =
+            StepPolicy { retry: &retry, resend_unknown_supplement: false, destination_down: false };
         let outcome = Outcome::Failed(Failure::new("test.failure", disposition, "a failure"));
         let settled = settle_steps(lane, 7, dossiers, &outcome, NOW, policy, 0.5);
         (settled.steps.into_iter().map(|(_, state)| state).collect(), settled.alone)

@@ -34,9 +34,9 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::{
     AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote, Hash,
-    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
-    ResyncOutcome, Resumed, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap,
-    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts, Resumed,
+    ResyncOutcome, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry,
+    UpkeepCounts, UpkeepPolicy,
 };
 use super::view::{
     CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork,
@@ -373,7 +373,10 @@ impl Ledger for SqliteLedger {
         view::standing(&self.readers, now).await
     }
 
-    async fn waiting(&self, now: Timestamp) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError> {
+    async fn waiting(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError> {
         line::waiting(&self.readers, now).await
     }
 

@@ -90,10 +90,8 @@ async fn end(
     scope: &PauseScope,
 ) -> Result<bool, LedgerError> {
     let doing = "resume sending";
-    let query = sqlx::query(END)
-        .bind(now.millis())
-        .bind(scope.name())
-        .bind(scope.value().to_owned());
+    let query =
+        sqlx::query(END).bind(now.millis()).bind(scope.name()).bind(scope.value().to_owned());
     let ended = run(conn, doing, query).await? > 0;
     if ended && *scope != PauseScope::All {
         run(conn, doing, sqlx::query(LET_ENTRIES_BACK)).await?;
@@ -174,8 +172,7 @@ pub(super) async fn note(
     note: GateNote,
     body: &str,
 ) -> Result<(), LedgerError> {
-    let query =
-        sqlx::query(NOTE).bind(note.name()).bind(now.millis()).bind(body.to_owned());
+    let query = sqlx::query(NOTE).bind(note.name()).bind(now.millis()).bind(body.to_owned());
     run(conn, "note the gate's state", query).await.map(|_| ())
 }
 

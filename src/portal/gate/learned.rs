@@ -6,8 +6,8 @@
 //! pace would have left it. Calls that were on their way belong to the same episode. Then the pace
 //! climbs with what is accepted, never with time alone: quickly to 1 % below the last rate that
 //! drew a refusal, and from there so slowly that one episode in [`CALLS_BETWEEN_EPISODES`] calls is
-//! all that staying near the limit costs. Trouble on the way (no connection, no answer, slowness) lowers
-//! the pace too, but says nothing about the limit.
+//! all that staying near the limit costs. Trouble on the way (no connection, no answer, slowness) presses
+//! the pace down to a tenth, says nothing about the limit, and is forgotten as calls go well.
 //!
 //! Never faster than the windows: their gate stands behind this one.
 
@@ -28,9 +28,11 @@ const CALLS_BETWEEN_EPISODES: f64 = 4_000.0;
 /// With no limit known: the first pace, and by how much a second of accepted calls raises it.
 const CAUTIOUS: f64 = 2.0;
 const DISCOVERY_A_SECOND: f64 = 0.05;
-/// What trouble on the way takes off, and how far it can press the pace.
+/// What trouble on the way takes off, how far it can press the pace, and what each call that goes
+/// well gives back.
 const PRESSED: f64 = 0.1;
 const PRESSED_TO: f64 = 0.1;
+const RELIEVED: f64 = 0.02;
 /// Never slower than one call in ten seconds.
 const SLOWEST: f64 = 0.1;
 /// Calls whose places are left empty after a refusal.
@@ -58,7 +60,6 @@ pub struct Learned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     episode: u64,
-    number: u64,
     /// It had to wait for the pace, so it says that the pace can be held.
     held_back: bool,
     left: Duration,
@@ -72,15 +73,15 @@ pub(super) struct Pace {
     slack: Duration,
     /// Calls a second; the ceiling or more: nothing to add to the windows.
     rate: f64,
+    /// Part of the rate that trouble on the way leaves; 1: no trouble.
+    eased: f64,
     refused_at: Option<f64>,
     /// When the next call may leave at the earliest, if no call had been late.
     next: Duration,
     held_back: bool,
-    number: u64,
     episode: u64,
     episodes: u64,
-    /// The first call that was refused in the present episode, until a later call is accepted.
-    first_refused: Option<u64>,
+    /// An episode began, and nothing was accepted since.
     refusing: bool,
     /// When the last episode ended, and how long the gate was closed in the present one.
     open_since: Duration,
@@ -115,13 +116,12 @@ impl Pace {
             ceiling,
             slack: slack.max(MADE_UP),
             rate: learned.pace.unwrap_or(first).clamp(SLOWEST, ceiling.max(SLOWEST)),
+            eased: 1.0,
             refused_at: learned.refused_at,
             next: now,
             held_back: false,
-            number: 0,
             episode: 0,
             episodes: learned.episodes,
-            first_refused: None,
             refusing: false,
             open_since: now,
             closed: Duration::ZERO,
@@ -163,22 +163,13 @@ impl Pace {
     /// A call leaves now.
     pub(super) fn leave(&mut self, now: Duration) -> Mark {
         if self.binds() {
-            self.next = self.next.max(now) + Duration::from_secs_f64(1.0 / self.rate);
+            self.next = self.next.max(now) + Duration::from_secs_f64(1.0 / self.now_at());
         }
-        self.number += 1;
-        Mark {
-            episode: self.episode,
-            number: self.number,
-            held_back: std::mem::take(&mut self.held_back),
-            left: now,
-        }
+        Mark { episode: self.episode, held_back: std::mem::take(&mut self.held_back), left: now }
     }
 
     /// The portal took the call.
     pub(super) fn accepted(&mut self, mark: Mark, now: Duration) {
-        if self.follows(mark) {
-            self.evidence.followed(false);
-        }
         if mark.episode != self.episode {
             // From before the last refusal.
             return;
@@ -188,6 +179,8 @@ impl Pace {
         }
         if self.slowness.slower(now.saturating_sub(mark.left)) {
             self.press();
+        } else if self.eased < 1.0 {
+            self.eased = (self.eased * (1.0 + RELIEVED)).min(1.0);
         } else if mark.held_back {
             self.climb();
         }
@@ -196,9 +189,6 @@ impl Pace {
     /// The portal refused the call. `wall_ms` is when it said so.
     pub(super) fn refused(&mut self, mark: Mark, now: Duration, wall_ms: i64) -> Refusal {
         if mark.episode != self.episode {
-            if self.follows(mark) {
-                self.evidence.followed(true);
-            }
             return Refusal::Known;
         }
         self.episode += 1;
@@ -207,12 +197,11 @@ impl Pace {
         }
         self.refusing = true;
         self.episodes += 1;
-        self.first_refused = Some(mark.number);
         self.evidence.episode(wall_ms);
         if self.rate.is_finite() {
             self.refused_at = Some(self.rate);
-            self.lower(1.0 - STEP, SLOWEST);
-            self.next = self.next.max(now) + Duration::from_secs_f64(GAP_CALLS / self.rate);
+            self.rate = (self.rate * (1.0 - STEP)).max(SLOWEST);
+            self.next = self.next.max(now) + Duration::from_secs_f64(GAP_CALLS / self.now_at());
         }
         Refusal::Lowered
     }
@@ -242,18 +231,17 @@ impl Pace {
 
     /// Calls a second that leave at most in the long run; none: nothing is known.
     pub(super) fn rate(&self) -> Option<f64> {
-        let rate = self.rate.min(self.ceiling);
+        let rate = self.now_at();
         rate.is_finite().then_some(rate)
     }
 
     fn binds(&self) -> bool {
-        self.rate.is_finite() && self.rate < self.ceiling
+        self.now_at() < self.ceiling && self.rate.is_finite()
     }
 
-    /// Left after the first refused call of the episode that is being dealt with.
-    fn follows(&self, mark: Mark) -> bool {
-        mark.episode + 1 == self.episode
-            && self.first_refused.is_some_and(|first| mark.number > first)
+    /// Calls a second at this moment.
+    fn now_at(&self) -> f64 {
+        (self.rate.min(self.ceiling) * self.eased).max(SLOWEST)
     }
 
     /// Accepted again. A window longer than the episode keeps the gate closed for long: what was
@@ -286,14 +274,7 @@ impl Pace {
     }
 
     fn press(&mut self) {
-        let usual = self.refused_at.unwrap_or(self.rate).min(self.ceiling);
-        if self.rate.is_finite() {
-            self.lower(1.0 - PRESSED, (usual * PRESSED_TO).max(SLOWEST).min(self.rate));
-        }
-    }
-
-    fn lower(&mut self, factor: f64, floor: f64) {
-        self.rate = (self.rate * factor).max(floor);
+        self.eased = (self.eased * (1.0 - PRESSED)).max(PRESSED_TO);
     }
 }
 
@@ -372,6 +353,10 @@ mod tests {
         }
         let pressed = pace.rate().unwrap();
         assert!((30.0..40.0).contains(&pressed), "{pressed}");
+        for _ in 0..60 {
+            pace.accepted(Mark { episode: pace.episode, ..ok }, SECOND);
+        }
+        assert!((97.0..97.1).contains(&pace.rate().unwrap()), "trouble is forgotten");
         let climb = |pace: &mut Pace, calls: u32| {
             for _ in 0..calls {
                 pace.accepted(Mark { episode: pace.episode, ..ok }, SECOND);
@@ -419,6 +404,22 @@ mod tests {
             answer(&mut pace, 4 * SECOND);
         }
         assert!(pace.rate().unwrap() >= 5.0, "pressed at most to a tenth");
+    }
+
+    #[test]
+    fn an_outage_of_days_is_forgotten_within_some_hundred_calls() {
+        let mut pace = known(50.0);
+        for _ in 0..1_000 {
+            let mark = pace.leave(SECOND);
+            pace.pressed(mark);
+        }
+        assert!(near(pace.rate(), 5.0));
+        for _ in 0..120 {
+            let mark = pace.leave(SECOND);
+            pace.accepted(mark, SECOND);
+        }
+        assert!(near(pace.rate(), 50.0));
+        assert_eq!(pace.learned().pace, None, "nothing was learnt about the limit");
     }
 
     #[test]

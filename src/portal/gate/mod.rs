@@ -473,7 +473,8 @@ impl Gate {
         let refused = matches!(signal, Signal::Throttled(_));
         if shared.breaker.learn(signal, epoch, probe, now, jitter) {
             shared.queue.wake_all();
-            if let (true, Standing::Closed { until, .. }) = (refused, shared.breaker.standing(now)) {
+            if let (true, Standing::Closed { until, .. }) = (refused, shared.breaker.standing(now))
+            {
                 shared.pace.closed_until(until, now);
             }
         }

@@ -343,9 +343,8 @@ async fn one_refusal_lowers_the_pace_and_only_the_next_in_a_row_closes_the_gate(
     let clock = ManualClock::at(epoch());
     let disk = Arc::new(Disk::default());
     let gate = gate_of(vec![window(100, 10_000)], &clock, &disk).await;
-    let refusal = || {
-        Signal::Throttled(Failure::new(codes::THROTTLED, Disposition::Throttled, "test"))
-    };
+    let refusal =
+        || Signal::Throttled(Failure::new(codes::THROTTLED, Disposition::Throttled, "test"));
     gate.admit(Priority::Live, "test").await.unwrap().done(refusal());
     assert_eq!(gate.readiness(), Readiness::Open);
     let pace = gate.status().pace;
@@ -408,7 +407,8 @@ async fn windows_that_change_while_calls_leave_are_kept_at_once() {
     }
     let in_force = |from: Duration, to: Duration| {
         let before = limits.iter().rev().find(|(at, _)| *at <= from).map(|(_, limit)| *limit);
-        let during = limits.iter().filter(|(at, _)| *at > from && *at < to).map(|(_, limit)| *limit);
+        let during =
+            limits.iter().filter(|(at, _)| *at > from && *at < to).map(|(_, limit)| *limit);
         before.into_iter().chain(during).max().unwrap() as usize
     };
     for (at, start) in sent.iter().enumerate() {

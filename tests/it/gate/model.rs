@@ -232,7 +232,11 @@ async fn drive<'g>(model: &Model, clock: &ManualClock, gate: &'g Gate) -> Figure
                     }
                     let service = if taken { SERVICE } else { Duration::ZERO };
                     let event = Event::Answered { accepted: taken };
-                    events.push(Reverse(Due { at: due.at + service + WIRE, call: due.call, event }));
+                    events.push(Reverse(Due {
+                        at: due.at + service + WIRE,
+                        call: due.call,
+                        event,
+                    }));
                 }
                 Event::Answered { accepted } => {
                     let permit = permits[due.call].take().expect("answered once");

@@ -28,7 +28,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
-    TestLedger, accepted, again, audit, dead, deleted, failure, flipped, in_doubt, claiming, item,
+    TestLedger, accepted, again, audit, claiming, dead, deleted, failure, flipped, in_doubt, item,
     mapped, open_ledger, settled_steps, t,
 };
 
@@ -306,8 +306,11 @@ impl World {
     async fn claim_steps(&mut self, limit: u32, steps_max: u32, reaches: bool) {
         self.token += 1;
         let now = self.clock();
-        let claimed =
-            self.ledger.claim_steps(now, claiming(self.token, now, limit), steps_max).await.unwrap();
+        let claimed = self
+            .ledger
+            .claim_steps(now, claiming(self.token, now, limit), steps_max)
+            .await
+            .unwrap();
         for lane in claimed {
             assert!(lane.steps.len() <= steps_max as usize);
             let supplement = lane.steps.iter().any(|s| s.identity.trang_thai == "5");

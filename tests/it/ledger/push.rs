@@ -9,7 +9,7 @@ use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ledger::record::{CallRecord, PullCommit, SettleBatch, SettleCounts};
 
 use super::support::{
-    LEASE_SECONDS, accepted, again, audit, dead, failure, flipped, in_doubt, claiming, item,
+    LEASE_SECONDS, accepted, again, audit, claiming, dead, failure, flipped, in_doubt, item,
     open_ledger, page, settled, t,
 };
 

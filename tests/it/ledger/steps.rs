@@ -10,8 +10,8 @@ use hoso_gateway::ledger::record::{
 };
 
 use super::support::{
-    TestLedger, accepted, audit, dead, failure, claiming, item, open_ledger, page, settled_steps, t,
-    upkeep_policy,
+    TestLedger, accepted, audit, claiming, dead, failure, item, open_ledger, page, settled_steps,
+    t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";

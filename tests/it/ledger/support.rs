@@ -11,13 +11,12 @@ use hoso_gateway::domain::failure::{Disposition, Failure};
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::receipt::Receipt;
-use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::share::{Shares, Turns};
+use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    Claim,
-    AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
+    AuditRecord, Claim, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
     PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
     ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };

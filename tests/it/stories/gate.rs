@@ -206,9 +206,9 @@ async fn days_without_a_portal_cost_nothing_and_the_newest_state_arrives_once() 
 async fn a_wrong_address_in_mid_run_spends_nothing_and_is_asked_once_a_pause() {
     let gateway = Story::of(0).start_with(&papers(4)).await;
     gateway.settle().await;
-    gateway.portal.inject(
-        ScriptedFault::next(Fault::Status { status: 404, applied: false }).until_cleared(),
-    );
+    gateway
+        .portal
+        .inject(ScriptedFault::next(Fault::Status { status: 404, applied: false }).until_cleared());
     for serial in 5..=40 {
         gateway.put(&Paper::of(&code(serial)));
     }
@@ -242,7 +242,11 @@ async fn what_the_gate_learnt_and_how_it_stands_is_in_the_ledger() {
     report_gate(&gateway.context, &gateway.line).await.unwrap();
     let before = gateway.line.gate.status();
     assert_eq!(before.pace.episodes, 1);
-    let refusals = gateway.context.ledger.refusals(hoso_gateway::domain::time::Timestamp::from_millis(0), 5).await;
+    let refusals = gateway
+        .context
+        .ledger
+        .refusals(hoso_gateway::domain::time::Timestamp::from_millis(0), 5)
+        .await;
     assert_eq!(refusals.unwrap().len(), 1);
     let gateway = gateway.restart("mat-khau-thu-nghiem", "", &[]).await;
     assert_eq!(gateway.line.gate.status().pace, before.pace);
