@@ -55,7 +55,7 @@ impl Run {
     fn used_share(&self, window: &Window) -> f64 {
         let longest = self.windows.iter().map(length).max().unwrap_or_default();
         let steady = self.began + longest..self.began + self.length;
-        let used = self.calls.iter().filter(|at| steady.contains(at)).count();
+        let used = self.calls.iter().filter(|at| steady.contains(*at)).count();
         let windows_passed =
             self.length.saturating_sub(longest).as_secs_f64() / length(window).as_secs_f64();
         used as f64 / (f64::from(window.limit) * windows_passed)
@@ -209,8 +209,15 @@ async fn before_a_portal_that_counts() -> bool {
         "\n100 calls/s granted, endless backlog, 1,800 s simulated, the first 300 s not counted\n"
     );
     println!(
-        "{:<24} {:>7} {:>9} {:>8} {:>12} {:>11} {:>12}",
-        "the portal counts", "jitter", "windows", "used", "best fixed", "refused/1k", "overshoots"
+        "{:<24} {:>7} {:>9} {:>8} {:>12} {:>11} {:>11} {:>11}",
+        "the portal counts",
+        "jitter",
+        "window",
+        "used",
+        "best fixed",
+        "refused/1k",
+        "overshoots",
+        "pace at end"
     );
     for counts in Counts::ALL {
         for jitter_ms in [10, 50] {
@@ -225,10 +232,11 @@ async fn before_a_portal_that_counts() -> bool {
                     headroom: GateSettings::default().headroom,
                     seed: 42,
                 };
-                let figures = model::run(&model).await.figures;
+                let outcome = model::run(&model).await;
+                let (figures, pace) = (outcome.figures, outcome.gate.pace());
                 let best = model::best_fixed_pace(&model);
                 println!(
-                    "{:<24} {:>4} ms {:>9} {:>6.1} % {:>10.1} % {:>11.2} {:>12}",
+                    "{:<24} {:>4} ms {:>9} {:>6.1} % {:>10.1} % {:>11.2} {:>11} {:>9.1}/s",
                     counts.name(),
                     jitter_ms,
                     if known { "known" } else { "not known" },
@@ -236,6 +244,7 @@ async fn before_a_portal_that_counts() -> bool {
                     best.used * 100.0,
                     figures.refused_in_a_thousand,
                     figures.overshoots,
+                    pace.unwrap_or_default(),
                 );
                 kept &= figures.overshoots == 0 && figures.refused_in_a_thousand < 0.5;
             }

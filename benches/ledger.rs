@@ -19,8 +19,8 @@ use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    CallRecord, Claim, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, SettleBatch,
-    SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
+    CallRecord, Claim, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, Retention,
+    SettleBatch, SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::ProblemFilter;
@@ -77,6 +77,7 @@ fn page(round: usize, at: Timestamp) -> PullCommit {
             changed_at: Some(at),
             deleted: false,
             ministry: false,
+            recoded_from: None,
             fingerprint: *blake3::hash(document.as_bytes()).as_bytes(),
             document: document.into(),
         }
@@ -87,6 +88,7 @@ fn page(round: usize, at: Timestamp) -> PullCommit {
         priority: Priority::Live,
         items: items.collect(),
         refused: Vec::new(),
+        origin: None,
         cursor: Some((format!("cursor-{round}"), Some(at))),
         etag: None,
         caught_up: false,
@@ -132,6 +134,7 @@ fn call(at: Timestamp) -> CallRecord {
         error_code: Some("0".into()),
         message: "thanh cong".into(),
         outcome: "useful",
+        correlation_id: None,
         body_hash: [7; 32],
     }
 }
@@ -164,6 +167,8 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
                 finished: false,
                 ma_tthc: "1.000105".into(),
                 ma_don_vi: Some("H55.242".into()),
+                recoded_from: None,
+                files: hoso_gateway::ledger::record::PacketFiles::default(),
             }),
         })
         .collect();
@@ -250,7 +255,14 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     timed("claim of nothing", since);
     let policy = UpkeepPolicy {
         deadline_near_ms: 86_400_000,
-        body_retention_ms: 90 * 24 * 3_600_000,
+        retention: Retention {
+            bodies_ms: 90 * 24 * 3_600_000,
+            attempts_ms: u64::MAX,
+            revisions_ms: u64::MAX,
+            audit_ms: u64::MAX,
+            books_ms: u64::MAX,
+            rows_max: 2000,
+        },
         cursor_retention_ms: 24 * 3_600_000,
         watchdog_ms: 600_000,
         resend_unknown_supplement: false,
@@ -258,7 +270,8 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();
     timed("upkeep, nothing to do", since);
-    let policy = UpkeepPolicy { body_retention_ms: 0, ..policy };
+    let policy =
+        UpkeepPolicy { retention: Retention { bodies_ms: 0, ..policy.retention }, ..policy };
     let since = Instant::now();
     let dropped = ledger.upkeep(at, &policy).await.unwrap().bodies_dropped;
     timed("upkeep, one pass", since);

@@ -9,51 +9,18 @@
 
 #![expect(clippy::print_stdout, reason = "figures are this program's product")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use hoso_gateway::cli::build;
 use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::daemon::{Daemon, Schedule};
-use hoso_gateway::http::{Http, HttpRequest, Method, ReqwestHttp};
+use hoso_gateway::http::ReqwestHttp;
 use hoso_gateway::pipeline::Stop;
 
-struct Lab {
-    child: Child,
-    url: String,
-}
-
-impl Lab {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hoso"))
-            .arg("lab")
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the laboratory starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("the laboratory says where it listens");
-        let url = line.trim().trim_start_matches("listening on ").to_owned();
-        Self { child, url }
-    }
-
-    async fn state(&self, http: &ReqwestHttp) -> serde_json::Value {
-        let body = get(http, format!("{}/lab/state", self.url)).await;
-        serde_json::from_slice(&body).expect("JSON")
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.child.kill().expect("the laboratory ends");
-        self.child.wait().expect("the laboratory ended");
-    }
-}
+use support::{Lab, cpu_seconds, get, memory_mb, post};
 
 #[derive(Debug)]
 struct Password;
@@ -74,7 +41,7 @@ async fn bare(dossiers: u32) -> f64 {
     let province = Lab::start(&["province", "--no-gzip", "--dossiers", &count]);
     let portal = Lab::start(&["portal", "--no-journal"]);
     let http = ReqwestHttp::new(Duration::from_secs(5), 128).expect("a client");
-    let session = post(&http, &portal.url, "mapi/login", LOGIN.to_owned()).await;
+    let session = post(&http, portal_url(&portal, "mapi/login"), LOGIN.to_owned()).await;
     let session: serde_json::Value = serde_json::from_slice(&session).expect("JSON");
     let session = session["session"].as_str().expect("a session").to_owned();
     province.state(&http).await;
@@ -98,7 +65,7 @@ async fn bare(dossiers: u32) -> f64 {
             let body = format!(
                 r#"{{"session":"{session}","madonvi":"000.00.00.H55","service":"TraCuuHoSo","mahoso":"H55-260126-{at:08}"}}"#
             );
-            post(&http, &portal.url, "mapi/g", body)
+            post(&http, portal_url(&portal, "mapi/g"), body)
         })
         .buffer_unordered(64)
         .for_each(|_| async {});
@@ -108,28 +75,8 @@ async fn bare(dossiers: u32) -> f64 {
 
 const LOGIN: &str = r#"{"username":"tinh-thu-nghiem","password":"mat-khau-thu-nghiem"}"#;
 
-async fn post(http: &ReqwestHttp, base: &str, path: &str, body: String) -> bytes::Bytes {
-    let request = HttpRequest {
-        method: Method::Post,
-        url: format!("{base}/{path}?dstcode=VN:GOV:000.00.00.G22:vpcpdvcprovider"),
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        body: body.into(),
-        timeout: Duration::from_secs(10),
-        answer_bytes_max: 1 << 20,
-    };
-    http.send(request).await.expect("the portal answers").body
-}
-
-async fn get(http: &ReqwestHttp, url: String) -> bytes::Bytes {
-    let request = HttpRequest {
-        method: Method::Get,
-        url,
-        headers: Vec::new(),
-        body: bytes::Bytes::new(),
-        timeout: Duration::from_secs(10),
-        answer_bytes_max: 1 << 28,
-    };
-    http.send(request).await.expect("the laboratory answers").body
+fn portal_url(portal: &Lab, path: &str) -> String {
+    format!("{}/{path}?dstcode=VN:GOV:000.00.00.G22:vpcpdvcprovider", portal.url)
 }
 
 struct Figures {
@@ -162,7 +109,7 @@ fn main() {
         );
     }
     println!("\nbare fetching and one bare call a dossier, in the same run: {bare:.0} dossiers/s");
-    println!("peak memory of the gateway: {} MB", peak_memory_mb());
+    println!("peak memory of the gateway: {} MB", memory_mb("self", "VmHWM"));
 }
 
 async fn run(dossiers: u32, per_call: u32) -> Figures {
@@ -187,7 +134,8 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
         (source["expected"].as_u64().expect("n"), source["expected_steps"].as_u64().expect("n"));
 
     let context = build::context(&config, true).await.map_err(|f| f.to_string()).expect("context");
-    let sources = build::sources(&config).map_err(|f| f.to_string()).expect("sources");
+    let sources =
+        build::sources(&config, &context.clock).map_err(|f| f.to_string()).expect("sources");
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)
             .map_err(|f| f.to_string())
@@ -199,7 +147,7 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
         holder: "bench".to_owned(),
     };
     let stop = Stop::new();
-    let cpu_before = cpu_seconds();
+    let cpu_before = cpu_seconds("self");
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
     let began = Instant::now();
     let serving = tokio::spawn({
@@ -220,7 +168,7 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
     let seconds = began.elapsed().as_secs_f64();
     stop.cancel();
     serving.await.expect("the daemon ends").expect("without an error");
-    let cpu = cpu_seconds() - cpu_before;
+    let cpu = cpu_seconds("self") - cpu_before;
     context.ledger.close().await;
     Figures {
         seconds,
@@ -229,21 +177,4 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
         steps: expected_steps,
         dossiers: u64::from(dossiers),
     }
-}
-
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-fn peak_memory_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|kb| kb.parse::<u64>().ok())
-        .map_or(0, |kb| kb / 1024)
 }

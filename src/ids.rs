@@ -1,6 +1,6 @@
-//! The only source of chance: jitter, tokens, sampling.
+//! The only source of chance: jitter, tokens, sampling, and what nobody may guess.
 //!
-//! Seeded, so a test that names its seed repeats exactly.
+//! [`Chance`] is seeded, so a test that names its seed repeats exactly; keys and nonces never are.
 
 use std::fmt::{Debug, Formatter};
 use std::sync::{Mutex, PoisonError};
@@ -35,6 +35,13 @@ impl Chance {
     fn with<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Bytes that nobody can guess, from the operating system: for keys and nonces.
+pub fn unguessable<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Debug for Chance {

@@ -4,15 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::failure::{Exit, Failure};
+use super::{certificates, way};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigErrors, SourceAuth, SourceConfig, Synchronous, UnknownStep};
+use crate::config::{
+    self, Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous,
+    UnknownStep,
+};
 use crate::daemon::{OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
-use crate::http::{Http, ReqwestHttp};
 use crate::ids::Chance;
 use crate::ledger::Ledger;
+use crate::ledger::key::BodyKey;
+use crate::ledger::record::Retention;
 use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::mapping::{self, Mapping};
 use crate::pipeline::orders::heed_orders;
@@ -20,11 +27,10 @@ use crate::pipeline::ownership::Ownership;
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
-use crate::portal::{AnswerPatterns, Portal, PortalSettings};
-use crate::source::{Auth, Feed, FeedSettings};
+use crate::portal::{AnswerPatterns, Portal};
+use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Revisions mapped in one pass: a transaction of some tens of milliseconds.
 const MAP_LIMIT: u32 = 512;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -61,13 +67,51 @@ async fn open_ledger(
         .code("ledger.unavailable")
         .hint("create it for the service's user, or name another file in `ledger.path`"));
     }
-    let settings = SqliteSettings {
+    let settings = SqliteSettings { migrate, check_pages, ..ledger_settings(config, migrate)? };
+    Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
+}
+
+/// How the configuration wants the ledger's file opened. Who may migrate it may also put a new key
+/// to use.
+pub fn ledger_settings(config: &Config, adopt_key: bool) -> Result<SqliteSettings, Failure> {
+    Ok(SqliteSettings {
         durable: config.ledger.synchronous == Synchronous::Full,
         busy_timeout_ms: config.ledger.busy_timeout_ms,
-        migrate,
-        check_pages,
+        key: body_key("ledger.key_file", &config.ledger.key)?,
+        old_key: body_key("ledger.old_key_file", &config.ledger.old_key)?,
+        adopt_key_at: adopt_key.then(|| SystemClock::new().now()),
+        size_budget: Some(config.ledger.size_budget_bytes).filter(|bytes| *bytes > 0),
+        ..SqliteSettings::default()
+    })
+}
+
+/// A key that is named and cannot be had is refused: to go on without one would write bodies that
+/// everybody can read.
+fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
+    let refuse = |why: String| {
+        Failure::new(Exit::Files, format!("{option}: {why}")).hint(
+            "`hoso ledger new-key FILE` makes a key; the ledger's own key must come back as it was",
+        )
     };
-    Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
+    match secret {
+        Secret::Unset => Ok(None),
+        Secret::Unreadable { why } => Err(refuse(why.clone())),
+        Secret::Known { value, origin } => match BodyKey::from_text(value.expose_secret()) {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => Err(refuse(format!("{origin} holds no key: {error}"))),
+        },
+    }
+}
+
+/// The ledger as a file, for commands that copy, check or rewrite it.
+pub async fn ledger_file(config: &Config, adopt_key: bool) -> Result<SqliteLedger, Failure> {
+    ledger_exists(config)?;
+    let settings = SqliteSettings {
+        migrate: false,
+        check_pages: false,
+        ..ledger_settings(config, adopt_key)?
+    };
+    Ok(SqliteLedger::open(&config.ledger.path, &settings).await?)
 }
 
 /// A ledger that is there: these commands must not create one where somebody mistyped a path, nor
@@ -112,28 +156,39 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
         province_codes: config.province.codes.clone(),
         tax_identity_type: config.mapping.tax_identity_type.clone(),
         passport_identity_type: config.mapping.passport_identity_type.clone(),
+        succession_file: config.mapping.succession_file.clone(),
     }
 }
 
-pub fn sources(config: &Config) -> Result<Vec<SourceLine>, Failure> {
+pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
-        .map(|source| {
-            let http = http(config)?;
-            Ok(SourceLine {
-                source: Arc::new(Feed::new(feed_settings(source), http)),
-                page_limit: source.page_limit,
-                overlap_ms: source.overlap_ms,
-                settle_lag_ms: source.settle_lag_ms,
+        .enumerate()
+        .map(|(at, source)| {
+            Ok(match source.kind {
+                SourceKind::Feed => SourceLine {
+                    source: Arc::new(Feed::new(
+                        feed_settings(source),
+                        certificates::client(config, &source.tls(&format!("sources[{at}]")))?,
+                    )),
+                    page_limit: source.page_limit,
+                    overlap_ms: source.overlap_ms,
+                    settle_lag_ms: source.settle_lag_ms,
+                },
+                SourceKind::Directory => SourceLine {
+                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    page_limit: source.page_limit,
+                    // A file is a page of its own; the position before it is the last one.
+                    overlap_ms: 0,
+                    settle_lag_ms: 0,
+                },
             })
         })
         .collect()
 }
 
 fn feed_settings(source: &SourceConfig) -> FeedSettings {
-    // Unwrap safety: `Config::ready_to_run` refuses a source whose secret is not to be had.
-    let secret = |secret: &crate::config::Secret| secret.get().cloned().unwrap_or_default();
     FeedSettings {
         name: source.name.clone(),
         base_url: source.base_url.clone(),
@@ -153,6 +208,24 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
     }
 }
 
+fn directory_settings(source: &SourceConfig) -> DirectorySettings {
+    DirectorySettings {
+        name: source.name.clone(),
+        path: source.path.clone().unwrap_or_default(),
+        settle_ms: source.settle_ms,
+        unfinished_ms: source.unfinished_ms,
+        file_bytes_max: source.page_bytes_max,
+        item_bytes_max: source.item_bytes_max,
+        limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
+        volatile_query_keys: source.volatile_query_keys.clone(),
+    }
+}
+
+/// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
+pub(super) fn secret(secret: &config::Secret) -> SecretString {
+    secret.get().cloned().unwrap_or_default()
+}
+
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
     let answers = match &config.portal.answers_file {
@@ -160,20 +233,8 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             .map_err(|error| Failure::new(Exit::Files, error.to_string()))?,
         None => AnswerPatterns::builtin(),
     };
-    let http = http(config)?;
-    let portal_settings = PortalSettings {
-        base_url: config.portal.base_url.clone().unwrap_or_default(),
-        auth_path: config.portal.auth_path.clone(),
-        integration_path: config.portal.integration_path.clone(),
-        share_path: config.portal.share_path.clone(),
-        dstcode: config.portal.dstcode.clone(),
-        madonvi: config.province.madonvi.clone(),
-        username: config.portal.username.clone().unwrap_or_default(),
-        password: config.portal.password.get().cloned().unwrap_or_default(),
-        timeout_ms: config.portal.timeout_ms,
-        session_max_age_ms: config.portal.session_max_age_ms,
-        answer_bytes_max: config.portal.answer_bytes_max,
-    };
+    let http = certificates::client(config, &config.portal.tls())?;
+    let portal_settings = way::portal_settings(config);
     let gate_settings = gate_settings(config);
     let context = context.clone();
     Ok(Box::new(move |ownership: Arc<Ownership>| {
@@ -228,12 +289,6 @@ pub fn schedule(config: &Config) -> Schedule {
     }
 }
 
-fn http(config: &Config) -> Result<Arc<dyn Http>, Failure> {
-    let client = ReqwestHttp::new(CONNECT_TIMEOUT, config.portal.connections_max)
-        .map_err(|error| Failure::new(Exit::Failed, format!("no HTTP client: {error}")))?;
-    Ok(Arc::new(client))
-}
-
 fn settings(config: &Config) -> Settings {
     let push = &config.push;
     Settings {
@@ -267,7 +322,14 @@ fn settings(config: &Config) -> Settings {
             })
             .collect(),
         from_days: config.reconcile.from_days,
-        body_retention_ms: u64::from(config.ledger.body_retention_days) * DAY_MS,
+        retention: Retention {
+            bodies_ms: u64::from(config.retention.bodies_days) * DAY_MS,
+            attempts_ms: u64::from(config.retention.attempts_days) * DAY_MS,
+            revisions_ms: u64::from(config.retention.revisions_days) * DAY_MS,
+            audit_ms: u64::from(config.retention.audit_days) * DAY_MS,
+            books_ms: u64::from(config.retention.books_days) * DAY_MS,
+            rows_max: config.retention.rows_max,
+        },
         watchdog_ms: config.upkeep.watchdog_ms,
     }
 }

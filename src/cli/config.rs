@@ -16,7 +16,8 @@ use crate::domain::diagnostic::Position;
 pub(super) enum Which {
     /// Tell every problem of the configuration at once, with line and column
     ///
-    /// Also asks for what running needs: a source, the portal's account, every secret.
+    /// Also asks for what running needs: a source, the portal's account, every secret, and
+    /// certificate files that can be used.
     ///
     /// Example: hoso config check --config hoso.toml
     #[command(verbatim_doc_comment)]
@@ -73,7 +74,8 @@ pub(super) fn run(invocation: &Invocation, which: &Which) -> Result<(), Failure>
 
 fn check(invocation: &Invocation) -> Result<(), Failure> {
     let found = super::build::read_config(invocation.config_path.as_deref())
-        .and_then(|config| config.ready_to_run().map(|()| config));
+        .and_then(|config| config.ready_to_run().map(|()| config))
+        .and_then(|config| super::certificates::check(&config).map(|()| config));
     match found {
         Ok(config) => {
             let checked = Checked { ready: true, problems: Vec::new() };

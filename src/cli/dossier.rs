@@ -6,12 +6,14 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::person::Person;
 use super::situation::{Situation, situation};
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
-use crate::ledger::view::{AttemptView, DossierView};
+use crate::ledger::record::{AuditRecord, HoldOutcome};
+use crate::ledger::view::{AttemptView, DossierView, TrimmedView};
 
 /// Look at one dossier: as it stands, in plain words, or its history
 ///
@@ -25,6 +27,8 @@ pub(super) enum Which {
     Show(ShowArguments),
     Explain(ExplainArguments),
     History(HistoryArguments),
+    Hold(HoldArguments),
+    Release(HoldArguments),
 }
 
 /// Show a dossier's state: revision, entry, steps, receipts, discrepancies
@@ -55,6 +59,24 @@ pub(super) struct ExplainArguments {
 pub(super) struct HistoryArguments {
     /// The dossier's code (MaHoSo)
     code: String,
+}
+
+/// Place a legal hold on a dossier, or end it with `release`: nothing of a held one is ever deleted
+///
+/// Retention takes neither its documents nor its history until it is released. Both are kept in
+/// the audit.
+///
+/// Example: hoso dossier hold H55.242-260126-0001 --reason "complaint 12/2026"
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct HoldArguments {
+    /// The dossier's code (MaHoSo)
+    code: String,
+    /// Only the dossier of this source, if several sources use the code
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    #[command(flatten)]
+    person: Person,
 }
 
 /// One line of a history.
@@ -92,9 +114,50 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
             invocation.output.result(&events, |events| history_text(events));
             Ok(())
         }
+        Which::Hold(arguments) => hold(invocation, ledger.as_ref(), now, arguments, true).await,
+        Which::Release(arguments) => hold(invocation, ledger.as_ref(), now, arguments, false).await,
     };
     ledger.close().await;
     done
+}
+
+#[derive(Debug, Serialize)]
+struct Held {
+    ma_ho_so: String,
+    outcome: HoldOutcome,
+}
+
+async fn hold(
+    invocation: &Invocation,
+    ledger: &dyn Ledger,
+    now: Timestamp,
+    arguments: HoldArguments,
+    hold: bool,
+) -> Result<(), Failure> {
+    let audit = AuditRecord {
+        actor: arguments.person.actor(),
+        action: if hold { "hold" } else { "release" }.to_owned(),
+        target: arguments.code.clone(),
+        reason: arguments.person.reason.clone(),
+    };
+    let source = arguments.source.as_deref();
+    let outcome = ledger.set_hold(now, source, &arguments.code, hold, &audit).await?;
+    if outcome == HoldOutcome::UnknownDossier {
+        return Err(unknown(&arguments.code));
+    }
+    invocation.output.result(&Held { ma_ho_so: arguments.code, outcome }, |held| {
+        let what = match held.outcome {
+            HoldOutcome::Placed => {
+                "under a legal hold: nothing of it is deleted until it is released"
+            }
+            HoldOutcome::AlreadyHeld => "was under a legal hold already; the first one stands",
+            HoldOutcome::Released => "released: retention treats it as any other",
+            HoldOutcome::NotHeld => "was not under a legal hold",
+            HoldOutcome::UnknownDossier => "not in the ledger",
+        };
+        format!("{}  {what}", held.ma_ho_so)
+    });
+    Ok(())
 }
 
 /// Every source's dossier of this code; none is a failure with a hint.
@@ -124,7 +187,17 @@ fn show(view: &DossierView, now: Timestamp) -> String {
         let _infallible = writeln!(text, "  {name:<14}{value}");
     };
     line("first seen", &words::when(view.first_seen_at, now));
+    if let Some(hold) = &view.hold {
+        let since = words::when(hold.since, now);
+        line("legal hold", &format!("since {since}, by {}: {}", hold.by, hold.reason));
+    }
+    if let Some(trimmed) = &view.trimmed {
+        line("trimmed", &trimmed_text(trimmed));
+    }
     if let Some(revision) = view.revisions.last() {
+        if let Some(before) = &revision.recoded_from {
+            line("before", &format!("{before}, says its source"));
+        }
         let version = revision
             .version
             .map_or_else(|| "without version".to_owned(), |version| format!("version {version}"));
@@ -213,6 +286,10 @@ fn history(views: &[DossierView]) -> Vec<Event> {
         let mut add = |at, what, text| {
             events.push(Event { at, source: view.source.clone(), what, text });
         };
+        if let Some(trimmed) = &view.trimmed {
+            // First of all: what stood before it is not all that there was.
+            add(view.first_seen_at, "trimmed", trimmed_text(trimmed));
+        }
         for revision in &view.revisions {
             let version =
                 revision.version.map_or_else(String::new, |version| format!(" version {version}"));
@@ -266,6 +343,7 @@ fn history(views: &[DossierView]) -> Vec<Event> {
     }
     events.sort_by_key(|event| {
         let rank = match event.what {
+            "trimmed" => -1,
             "received" => 0,
             "person" => 1,
             "owed" => 2,
@@ -275,6 +353,19 @@ fn history(views: &[DossierView]) -> Vec<Event> {
         (event.at, rank)
     });
     events
+}
+
+fn trimmed_text(trimmed: &TrimmedView) -> String {
+    let lost: Vec<String> = [
+        ("revisions", trimmed.revisions),
+        ("entries", trimmed.entries),
+        ("attempts", trimmed.attempts),
+    ]
+    .into_iter()
+    .filter(|(_, number)| *number > 0)
+    .map(|(name, number)| format!("older {name} ({})", words::thousands(number)))
+    .collect();
+    format!("{} were removed by retention, the last on {}", lost.join(", "), trimmed.at)
 }
 
 fn attempt_text(attempt: &AttemptView) -> String {
@@ -294,6 +385,9 @@ fn attempt_text(attempt: &AttemptView) -> String {
     }
     if let Some(code) = &attempt.error_code {
         let _infallible = write!(text, ", error_code {code}");
+    }
+    if let Some(id) = &attempt.correlation_id {
+        let _infallible = write!(text, ", correlationId {id}");
     }
     if let Some(message) = attempt.message.as_deref().filter(|words| !words.is_empty()) {
         let _infallible = write!(text, " \"{message}\"");

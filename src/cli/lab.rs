@@ -1,14 +1,17 @@
 //! `hoso lab`: the simulated province and portal as servers of their own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
 use super::{Invocation, signals};
-use crate::clock::SystemClock;
-use crate::lab::portal::{Faults, PortalOptions, ReadBack};
+use crate::clock::{Clock, SystemClock};
+use crate::lab::certificates::{self, ServerTls};
+use crate::lab::portal::{Faults, PortalOptions, Profile, ReadBack};
 use crate::lab::province::ProvinceOptions;
 use crate::lab::{self, population::PopulationOptions};
 
@@ -30,10 +33,14 @@ pub(super) enum Which {
 ///   GET  /lab/expected    what the portal must end up with: code, digest, digests of steps
 ///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"delete": "CODE"},
 ///                         {"add": N}, or a raw HoSo element as text
-///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}
+///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1},
+///                         {"kind": "mismatched-tag", "code": "CODE", "on": "dossier"}]}
+///   POST /lab/answer?on=changes&times=1    the body is given in place of an answer
 ///
-/// An order of an unknown kind is answered with the list of kinds; among them are unsorted-items,
-/// late-commit, stuck-cursor, endless-more, truncated-xml, html-page and duplicate-in-page.
+/// A rule spoils the change feed, or the index or the look-up of a dossier with "on". One with a
+/// code spoils that dossier, others the first one. An order of an unknown kind is answered with the
+/// list of kinds; among them are unsorted-items, late-commit, stuck-cursor, endless-more,
+/// truncated-xml, mismatched-tag, html-page and duplicate-in-page.
 ///
 /// Example: hoso lab province --listen 127.0.0.1:8081 --dossiers 1000
 #[derive(Debug, clap::Args)]
@@ -54,14 +61,62 @@ pub(super) struct ProvinceArguments {
     /// Never pack answers, for measuring without the packing
     #[arg(long)]
     no_gzip: bool,
+    /// Also write the same as files into this folder, and what changes every second (for a source
+    /// of kind "directory")
+    #[arg(long, value_name = "DIR")]
+    drop: Option<PathBuf>,
     /// Changes of dossiers made each second
     #[arg(long, default_value_t = 0.0)]
     changes_per_second: f64,
+    #[command(flatten)]
+    tls: TlsArguments,
+}
+
+#[derive(Debug, clap::Args)]
+struct TlsArguments {
+    /// Serve HTTPS; a fresh authority, and a client certificate with its key, are written into this
+    /// folder as ca.pem, client.pem and client-key.pem
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// Let only that client certificate in
+    #[arg(long, requires = "tls")]
+    client_certificates: bool,
+}
+
+impl TlsArguments {
+    fn server(&self) -> Result<Option<ServerTls>, Failure> {
+        let Some(folder) = &self.tls else { return Ok(None) };
+        certificates::write(folder, self.client_certificates).map(Some).map_err(|error| {
+            Failure::new(Exit::Failed, format!("{}: {error}", folder.display()))
+                .hint("name a folder that can be written")
+        })
+    }
+}
+
+/// How callers come to the simulated portal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Way {
+    Adapter,
+    Wrapper,
+    Bearer,
+}
+
+impl Way {
+    pub(super) fn profile(self) -> Profile {
+        match self {
+            Self::Adapter => Profile::Adapter,
+            Self::Wrapper => Profile::Wrapper,
+            Self::Bearer => Profile::Bearer,
+        }
+    }
 }
 
 /// Simulate the national portal: strict checks, sessions, quota windows, faults on request
 ///
-/// The account is tinh-thu-nghiem with the password mat-khau-thu-nghiem.
+/// The account is tinh-thu-nghiem with the password mat-khau-thu-nghiem. --profile bearer gives tokens
+/// at /token to hoso-thu-nghiem with the secret bi-mat-thu-nghiem and takes calls below /ngsp/DVCQG;
+/// --profile wrapper takes them below /api/SynsTTHCC (flags in the query) and below
+/// /KetNoiMotCuaQuocGia (an address for each operation, CapNhatHoSoMC for updates).
 ///
 /// Control:
 ///   GET  /lab/state            calls, refusals, overshoots, records, steps
@@ -74,8 +129,8 @@ pub(super) struct ProvinceArguments {
 ///                              "kind": "sliding-attempts"}], "retry_after": true}
 ///
 /// Kinds of faults: delay, drop-request, apply-then-drop, apply-later, too-many-requests, status,
-/// html, soap-fault, empty-body, code-as-string, double-encoded, session-expired, forget, slow-body,
-/// reset-mid-body. Kinds of windows: sliding-attempts, sliding-accepted, calendar, token-bucket.
+/// html, soap-fault, empty-body, plain-text, code-as-string, double-encoded, session-expired,
+/// token-expired, forget, slow-body, reset-mid-body. Kinds of windows: sliding-attempts, sliding-accepted, calendar, token-bucket.
 ///
 /// Example: hoso lab portal --listen 127.0.0.1:8082 --faults some
 #[derive(Debug, clap::Args)]
@@ -84,6 +139,9 @@ pub(super) struct PortalArguments {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8082")]
     listen: SocketAddr,
+    /// The way in: the adapter's addresses, a wrapper's, or a platform's with tokens
+    #[arg(long, value_enum, default_value = "adapter")]
+    profile: Way,
     /// Faults to begin with: none, some or many
     #[arg(long, default_value = "none")]
     faults: String,
@@ -99,6 +157,14 @@ pub(super) struct PortalArguments {
     /// Minutes after which a session ends
     #[arg(long, default_value_t = 10)]
     session_minutes: u64,
+    /// Seconds after which a token ends
+    #[arg(long, default_value_t = 300)]
+    token_seconds: u64,
+    /// Behind the platform, the portal's own log-in is needed too, at /ngsp/DVCQG/login
+    #[arg(long)]
+    platform_login: bool,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Failure> {
@@ -112,6 +178,7 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         Which::Province(arguments) => {
             let options = ProvinceOptions {
                 listen: arguments.listen,
+                tls: arguments.tls.server()?,
                 population: PopulationOptions {
                     seed: arguments.seed,
                     dossiers: arguments.dossiers,
@@ -123,10 +190,30 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                 changes_per_second: arguments.changes_per_second,
                 ..ProvinceOptions::default()
             };
-            let province = lab::province::start(options, clock).await.map_err(failed)?;
+            let province = lab::province::start(options, Arc::<SystemClock>::clone(&clock))
+                .await
+                .map_err(failed)?;
             invocation.output.data(&format!("listening on {}", province.url()));
-            requests.recv().await;
-            province.shutdown().await.map_err(failed)
+            let dropping = async {
+                let Some(folder) = &arguments.drop else {
+                    return std::future::pending().await;
+                };
+                loop {
+                    if let Err(error) = province.drop_files(folder).await {
+                        break error;
+                    }
+                    clock.sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let broken = tokio::select! {
+                _ = requests.recv() => None,
+                error = dropping => Some(error),
+            };
+            province.shutdown().await.map_err(failed)?;
+            broken.map_or(Ok(()), |error| {
+                let message = format!("the files cannot be dropped: {error}");
+                Err(Failure::new(Exit::Failed, message).hint("name a folder that can be written"))
+            })
         }
         Which::Portal(arguments) => {
             let Some(faults) = Faults::preset(&arguments.faults) else {
@@ -138,8 +225,12 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
             };
             let options = PortalOptions {
                 listen: arguments.listen,
+                tls: arguments.tls.server()?,
+                profile: arguments.profile.profile(),
                 seed: arguments.seed,
                 session_minutes: arguments.session_minutes,
+                token_seconds: arguments.token_seconds,
+                passes_login: arguments.platform_login,
                 read_back: if arguments.echo { ReadBack::Echo } else { ReadBack::Existence },
                 faults,
                 journal_limit: if arguments.no_journal { 0 } else { 200_000 },

@@ -206,7 +206,7 @@ async fn of_ledger(invocation: &Invocation, code: &str) -> Result<String, Failur
     ledger.close().await;
     document.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("the document of {code} is past retention"))
-            .hint("`ledger.body_retention_days` says how long documents are kept")
+            .hint("`retention.bodies_days` says how long documents are kept")
     })
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::{Invocation, build};
-use crate::config::{Config, Synchronous};
+use crate::config::Config;
 use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -36,14 +36,14 @@ struct Migration {
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
     let config = invocation.config()?;
     build::ledger_exists(&config)?;
-    let steps = match open(&config, false).await {
+    let steps = match open(&config, false).await? {
         Ok(()) => None,
         Err(LedgerError::Older { found, known }) => Some((found, known)),
         Err(error) => return Err(error.into()),
     };
     let apply = steps.is_some() && !arguments.check;
     if apply {
-        open(&config, true).await?;
+        open(&config, true).await??;
     }
     let migration = Migration {
         pending: steps.is_some() && !apply,
@@ -63,13 +63,11 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     if migration.pending { Err(Failure::findings()) } else { Ok(()) }
 }
 
-async fn open(config: &Config, migrate: bool) -> Result<(), LedgerError> {
-    let settings = SqliteSettings {
-        durable: config.ledger.synchronous == Synchronous::Full,
-        busy_timeout_ms: config.ledger.busy_timeout_ms,
-        migrate,
-        check_pages: true,
-    };
-    SqliteLedger::open(&config.ledger.path, &settings).await?.close().await;
-    Ok(())
+async fn open(config: &Config, migrate: bool) -> Result<Result<(), LedgerError>, Failure> {
+    let settings = SqliteSettings { migrate, ..build::ledger_settings(config, false)? };
+    match SqliteLedger::open(&config.ledger.path, &settings).await {
+        Ok(ledger) => ledger.close().await,
+        Err(error) => return Ok(Err(error)),
+    }
+    Ok(Ok(()))
 }

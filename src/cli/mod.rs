@@ -2,12 +2,14 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 pub mod build;
+mod certificates;
 mod config;
 mod demo;
 mod dossier;
 mod explain;
 mod failure;
 mod lab;
+mod ledger;
 mod mapping;
 mod migrate;
 mod output;
@@ -20,6 +22,7 @@ mod serve;
 mod signals;
 mod situation;
 mod status;
+mod way;
 mod words;
 
 use std::path::PathBuf;
@@ -82,6 +85,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
+    #[command(subcommand)]
+    Ledger(ledger::Which),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Lab(lab::Which),
@@ -133,6 +138,7 @@ pub fn main() -> ExitCode {
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,
         }

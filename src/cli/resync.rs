@@ -80,7 +80,7 @@ fn text(told: &Told) -> String {
             }
             ResyncOutcome::UnknownDossier => "not in the ledger".to_owned(),
             ResyncOutcome::NotOurs => {
-                "never sent: deleted, a ministry's, or not the province's".to_owned()
+                "never sent: deleted, re-coded, a ministry's, or not the province's".to_owned()
             }
             ResyncOutcome::DocumentGone => {
                 "its document is past retention; it must change at the source to come again"

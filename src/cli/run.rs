@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, signals, start_logging};
-use crate::config::Config;
+use crate::config::{Config, SourceConfig, SourceKind};
 use crate::daemon::{watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
@@ -20,7 +20,7 @@ use crate::pipeline::push::{PushReport, push_once};
 use crate::pipeline::read_back::{ReadBackReport, read_back_once};
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::upkeep_once;
-use crate::pipeline::{Context, PortalLine, SourceLine, Stop};
+use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Run one pass of one verb by hand
 ///
@@ -91,8 +91,8 @@ async fn pull(
 ) -> Result<(), Failure> {
     let mut reports: Vec<PullReport> = Vec::new();
     let mut failures = Vec::new();
-    for line in build::sources(config)? {
-        match pull_once(context, &line, stop).await {
+    for (line, source) in build::sources(config, &context.clock)?.iter().zip(&config.sources) {
+        match pull_settled(context, line, source, stop).await {
             Ok(report) => reports.push(report),
             // One source that fails does not keep the others from being read.
             Err(error) => failures.push(Failure::from(error)),
@@ -102,7 +102,7 @@ async fn pull(
         reports
             .iter()
             .map(|report| {
-                format!(
+                let mut text = format!(
                     "{}: {} new, {} unchanged, {} outdated, {} refused, in {} page(s){}",
                     report.source,
                     report.new,
@@ -110,13 +110,55 @@ async fn pull(
                     report.outdated,
                     report.refused,
                     report.pages,
-                    if report.caught_up { "" } else { "; not at the end yet" }
-                )
+                    match (report.caught_up, report.too_young) {
+                        (true, _) => String::new(),
+                        (false, 0) => "; not at the end yet".to_owned(),
+                        (false, young) => {
+                            format!("; not at the end yet, {young} too young or not whole")
+                        }
+                    }
+                );
+                if report.passed_over > 0 {
+                    // Writing to a String cannot fail.
+                    let _infallible =
+                        write!(text, "; {} passed over, unreadable even alone", report.passed_over);
+                }
+                for remark in &report.remarks {
+                    // Writing to a String cannot fail.
+                    let _infallible = write!(text, "\n  {remark}");
+                }
+                text
             })
             .collect::<Vec<_>>()
             .join("\n")
     });
     all_told(invocation, failures)
+}
+
+/// One poll; of files, a second one when those that are there have had time to settle.
+async fn pull_settled(
+    context: &Context,
+    line: &SourceLine,
+    source: &SourceConfig,
+    stop: &Stop,
+) -> Result<PullReport, VerbError> {
+    let first = pull_once(context, line, stop).await?;
+    if source.kind != SourceKind::Directory || first.too_young == 0 {
+        return Ok(first);
+    }
+    tokio::select! {
+        () = context.clock.sleep(Duration::from_millis(source.settle_ms)) => {}
+        () = stop.cancelled() => return Ok(first),
+    }
+    let second = pull_once(context, line, stop).await?;
+    Ok(PullReport {
+        pages: first.pages + second.pages,
+        new: first.new + second.new,
+        unchanged: first.unchanged + second.unchanged,
+        outdated: first.outdated + second.outdated,
+        refused: first.refused + second.refused,
+        ..second
+    })
 }
 
 /// Several failures of one command: each is told, the last one decides the exit code.
@@ -220,7 +262,7 @@ async fn reconcile(
     context: &Context,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let sources = build::sources(config)?;
+    let sources = build::sources(config, &context.clock)?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let read_back = read_back_once(context, line, stop).await?;
         let (books, failures) = close_books(context, &sources, Some(line), stop).await;
@@ -251,7 +293,7 @@ async fn reconcile(
     });
     if !failures.is_empty() {
         all_told(invocation, failures)
-    } else if reconciled.books.iter().all(|books| books.closed) {
+    } else if reconciled.books.iter().all(|books| books.closed || books.without_index) {
         Ok(())
     } else {
         Err(Failure::findings())
@@ -280,7 +322,11 @@ pub(super) fn books_text(books: &Books) -> String {
     let mut text = format!(
         "{}: books {}, received {} to {}\n",
         books.source,
-        if books.closed { "closed" } else { "NOT closed" },
+        match (books.closed, books.without_index) {
+            (true, _) => "closed",
+            (false, true) => "of what was dropped",
+            (false, false) => "NOT closed",
+        },
         books.from_day,
         books.to_day
     );

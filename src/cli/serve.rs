@@ -36,7 +36,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         orders::pause(&context, &PauseScope::All, None, &person::user(), reason).await?;
         tracing::warn!("everything is paused; `hoso portal resume` lets sending begin");
     }
-    let sources = build::sources(&config)?;
+    let sources = build::sources(&config, &context.clock)?;
     let daemon = Daemon {
         open_portal: build::open_portal(&config, &context)?,
         context: context.clone(),

@@ -122,7 +122,10 @@ impl Situation {
             }
             EntryState::NotOurs => {
                 let revision = view.revisions.last();
-                if revision.is_some_and(|revision| revision.deleted) {
+                if entry.rule.as_deref() == Some("source.recoded") {
+                    "Its source goes on with it under another code; nothing more is sent \
+                        under this one"
+                } else if revision.is_some_and(|revision| revision.deleted) {
                     "It was deleted at the source; deletions are never sent"
                 } else if revision.is_some_and(|revision| revision.ministry) {
                     "A ministry's system owns its status; it is mirrored here and never sent"

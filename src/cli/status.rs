@@ -10,6 +10,7 @@ use super::{Invocation, build, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::pipeline::orders;
 
@@ -31,6 +32,8 @@ struct Status {
     problems: u64,
     /// What the portal's quota bought in the last 24 hours.
     calls: CallTotals,
+    /// The ledger's file, and when its room ends.
+    room: Sizes,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -41,12 +44,14 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
+    let room = ledger.room(now).await?;
     ledger.close().await;
     let status = Status {
-        verdict: verdict(&standing, now),
+        verdict: verdict(&standing, full_soon(&room, config.ledger.size_warn_days), now),
         at: now,
         problems: problems(&standing),
         calls,
+        room,
         standing,
     };
     invocation.output.result(&status, text);
@@ -68,8 +73,20 @@ fn problems(standing: &Standing) -> u64 {
 }
 
 /// What a person wants to know first; the most pressing part leads.
-fn verdict(standing: &Standing, now: Timestamp) -> String {
+fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String {
     let mut parts = Vec::new();
+    if !standing.rereading.is_empty() {
+        parts.push(format!(
+            "restored from a backup: nothing of {} is sent before it has been read again",
+            standing.rereading.join(", ")
+        ));
+    }
+    if let Some(days) = full_in {
+        parts.push(format!(
+            "the ledger has no room in {}: hoso ledger size",
+            words::count(days, "day")
+        ));
+    }
     let problems = problems(standing);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
@@ -104,6 +121,11 @@ fn verdict(standing: &Standing, now: Timestamp) -> String {
     } else {
         "everything is synchronised".to_owned()
     }
+}
+
+/// Days until the ledger's room ends, if that is soon.
+fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
+    room.days_left.filter(|days| *days < warn_days)
 }
 
 const fn its(number: u64) -> &'static str {
@@ -206,7 +228,7 @@ mod tests {
     #[test]
     fn the_verdict_names_what_presses_most_and_hides_nothing() {
         let now = Timestamp::from_millis(1_000_000);
-        let said = |standing: &Standing| verdict(standing, now);
+        let said = |standing: &Standing| verdict(standing, None, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
             said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),

@@ -54,12 +54,27 @@ pub(super) fn thousands(number: u64) -> String {
     text
 }
 
+/// `512 B`, `1.4 MB`, `23.5 GB`; a kilobyte is a thousand bytes, as on the label of a disk.
+pub(super) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let mut value = number as f64;
+    let mut name = "B";
+    for unit in UNITS {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        name = unit;
+    }
+    if name == "B" { format!("{number} B") } else { format!("{value:.1} {name}") }
+}
+
 /// A state in the words of somebody who has never read the program.
 pub(super) const fn state(state: EntryState) -> &'static str {
     match state {
         EntryState::Received => "received, waits to be mapped",
         EntryState::Quarantined => "refused by the mapping, needs a person or better data",
-        EntryState::NotOurs => "never sent: deleted, a ministry's, or another province's",
+        EntryState::NotOurs => "never sent: deleted, re-coded, a ministry's, or another province's",
         EntryState::Unchanged => "nothing to send, the portal has exactly this",
         EntryState::Ready => "waits to be sent",
         EntryState::Leased => "is being sent",

@@ -13,6 +13,9 @@ pub struct Mapping {
     /// Absent: the mapping that is compiled in.
     #[serde(with = "optional_path")]
     pub dir: Option<PathBuf>,
+    /// Absent: the table that belongs to the mapping.
+    #[serde(with = "optional_path")]
+    pub succession_file: Option<PathBuf>,
     #[serde(with = "optional")]
     pub tax_identity_type: Option<String>,
     #[serde(with = "optional")]

@@ -18,12 +18,14 @@ mod province;
 mod push;
 mod read;
 mod reconcile;
+mod retention;
 mod retry;
 mod secrets;
 mod serve;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upkeep;
 mod values;
 
@@ -36,15 +38,17 @@ pub use gate::{Gate, Window};
 pub use ledger::{Ledger, Synchronous};
 pub use log::{Log, LogFormat};
 pub use mapping::Mapping;
-pub use portal::{Portal, Profile};
+pub use portal::{Bearer, Grant, Portal, Profile, TokenBody, Wrapper, WrapperAuth};
 pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
 pub use reconcile::Reconcile;
+pub use retention::Retention;
 pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
 pub use serve::Serve;
 pub use sources::{SourceAuth, SourceConfig, SourceKind};
+pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
 use problems::Problems;
@@ -57,6 +61,7 @@ pub const DEFAULT: &str = include_str!("default.toml");
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
     pub ledger: Ledger,
+    pub retention: Retention,
     pub province: Province,
     /// In the order of the file; may be empty, see [`Config::ready_to_run`].
     pub sources: Vec<SourceConfig>,
@@ -107,6 +112,7 @@ impl Config {
         };
         let mut config = Self {
             ledger: document.section("ledger", &mut problems),
+            retention: document.section("retention", &mut problems),
             province: document.section("province", &mut problems),
             sources: document.sections("sources", &mut problems),
             mapping: document.section("mapping", &mut problems),
@@ -125,6 +131,7 @@ impl Config {
         if let Some(folder) = Path::new(file_name).parent() {
             config.root_paths_at(folder);
         }
+        config.ledger.find_secrets(env);
         config.portal.find_secrets(env);
         for source in &mut config.sources {
             source.find_secrets(env);
@@ -140,13 +147,25 @@ impl Config {
             problems.at(
                 "sources",
                 "there is no source to pull from",
-                "add a [[sources]] block with name and base_url",
+                "add a [[sources]] block with name and base_url, or name, kind and path",
             );
         }
         for (at, source) in self.sources.iter().enumerate() {
             source.check_ready(&format!("sources[{at}]"), &mut problems);
         }
         self.portal.check_ready(&mut problems);
+        problems.none()
+    }
+
+    /// Problems that show only when the files are read that options name: option, message, hint.
+    pub fn with_problems(
+        &self,
+        found: impl IntoIterator<Item = (String, String, String)>,
+    ) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        for (key, message, hint) in found {
+            problems.at(&key, message, hint);
+        }
         problems.none()
     }
 
@@ -158,12 +177,18 @@ impl Config {
             // Writing to a String cannot fail.
             let _infallible = writeln!(text, "# {key}: {secret}");
         };
-        secret("portal.password", &self.portal.password);
-        for source in &self.sources {
+        secret("ledger.key", &self.ledger.key);
+        for (key, used) in self.portal.secrets() {
+            secret(key, used);
+        }
+        for source in self.sources.iter().filter(|source| source.kind == SourceKind::Feed) {
             match source.auth {
                 SourceAuth::None => {}
                 SourceAuth::Bearer => secret(&format!("{}.token", source.name), &source.token),
                 SourceAuth::Basic => secret(&format!("{}.password", source.name), &source.password),
+            }
+            if source.client_certificate_file.is_some() {
+                secret(&format!("{}.client_key", source.name), &source.client_key);
             }
         }
         text.push('\n');
@@ -178,6 +203,7 @@ impl Config {
 
     fn check(&self, problems: &mut Problems) {
         self.ledger.check(problems);
+        self.retention.check(problems);
         self.province.check(problems);
         sources::check(&self.sources, problems);
         self.mapping.check(problems);
@@ -194,12 +220,31 @@ impl Config {
     fn root_paths_at(&mut self, folder: &Path) {
         let root = |path: &mut PathBuf| *path = folder.join(&*path);
         root(&mut self.ledger.path);
-        let optional =
-            [&mut self.mapping.dir, &mut self.portal.password_file, &mut self.portal.answers_file];
-        let of_sources = self
-            .sources
-            .iter_mut()
-            .flat_map(|source| [&mut source.token_file, &mut source.password_file]);
+        let portal = &mut self.portal;
+        let optional = [
+            &mut self.ledger.key_file,
+            &mut self.ledger.old_key_file,
+            &mut self.mapping.dir,
+            &mut self.mapping.succession_file,
+            &mut portal.password_file,
+            &mut portal.answers_file,
+            &mut portal.ca_file,
+            &mut portal.client_certificate_file,
+            &mut portal.client_key_file,
+            &mut portal.wrapper.secret_file,
+            &mut portal.bearer.token_file,
+            &mut portal.bearer.client_secret_file,
+        ];
+        let of_sources = self.sources.iter_mut().flat_map(|source| {
+            [
+                &mut source.token_file,
+                &mut source.password_file,
+                &mut source.ca_file,
+                &mut source.client_certificate_file,
+                &mut source.client_key_file,
+                &mut source.path,
+            ]
+        });
         optional.into_iter().chain(of_sources).filter_map(Option::as_mut).for_each(root);
     }
 }

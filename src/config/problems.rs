@@ -66,6 +66,11 @@ impl<'t> Problems<'t> {
         self.places.insert(key.to_owned(), offset);
     }
 
+    /// Whether the user's file has this option.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// About an option; its place, or that of the section around it, is looked up. Nothing is
     /// added about an option that is known to be wrong already: its value is a stand-in.
     pub(super) fn at(&mut self, key: &str, message: impl Into<String>, hint: impl Into<String>) {

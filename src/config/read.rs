@@ -13,7 +13,11 @@ const TEMPLATES: [&str; 1] = ["sources"];
 
 /// Keys that every block of a list must write itself.
 const REQUIRED: [(&str, &[&str]); 2] =
-    [("sources", &["name", "base_url"]), ("gate.windows", &["limit", "window_ms"])];
+    [("sources", &["name"]), ("gate.windows", &["limit", "window_ms"])];
+
+/// Options of earlier versions, and where they are now. To go on with a default in silence could
+/// delete what somebody meant to keep.
+const MOVED: [(&str, &str); 1] = [("ledger.body_retention_days", "retention.bodies_days")];
 
 /// The user's options over the defaults, not yet typed.
 #[derive(Debug)]
@@ -235,6 +239,11 @@ impl Walk<'_, '_, '_> {
             );
             let message = "a secret may not stand in the configuration file";
             self.problems.in_text(offset, key, message, hint);
+            return;
+        }
+        if let Some((_, now)) = MOVED.iter().find(|(before, _)| *before == key) {
+            let hint = format!("it is {now} now; move the value there");
+            self.problems.in_text(offset, key, "this option has moved", hint);
             return;
         }
         let home = self

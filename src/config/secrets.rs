@@ -63,11 +63,38 @@ impl Secret {
         credential: &str,
         env: &dyn Environment,
     ) -> Self {
+        Self::search(variable, file, credential, env, Self::from_line)
+    }
+
+    /// As [`Secret::find`], for a private key, which has many lines.
+    pub(super) fn find_key(
+        variable: &str,
+        file: Option<&Path>,
+        credential: &str,
+        env: &dyn Environment,
+    ) -> Self {
+        Self::search(variable, file, credential, env, Self::from_lines)
+    }
+
+    fn search(
+        variable: &str,
+        file: Option<&Path>,
+        credential: &str,
+        env: &dyn Environment,
+        taken: fn(&str, String) -> Self,
+    ) -> Self {
         if let Some(value) = env.variable(variable) {
-            return Self::from_text(&value, format!("the environment variable {variable}"));
+            return taken(&value, format!("the environment variable {variable}"));
         }
+        let from_file = |path: &Path| {
+            let origin = format!("the file {}", path.display());
+            match env.read(path) {
+                Ok(text) => taken(&text, origin),
+                Err(error) => Self::Unreadable { why: format!("{origin} cannot be read: {error}") },
+            }
+        };
         if let Some(path) = file {
-            return Self::from_file(path, env);
+            return from_file(path);
         }
         let Some(folder) = env.variable("CREDENTIALS_DIRECTORY") else {
             return Self::Unset;
@@ -75,20 +102,12 @@ impl Secret {
         let path = PathBuf::from(folder).join(credential);
         match env.read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Unset,
-            _ => Self::from_file(&path, env),
-        }
-    }
-
-    fn from_file(path: &Path, env: &dyn Environment) -> Self {
-        let origin = format!("the file {}", path.display());
-        match env.read(path) {
-            Ok(text) => Self::from_text(&text, origin),
-            Err(error) => Self::Unreadable { why: format!("{origin} cannot be read: {error}") },
+            _ => from_file(&path),
         }
     }
 
     /// Editors end a file with a line break, which no secret has.
-    fn from_text(text: &str, origin: String) -> Self {
+    fn from_line(text: &str, origin: String) -> Self {
         let value = text.trim_end_matches(['\r', '\n']);
         let wrong = if value.is_empty() {
             "is empty"
@@ -98,6 +117,13 @@ impl Secret {
             return Self::Known { value: SecretString::from(value), origin };
         };
         Self::Unreadable { why: format!("{origin} {wrong}") }
+    }
+
+    fn from_lines(text: &str, origin: String) -> Self {
+        if text.trim().is_empty() {
+            return Self::Unreadable { why: format!("{origin} is empty") };
+        }
+        Self::Known { value: SecretString::from(text), origin }
     }
 }
 

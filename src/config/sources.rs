@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
+use super::tls::TlsFiles;
 use super::values::{base_url, optional, optional_path, within};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Options of the other kind of source are refused, and not shown; they stand at their defaults.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     pub name: String,
     pub kind: SourceKind,
+    /// For [`SourceKind::Feed`], as all up to `settle_lag_ms`.
     pub base_url: String,
     pub auth: SourceAuth,
     /// For [`SourceAuth::Basic`].
@@ -22,28 +26,69 @@ pub struct SourceConfig {
     pub token_file: Option<PathBuf>,
     #[serde(with = "optional_path")]
     pub password_file: Option<PathBuf>,
-    pub poll_ms: u64,
     pub page_limit: u32,
     pub overlap_ms: u64,
     pub settle_lag_ms: u64,
     pub timeout_ms: u64,
+    /// For [`SourceKind::Directory`], with the two after it.
+    #[serde(with = "optional_path")]
+    pub path: Option<PathBuf>,
+    pub settle_ms: u64,
+    pub unfinished_ms: u64,
+    pub poll_ms: u64,
     pub page_bytes_max: usize,
     pub item_bytes_max: usize,
     pub depth_max: usize,
     pub volatile_query_keys: Vec<String>,
+    #[serde(with = "optional_path")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_certificate_file: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub client_key_file: Option<PathBuf>,
     /// For [`SourceAuth::Bearer`].
     #[serde(skip)]
     pub token: Secret,
     /// For [`SourceAuth::Basic`].
     #[serde(skip)]
     pub password: Secret,
+    /// The key of the client certificate.
+    #[serde(skip)]
+    pub client_key: Secret,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     Feed,
+    Directory,
 }
+
+impl SourceKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Feed => "feed",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// Options that only one kind of source has.
+const OF_FEED: [&str; 12] = [
+    "base_url",
+    "auth",
+    "user",
+    "token_file",
+    "password_file",
+    "page_limit",
+    "overlap_ms",
+    "settle_lag_ms",
+    "timeout_ms",
+    "ca_file",
+    "client_certificate_file",
+    "client_key_file",
+];
+const OF_DIRECTORY: [&str; 3] = ["path", "settle_ms", "unfinished_ms"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,7 +126,39 @@ impl SourceConfig {
                 "1 to 32 letters, digits, \"-\" and \"_\", without marks",
             );
         }
-        base_url(&option("base_url"), &self.base_url, problems);
+        let (foreign, kind): (&[&str], _) = match self.kind {
+            SourceKind::Feed => (&OF_DIRECTORY, SourceKind::Directory),
+            SourceKind::Directory => (&OF_FEED, SourceKind::Feed),
+        };
+        for name in foreign {
+            if !problems.is_written(&option(name)) {
+                continue;
+            }
+            let message = format!("a source of kind \"{}\" has no such option", self.kind.word());
+            let hint = format!("remove it, or set kind = \"{}\"", kind.word());
+            problems.at(&option(name), message, hint);
+        }
+        match self.kind {
+            SourceKind::Feed if self.base_url.is_empty() => {
+                let message = "this block needs it and has no default for it";
+                problems.at(&option("base_url"), message, "");
+            }
+            SourceKind::Feed => base_url(&option("base_url"), &self.base_url, problems),
+            SourceKind::Directory if self.path.is_none() => {
+                let hint = "the folder into which the files are dropped";
+                problems.at(&option("path"), "kind = \"directory\" needs a path", hint);
+            }
+            SourceKind::Directory => {}
+        }
+        within(&option("settle_ms"), self.settle_ms, 100, 86_400_000, problems);
+        within(&option("unfinished_ms"), self.unfinished_ms, 100, 2_592_000_000, problems);
+        if self.unfinished_ms < self.settle_ms {
+            problems.at(
+                &option("unfinished_ms"),
+                "a file would be rejected before it has settled",
+                "raise it above settle_ms",
+            );
+        }
         let wants = |wanted: SourceAuth| self.auth == wanted;
         for (name, is_set, used_by, auth) in [
             ("user", self.user.is_some(), SourceAuth::Basic, "basic"),
@@ -96,6 +173,8 @@ impl SourceConfig {
         if wants(SourceAuth::Basic) && self.user.is_none() {
             problems.at(&option("user"), "auth = \"basic\" needs a user", "");
         }
+        let address = option("base_url");
+        self.tls(key).check(&[(&address, &self.base_url)], problems);
         within(&option("poll_ms"), self.poll_ms, 100, 86_400_000, problems);
         within(&option("page_limit"), self.page_limit, 1, 100_000, problems);
         within(&option("overlap_ms"), self.overlap_ms, 0, 604_800_000, problems);
@@ -125,8 +204,21 @@ impl SourceConfig {
         format!("HOSO_SOURCE_{}_{what}", self.variable_name())
     }
 
-    /// Only the secret that `auth` uses.
+    /// Certificates towards this source, whose block has this name.
+    pub fn tls(&self, block: &str) -> TlsFiles {
+        TlsFiles {
+            block: block.to_owned(),
+            ca_file: self.ca_file.clone(),
+            client_certificate_file: self.client_certificate_file.clone(),
+            client_key_file: self.client_key_file.clone(),
+            variable: self.variable("CLIENT_KEY"),
+            credential: format!("source-{}-client-key", self.name),
+        }
+    }
+
+    /// Only the secrets that are used.
     pub(super) fn find_secrets(&mut self, env: &dyn Environment) {
+        self.client_key = self.tls("").client_key(env);
         match self.auth {
             SourceAuth::None => {}
             SourceAuth::Bearer => {
@@ -149,6 +241,7 @@ impl SourceConfig {
     }
 
     pub(super) fn check_ready(&self, key: &str, problems: &mut Problems<'_>) {
+        self.tls(key).check_ready(&self.client_key, problems);
         let (secret, option, variable) = match self.auth {
             SourceAuth::None => return,
             SourceAuth::Bearer => (&self.token, "token_file", self.variable("TOKEN")),
@@ -159,5 +252,45 @@ impl SourceConfig {
             let hint = format!("name a readable file here, or set {variable}");
             problems.at(&format!("{key}.{option}"), message, hint);
         }
+    }
+}
+
+impl Serialize for SourceConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref().map_or(String::new(), |p| p.display().to_string())
+        };
+        let mut shown = serializer.serialize_map(None)?;
+        shown.serialize_entry("name", &self.name)?;
+        shown.serialize_entry("kind", &self.kind)?;
+        match self.kind {
+            SourceKind::Feed => {
+                shown.serialize_entry("base_url", &self.base_url)?;
+                shown.serialize_entry("auth", &self.auth)?;
+                shown.serialize_entry("user", &text(&self.user))?;
+                shown.serialize_entry("token_file", &path(&self.token_file))?;
+                shown.serialize_entry("password_file", &path(&self.password_file))?;
+                shown.serialize_entry("page_limit", &self.page_limit)?;
+                shown.serialize_entry("overlap_ms", &self.overlap_ms)?;
+                shown.serialize_entry("settle_lag_ms", &self.settle_lag_ms)?;
+                shown.serialize_entry("timeout_ms", &self.timeout_ms)?;
+                shown.serialize_entry("ca_file", &path(&self.ca_file))?;
+                let certificate = path(&self.client_certificate_file);
+                shown.serialize_entry("client_certificate_file", &certificate)?;
+                shown.serialize_entry("client_key_file", &path(&self.client_key_file))?;
+            }
+            SourceKind::Directory => {
+                shown.serialize_entry("path", &path(&self.path))?;
+                shown.serialize_entry("settle_ms", &self.settle_ms)?;
+                shown.serialize_entry("unfinished_ms", &self.unfinished_ms)?;
+            }
+        }
+        shown.serialize_entry("poll_ms", &self.poll_ms)?;
+        shown.serialize_entry("page_bytes_max", &self.page_bytes_max)?;
+        shown.serialize_entry("item_bytes_max", &self.item_bytes_max)?;
+        shown.serialize_entry("depth_max", &self.depth_max)?;
+        shown.serialize_entry("volatile_query_keys", &self.volatile_query_keys)?;
+        shown.end()
     }
 }

@@ -91,23 +91,33 @@ fn the_minimal_sample_takes_the_rest_from_the_defaults() {
 
 #[test]
 fn the_complete_sample_sets_every_option_to_something_else() {
+    fn walk(path: &str, table: &toml::Table, keys: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = format!("{path}.{key}");
+            match value {
+                toml::Value::Table(inner) => walk(&path, inner, keys),
+                toml::Value::Array(blocks) if blocks.iter().any(toml::Value::is_table) => {
+                    for block in blocks {
+                        walk(&path, block.as_table().unwrap(), keys);
+                    }
+                }
+                _ => keys.push(path),
+            }
+        }
+    }
+
     let config = read(COMPLETE);
     assert_eq!(config.sources[1].poll_ms, 5_000);
     assert_eq!(config.gate.windows[1], Window { limit: 100_000, window_ms: 86_400_000, burst: 0 });
     assert_eq!(config.mapping.tax_identity_type.as_deref(), Some("5"));
+    let dropped = &config.sources[2];
+    assert_eq!(dropped.kind, SourceKind::Directory);
+    assert_eq!((dropped.settle_ms, dropped.unfinished_ms), (10_000, 1_800_000));
 
     let keys = |text: &str| {
         let table: toml::Table = toml::from_str(text).unwrap();
         let mut keys = Vec::new();
-        for (section, value) in &table {
-            let blocks = match value {
-                toml::Value::Array(blocks) => blocks.clone(),
-                section => vec![section.clone()],
-            };
-            for block in blocks {
-                keys.extend(block.as_table().unwrap().keys().map(|key| format!("{section}.{key}")));
-            }
-        }
+        walk("", &table, &mut keys);
         keys.sort();
         keys.dedup();
         keys
@@ -122,8 +132,11 @@ fn every_default_is_explained() {
         if line.starts_with('#') {
             explained = true;
         } else if let Some((key, _)) = line.split_once(" = ") {
-            // Two pairs share a sentence; the second window repeats the first.
+            // Some share a sentence; the second window repeats the first.
             let shares = [
+                "update",
+                "steps",
+                "look_up",
                 "passport_identity_type",
                 "breaker_cool_down_max_ms",
                 "multiplier",
@@ -140,11 +153,23 @@ fn every_default_is_explained() {
 
 #[test]
 fn relative_paths_begin_at_the_folder_of_the_file() {
-    let machine =
-        machine(&[], &[("/etc/hoso/portal.password", "p\n"), ("/etc/hoso/mot-cua.token", "t")]);
+    let machine = machine(
+        &[],
+        &[
+            ("/etc/hoso/portal.password", "p\n"),
+            ("/etc/hoso/mot-cua.token", "t"),
+            ("/etc/hoso/platform.secret", "s\n"),
+            ("/etc/hoso/tls/platform.key", "-----BEGIN PRIVATE KEY-----\nk\n"),
+        ],
+    );
     let config = Config::from_toml(COMPLETE, "/etc/hoso/hoso.toml", &machine).unwrap();
     assert_eq!(config.ledger.path, Path::new("/etc/hoso/hoso/ledger.db"));
     assert_eq!(config.mapping.dir.as_deref(), Some(Path::new("/etc/hoso/mappings/feed")));
+    assert_eq!(
+        config.mapping.succession_file.as_deref(),
+        Some(Path::new("/etc/hoso/succession.csv"))
+    );
+    assert_eq!(config.sources[2].path.as_deref(), Some(Path::new("/srv/sftp/dat-dai")));
     assert_eq!(config.portal.answers_file.as_deref(), Some(Path::new("/etc/hoso/answers.toml")));
     assert_eq!(
         config.sources[1].password_file.as_deref(),
@@ -152,6 +177,11 @@ fn relative_paths_begin_at_the_folder_of_the_file() {
     );
     assert_eq!(config.sources[0].token.get().unwrap().expose_secret(), "t");
     assert_eq!(config.portal.password.get().unwrap().expose_secret(), "p");
+    assert_eq!(config.portal.bearer.client_secret.get().unwrap().expose_secret(), "s");
+    // A key has lines, and is taken as it is.
+    assert!(config.portal.client_key.get().unwrap().expose_secret().ends_with("k\n"));
+    let tls = config.sources[0].tls("sources[0]");
+    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("/etc/hoso/tls/province-ca.pem")));
 }
 
 #[test]
@@ -161,11 +191,14 @@ fn a_secret_comes_from_the_environment_then_the_file_then_systemd() {
         ("HOSO_SOURCE_MOT_CUA_TOKEN", "token by variable"),
         ("HOSO_SOURCE_CU_H03_PASSWORD", "mật khẩu"),
         ("CREDENTIALS_DIRECTORY", "/run/credentials"),
+        ("HOSO_SOURCE_MOT_CUA_CLIENT_KEY", "a key by variable"),
+        ("HOSO_PORTAL_CLIENT_SECRET", "a secret by variable"),
     ];
     let files = [
         ("portal.password", "by file\r\n"),
         ("/run/credentials/portal-password", "by systemd\n"),
         ("/run/credentials/source-mot-cua-token", "token by systemd"),
+        ("tls/platform.key", "a key by file\n"),
     ];
     let portal = |text: &str, variables, files| {
         let config = Config::from_toml(text, "hoso.toml", &machine(variables, files)).unwrap();
@@ -174,11 +207,11 @@ fn a_secret_comes_from_the_environment_then_the_file_then_systemd() {
     let value = |text: &str| Some(text.to_owned());
     let unnamed = MINIMAL.replace("password_file", "# password_file");
     assert_eq!(portal(MINIMAL, &everything, &files), value("by variable"));
-    assert_eq!(portal(MINIMAL, &everything[3..], &files), value("by file"));
-    assert_eq!(portal(&unnamed, &everything[3..], &files), value("by systemd"));
-    assert_eq!(portal(&unnamed, &everything[3..], &[]), None);
+    assert_eq!(portal(MINIMAL, &everything[3..4], &files), value("by file"));
+    assert_eq!(portal(&unnamed, &everything[3..4], &files), value("by systemd"));
+    assert_eq!(portal(&unnamed, &everything[3..4], &[]), None);
     // A file that was named and cannot be read is not replaced by another secret.
-    assert_eq!(portal(MINIMAL, &everything[3..], &files[1..]), None);
+    assert_eq!(portal(MINIMAL, &everything[3..4], &files[1..]), None);
 
     let config = Config::from_toml(COMPLETE, "hoso.toml", &machine(&everything, &files)).unwrap();
     assert_eq!(config.sources[0].token.get().unwrap().expose_secret(), "token by variable");
@@ -201,6 +234,7 @@ fn the_effective_configuration_reads_back_as_itself() {
     assert!(
         shown.starts_with(
             "# In force, from hoso.toml and the defaults.\n\
+             # ledger.key: not set\n\
              # portal.password: the file portal.password cannot be read: no such file\n"
         ),
         "{shown}"
@@ -213,14 +247,19 @@ fn a_daemon_needs_a_source_a_portal_and_every_secret() {
     assert_eq!(
         errors,
         "hoso.toml: sources: there is no source to pull from\n  \
-           hint: add a [[sources]] block with name and base_url\n\
+           hint: add a [[sources]] block with name and base_url, or name, kind and path\n\
          hoso.toml: portal.base_url: there is no portal to push to\n  \
            hint: http://<security server>:8080/XrdAdapter/RestService/forward\n\
          hoso.toml: portal.username: the portal needs an account\n\
          hoso.toml: portal.password_file: the password of the portal: not set\n  \
            hint: name a readable file here, or set HOSO_PORTAL_PASSWORD"
     );
-    let files = [("portal.password", "one\ntwo\n"), ("mot-cua.token", "\n")];
+    let files = [
+        ("portal.password", "one\ntwo\n"),
+        ("mot-cua.token", "\n"),
+        ("tls/platform.key", " \n"),
+        ("tls/gateway.key", "a key"),
+    ];
     let config = Config::from_toml(COMPLETE, "hoso.toml", &machine(&[], &files)).unwrap();
     assert_eq!(
         config.ready_to_run().unwrap_err().to_string(),
@@ -229,8 +268,50 @@ fn a_daemon_needs_a_source_a_portal_and_every_secret() {
          hoso.toml: sources[1].password_file: the secret of source \"cu_H03\": the file /etc/hoso/cu_H03.password cannot be read: no such file\n  \
            hint: name a readable file here, or set HOSO_SOURCE_CU_H03_PASSWORD\n\
          hoso.toml: portal.password_file: the password of the portal: the file portal.password holds more than one line, or control characters\n  \
-           hint: name a readable file here, or set HOSO_PORTAL_PASSWORD"
+           hint: name a readable file here, or set HOSO_PORTAL_PASSWORD\n\
+         hoso.toml: portal.bearer.client_secret_file: the secret of the integration platform's account: the file platform.secret cannot be read: no such file\n  \
+           hint: name a readable file here, or set HOSO_PORTAL_CLIENT_SECRET\n\
+         hoso.toml: portal.client_key_file: the key of the client certificate: the file tls/platform.key is empty\n  \
+           hint: name a readable file here, or set HOSO_PORTAL_CLIENT_KEY"
     );
+}
+
+#[test]
+fn each_profile_asks_for_what_it_uses_and_for_nothing_else() {
+    let ready = |portal: &str, variables: &[(&'static str, &'static str)]| {
+        let text = format!(
+            "[[sources]]\nname = 'a'\nbase_url = 'http://a.example.invalid'\n\
+             [portal]\nbase_url = 'https://b.example.invalid'\n{portal}"
+        );
+        let config = Config::from_toml(&text, "hoso.toml", &machine(variables, &[])).unwrap();
+        let told = config.ready_to_run().err().map(|errors| errors.to_string()).unwrap_or_default();
+        for secret in ["s3cret", "t0ken"] {
+            assert!(!format!("{config:?}{}", config.effective_toml()).contains(secret));
+        }
+        let keys: Vec<String> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("hoso.toml: ")?.split(": ").next())
+            .map(str::to_owned)
+            .collect();
+        keys
+    };
+    assert_eq!(ready("", &[]), ["portal.username", "portal.password_file"]);
+    assert!(ready("profile = 'wrapper'", &[]).is_empty());
+    let header = "profile = 'wrapper'\nwrapper.auth = 'header'\nwrapper.auth_header = 'X-Key'";
+    assert_eq!(ready(header, &[]), ["portal.wrapper.secret_file"]);
+    assert!(ready(header, &[("HOSO_PORTAL_WRAPPER_SECRET", "s3cret")]).is_empty());
+    let platform = ["portal.bearer.client_id", "portal.bearer.client_secret_file"];
+    assert_eq!(ready("profile = 'bearer'", &[]), platform);
+    let fixed = "profile = 'bearer'\nbearer.grant = 'fixed'";
+    assert_eq!(ready(fixed, &[]), ["portal.bearer.token_file"]);
+    assert!(ready(fixed, &[("HOSO_PORTAL_TOKEN", "t0ken")]).is_empty());
+    let passes = format!("{fixed}\nbearer.login = 'login'");
+    assert_eq!(
+        ready(&passes, &[("HOSO_PORTAL_TOKEN", "t0ken")]),
+        ["portal.username", "portal.password_file"]
+    );
+    let certificate = "profile = 'wrapper'\nclient_certificate_file = 'c.pem'";
+    assert_eq!(ready(certificate, &[]), ["portal.client_key_file"]);
 }
 
 #[test]
@@ -253,7 +334,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retri]\n".into(), "hoso.toml:1:2: retri: unknown key\n  hint: did you mean retry?"),
         (
             "[telemetry]\n".into(),
-            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are gate, ledger, log, mapping, portal, province, push, reconcile, retry, serve, sources, upkeep",
+            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are gate, ledger, log, mapping, portal, province, push, reconcile, retention, retry, serve, sources, upkeep",
         ),
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),
@@ -279,6 +360,11 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[[sources]]\nname = 'a'\n".into(), "hoso.toml:1:1: sources[0].base_url: this block needs it and has no default for it"),
         ("[gate]\nheadroom = 0\n[[gate.windows]]\nlimit = 5\n".into(), "hoso.toml:3:1: gate.windows[0].window_ms: this block needs it and has no default for it"),
         ("[ledger]\nsynchronous = 'off'\n".into(), "hoso.toml:2:15: ledger.synchronous: unknown variant `off`, expected `full` or `normal`"),
+        (with("path = '/srv/drop'\n"), "hoso.toml:4:8: sources[0].path: a source of kind \"feed\" has no such option\n  hint: remove it, or set kind = \"directory\""),
+        (with("kind = 'directory'\npath = 'drop'\n"), "hoso.toml:3:12: sources[0].base_url: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\n".into(), "hoso.toml:1:1: sources[0].path: kind = \"directory\" needs a path\n  hint: the folder into which the files are dropped"),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\npath = 'd'\nsettle_ms = 5\noverlap_ms = 1\n".into(), "hoso.toml:5:13: sources[0].settle_ms: 5 is not within 100 and 86400000\nhoso.toml:6:14: sources[0].overlap_ms: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
+        ("[[sources]]\nname = 'a'\nkind = 'directory'\npath = 'd'\nunfinished_ms = 1000\n".into(), "hoso.toml:5:17: sources[0].unfinished_ms: a file would be rejected before it has settled\n  hint: raise it above settle_ms"),
         (with("poll_ms = 5\n"), "hoso.toml:4:11: sources[0].poll_ms: 5 is not within 100 and 86400000"),
         (with("user = 'u'\n"), "hoso.toml:4:8: sources[0].user: this auth does not use it\n  hint: set auth = \"basic\", or remove it"),
         (with("auth = 'basic'\n"), "hoso.toml:1:1: sources[0].user: auth = \"basic\" needs a user"),
@@ -301,6 +387,56 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[portal]\nshare_path = 'http://x'\n".into(), "hoso.toml:2:14: portal.share_path: this is no path below portal.base_url\n  hint: e.g. \"mapi/login\""),
         ("[portal]\ndstcode = 'a b'\n".into(), "hoso.toml:2:11: portal.dstcode: this cannot be sent as a header\n  hint: VN:GOV:<agency>:<service>"),
         ("[gate.shares]\naudit = 0\n".into(), "hoso.toml:2:9: gate.shares.audit: 0 is not within 1 and 1000"),
+        ("[portal]\nprofile = 'direct'\n".into(), "hoso.toml:2:11: portal.profile: unknown variant `direct`, expected one of `adapter`, `wrapper`, `bearer`"),
+        (
+            "[portal]\nbase_url = 'http://a.example.invalid'\nca_file = 'ca.pem'\n".into(),
+            "hoso.toml:3:11: portal.ca_file: certificates are used with https only, and portal.base_url is http\n  hint: write that address with https://, or remove this option",
+        ),
+        (
+            "[portal]\nprofile = 'wrapper'\nbase_url = 'https://a.example.invalid'\nca_file = 'ca.pem'\nwrapper.look_up = 'http://b.example.invalid/x'\n".into(),
+            "hoso.toml:4:11: portal.ca_file: certificates are used with https only, and portal.wrapper.look_up is http\n  hint: write that address with https://, or remove this option",
+        ),
+        (
+            with("client_certificate_file = 'c.pem'\n"),
+            "hoso.toml:4:27: sources[0].client_certificate_file: certificates are used with https only, and sources[0].base_url is http\n  hint: write that address with https://, or remove this option",
+        ),
+        (
+            "[portal]\nclient_key_file = 'k.pem'\n".into(),
+            "hoso.toml:2:19: portal.client_key_file: there is no certificate that this key belongs to\n  hint: name the certificate in client_certificate_file",
+        ),
+        (
+            "[portal.wrapper]\nupdating_key = ''\n".into(),
+            "hoso.toml:2:16: portal.wrapper.updating_key: the wrapper could not tell creates from updates\n  hint: name the flag's query key, or give create and update addresses of their own",
+        ),
+        ("[portal.wrapper]\nsteps = '/'\n".into(), "hoso.toml:2:9: portal.wrapper.steps: the address is empty"),
+        (
+            "[portal.wrapper]\nsteps = 'ftp://x'\n".into(),
+            "hoso.toml:2:9: portal.wrapper.steps: this is no address\n  hint: a path below portal.base_url, or a whole address with https:// or http://",
+        ),
+        (
+            "[portal.wrapper]\nlook_up_key = 'a b'\n".into(),
+            "hoso.toml:2:15: portal.wrapper.look_up_key: this cannot be the name of a parameter\n  hint: letters, digits, -, _ and .",
+        ),
+        (
+            "[portal.wrapper]\nauth = 'header'\n".into(),
+            "hoso.toml:1:1: portal.wrapper.auth_header: auth = \"header\" needs the header's name\n  hint: e.g. \"X-Api-Key\"",
+        ),
+        (
+            "[portal.wrapper]\nsecret_file = 'x'\n".into(),
+            "hoso.toml:2:15: portal.wrapper.secret_file: this auth does not use it\n  hint: set auth = \"bearer\" or \"header\", or remove it",
+        ),
+        (
+            "[portal.wrapper]\nsecret = 'hunter2'\n".into(),
+            "hoso.toml:2:1: portal.wrapper.secret: a secret may not stand in the configuration file\n  hint: put it into a file that only the gateway can read, and name that file in secret_file",
+        ),
+        (
+            "[portal.bearer]\ntoken_fields = ['grant_type']\n".into(),
+            "hoso.toml:2:17: portal.bearer.token_fields[0]: this is no field\n  hint: name=value, e.g. \"grant_type=client_credentials\"",
+        ),
+        (
+            "[portal.bearer]\ntoken_file = 'x'\n".into(),
+            "hoso.toml:2:14: portal.bearer.token_file: this grant does not use it\n  hint: set grant = \"fixed\", or remove it",
+        ),
         ("[gate]\nheadroom = 1.5\n".into(), "hoso.toml:2:12: gate.headroom: 1.5 is not within 0 and 0.9"),
         ("[[gate.windows]]\nlimit = 5\nwindow_ms = 1000\nburst = 6\n".into(), "hoso.toml:4:9: gate.windows[0].burst: 6 is more than this window's limit\n  hint: 1 spaces the calls evenly, 0 chooses by the pace"),
         ("[gate]\nheadroom = 0.03\n[[gate.windows]]\nlimit = 1\nwindow_ms = 1000\n".into(), "hoso.toml:4:9: gate.windows[0].limit: gate.headroom leaves less than one call of it\n  hint: lower gate.headroom"),
@@ -312,6 +448,12 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retry]\nmultiplier = 0.5\n".into(), "hoso.toml:2:14: retry.multiplier: 0.5 is not within 1 and 10"),
         ("[reconcile]\nrepair = ['extra']\n".into(), "hoso.toml:2:11: reconcile.repair[0]: \"extra\" is no bucket that can be repaired\n  hint: one of missing, different"),
         ("[ledger]\npath = ''\n".into(), "hoso.toml:2:8: ledger.path: the ledger needs a file"),
+        ("[ledger]\nbody_retention_days = 90\n".into(), "hoso.toml:2:1: ledger.body_retention_days: this option has moved\n  hint: it is retention.bodies_days now; move the value there"),
+        ("[ledger]\nold_key_file = 'k'\n".into(), "hoso.toml:2:16: ledger.old_key_file: an older key without a present one\n  hint: name the key in use in ledger.key_file"),
+        ("[ledger]\nsize_budget_bytes = 5\n".into(), "hoso.toml:2:21: ledger.size_budget_bytes: 5 bytes hold no ledger\n  hint: 0 means no budget"),
+        ("[retention]\naudit_days = 90\n".into(), "hoso.toml:2:14: retention.audit_days: 90 is not within 365 and 36500\n  hint: who did what is kept for twelve months at least"),
+        ("[retention]\nbodies_days = 2000\n".into(), "hoso.toml:2:15: retention.bodies_days: 2000 days outlast what they belong to (retention.revisions_days = 1095)\n  hint: keep revisions at least as long"),
+        ("[retention]\nrows_max = 1\n".into(), "hoso.toml:2:12: retention.rows_max: 1 is not within 100 and 100000"),
         ("[log]\nlevel = 'verbose'\n".into(), "hoso.toml:2:9: log.level: \"verbose\" is no level\n  hint: error, warn, info, debug or trace"),
     ];
     let mut differences = Vec::new();

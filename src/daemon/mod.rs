@@ -21,7 +21,7 @@ use crate::pipeline::pull::pull_once;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
-use crate::pipeline::upkeep::upkeep_once;
+use crate::pipeline::upkeep::{measure_once, upkeep_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// How often a loop looks by itself when nothing wakes it.
@@ -34,6 +34,8 @@ const FIRST_BOOKS: Duration = Duration::from_hours(1);
 const ORDERS_LOOK: Duration = Duration::from_millis(500);
 /// How often the gate's owner writes down how the gate stands.
 const REPORT: Duration = Duration::from_secs(5);
+/// How often it is asked whether the day has its measurement of the ledger.
+const MEASURE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,15 @@ impl Daemon {
             let every = self.schedule.upkeep;
             loops.spawn(async move { upkeep_loop(&context, every, &stop).await });
         }
+        {
+            let (context, stop) = (self.context.clone(), stop.clone());
+            loops.spawn(async move {
+                every_loop(&context, MEASURE, &stop, || async {
+                    measure_once(&context).await.map(drop)
+                })
+                .await
+            });
+        }
         loops.spawn(portal_loops(
             self.context.clone(),
             self.sources,
@@ -124,13 +135,37 @@ async fn pull_loop(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
+    let mut passed_over = 0;
+    let mut remarks = Vec::new();
     while !stop.is_cancelled() {
         let wait = match pull_once(context, line, stop).await {
             Ok(report) => {
+                if report.passed_over > passed_over {
+                    tracing::warn!(
+                        source = report.source,
+                        count = report.passed_over,
+                        "dossiers that cannot be read were passed over; `hoso problems list` names them"
+                    );
+                }
+                passed_over = report.passed_over;
+                if report.narrowed > 0 && report.passed_over == 0 {
+                    tracing::info!(
+                        source = report.source,
+                        count = report.narrowed,
+                        "pages could not be read and were asked for again with fewer dossiers"
+                    );
+                }
                 if failures > 0 {
                     tracing::info!(source = report.source, "the source answers again");
                 }
                 failures = 0;
+                // Said when it begins or changes, not with every poll.
+                if report.remarks != remarks {
+                    for remark in &report.remarks {
+                        tracing::warn!(source = report.source, "left lying: {remark}");
+                    }
+                    remarks = report.remarks;
+                }
                 if report.new > 0 {
                     wakers.map.notify_one();
                     tracing::debug!(source = report.source, new = report.new, "pulled");
@@ -193,6 +228,12 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                 // Said when it begins; `hoso status` shows that it lasts.
                 if counts.stuck > 0 && !was_stuck {
                     tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
+                }
+                if counts.sources_resumed > 0 {
+                    tracing::info!(
+                        sources = counts.sources_resumed,
+                        "read again after a restore; sending goes on"
+                    );
                 }
                 was_stuck = counts.stuck > 0;
                 every
@@ -391,7 +432,8 @@ async fn reconcile_loop(
                         at_source = books.at_source,
                         matched = books.matched,
                         closed = books.closed,
-                        "books closed"
+                        without_index = books.without_index,
+                        "books compared"
                     );
                     wakers.map.notify_one();
                 }
@@ -435,7 +477,12 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
     use crate::ledger::LedgerError as L;
     match &error {
         VerbError::Ledger(
-            ledger @ (L::Unavailable { .. } | L::Full | L::Conflict(_) | L::ReadOnly { .. }),
+            ledger @ (L::Unavailable { .. }
+            | L::Full
+            | L::Conflict(_)
+            | L::ReadOnly { .. }
+            // One row that cannot be read must not end what serves all the others.
+            | L::Corrupt { .. }),
         ) => {
             tracing::error!(code = ledger.code(), hint = ledger.hint(), "{ledger}; trying again");
             Ok(LEDGER_RETRY)

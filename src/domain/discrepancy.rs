@@ -24,10 +24,14 @@ pub enum DiscrepancyKind {
     StepChanged,
     /// A step that the portal acknowledged is gone at the source.
     StepVanished,
+    /// A file that the portal acknowledged is gone at the source, and was not taken back.
+    FileVanished,
+    /// The source goes on under another code; the portal still has this one.
+    Recoded,
 }
 
 impl DiscrepancyKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NotReceived,
         Self::Behind,
         Self::Missing,
@@ -36,6 +40,8 @@ impl DiscrepancyKind {
         Self::DeletedAtSource,
         Self::StepChanged,
         Self::StepVanished,
+        Self::FileVanished,
+        Self::Recoded,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +54,8 @@ impl DiscrepancyKind {
             Self::DeletedAtSource => "deleted_at_source",
             Self::StepChanged => "step_changed",
             Self::StepVanished => "step_vanished",
+            Self::FileVanished => "file_vanished",
+            Self::Recoded => "recoded",
         }
     }
 

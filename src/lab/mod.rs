@@ -9,6 +9,7 @@
 //!
 //! [`digest::compare`] is the judge: what the province expects against what the portal holds.
 
+pub mod certificates;
 pub mod digest;
 pub mod packet;
 pub mod population;

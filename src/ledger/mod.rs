@@ -6,6 +6,8 @@
 //! read.
 
 mod body;
+pub mod key;
+mod orders;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -21,9 +23,9 @@ use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use record::{
     AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote,
-    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts, Resumed,
-    ResyncOutcome, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry,
-    UpkeepCounts, UpkeepPolicy,
+    HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
+    Resumed, ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap,
+    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork};
 
@@ -50,6 +52,12 @@ pub enum LedgerError {
     /// Migrations are pending and were not wanted.
     #[error("the ledger has schema {found}, this program needs {known}")]
     Older { found: i64, known: i64 },
+    /// The bodies are sealed, and not under the key that is configured.
+    #[error(transparent)]
+    Key(#[from] key::KeyTrouble),
+    /// A file operation (backup, restore, compaction) cannot be done as things are.
+    #[error("{what}")]
+    Refused { what: String, hint: &'static str },
     /// The ledger changed under a verb in a way that its guards exclude.
     #[error("the ledger refused a transition: {0}")]
     Conflict(String),
@@ -66,6 +74,8 @@ impl LedgerError {
             Self::Damaged { .. } => "ledger.damaged",
             Self::Newer { .. } => "ledger.newer",
             Self::Older { .. } => "ledger.older",
+            Self::Key(trouble) => trouble.code(),
+            Self::Refused { .. } => "ledger.refused",
             Self::Conflict(_) => "ledger.conflict",
         }
     }
@@ -83,13 +93,15 @@ impl LedgerError {
                 "give the service's user write access to the ledger file and its folder"
             }
             Self::Corrupt { .. } | Self::Damaged { .. } => {
-                "stop the service, keep a copy of the file, and restore the last backup; \
-                 dossiers since then are pulled again"
+                "stop the service and restore the last backup with `hoso ledger restore`, which keeps \
+                 the damaged file; what came since then is read from its sources again"
             }
             Self::Newer { .. } => {
                 "run the newer program, or restore the backup made before its upgrade"
             }
             Self::Older { .. } => "run `hoso migrate`, or start without --no-migrate",
+            Self::Key(trouble) => trouble.hint(),
+            Self::Refused { hint, .. } => hint,
             Self::Conflict(_) => "repeat the command; if it stays, please report it with the log",
         }
     }
@@ -115,12 +127,12 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "ledger.corrupt",
         "One stored value cannot be read back. Rows around it are served; this one is not.",
-        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+        "`hoso ledger check` names every such value. The dossier is set aside as a problem: `hoso problems retry` or `hoso resync` makes it anew from the source's document. If many are damaged, restore the last backup.",
     ),
     (
         "ledger.damaged",
         "The file is not a SQLite database, or its pages fail the check at start. It is never served.",
-        "Stop the service, keep a copy, restore the last backup. What came since then is pulled again.",
+        "Stop the service and restore the last backup with `hoso ledger restore`; it keeps the damaged file. What came since then is read from its sources again.",
     ),
     (
         "ledger.newer",
@@ -128,6 +140,36 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Run the newer program, or restore the backup made before the upgrade.",
     ),
     ("ledger.older", "Migrations are pending and were not wanted.", "Run `hoso migrate`."),
+    (
+        "ledger.key_missing",
+        "The bodies in this ledger are sealed, and no key is configured. Nothing was read or written.",
+        "Name the key's file in `ledger.key_file`, set HOSO_LEDGER_KEY, or pass the systemd credential ledger-key. There is no way around a lost key: restore a backup whose key you have, or let the bodies go.",
+    ),
+    (
+        "ledger.key_wrong",
+        "The configured key is not the one that this ledger's bodies are sealed under. Nothing was read or written.",
+        "Configure the key with the id that the message names. To change keys, name the old one in `ledger.old_key_file` and run `hoso ledger rotate-key`.",
+    ),
+    (
+        "ledger.key_older_missing",
+        "Keys are being changed and some bodies are still under the older one, which is not configured.",
+        "Name it in `ledger.old_key_file` until `hoso ledger rotate-key` has come to its end.",
+    ),
+    (
+        "ledger.key_not_adopted",
+        "The configured key is new to this ledger, and only the service and `hoso ledger rotate-key` put a new key to use.",
+        "Start the service with this configuration, or run `hoso ledger rotate-key`.",
+    ),
+    (
+        "ledger.key_changed",
+        "Another process has put the ledger under a new key. This one would go on writing under the old key, so it writes nothing more.",
+        "Start it again with the configuration that names the new key.",
+    ),
+    (
+        "ledger.refused",
+        "A backup, a restore or a compaction cannot be done as things are. Nothing was changed.",
+        "Do what the message says.",
+    ),
     (
         "ledger.conflict",
         "Another process changed the same row first; nothing was written.",
@@ -151,8 +193,8 @@ pub trait Ledger: Debug + Send + Sync {
     /// Stores the page's new revisions and its cursor together, or nothing.
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError>;
 
-    /// Remembers that a poll failed (or, with `None`, that the source answers again), and keeps
-    /// the refused document as evidence.
+    /// Remembers that a poll failed, and keeps the refused document as evidence; or, with `None`,
+    /// that the source answers again, so that what it answered before is no problem any more.
     async fn record_poll_failure(
         &self,
         source: &str,
@@ -161,6 +203,19 @@ pub trait Ledger: Debug + Send + Sync {
         evidence: Option<&[u8]>,
     ) -> Result<(), LedgerError>;
 
+    /// Whether a page of this source that ended at `position` was stored.
+    async fn knows_position(&self, source: &str, position: &str) -> Result<bool, LedgerError>;
+
+    /// Codes of up to `limit` dossiers that stand as unreadable and were asked for at `asked_until`
+    /// or before; they count as asked for now.
+    async fn claim_unread(
+        &self,
+        source: &str,
+        now: Timestamp,
+        asked_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError>;
+
     // --- map ---
 
     /// The oldest unmapped revision of each of up to `limit` dossiers, most pressing first. One
@@ -168,13 +223,19 @@ pub trait Ledger: Debug + Send + Sync {
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError>;
 
     /// Writes what mapping found; entries that are no longer `Received` are left alone. Of several
-    /// entries of one dossier the first is taken, the others stay to be mapped. What is not ours
-    /// takes everything of the dossier that still waits with it.
+    /// entries of one dossier the first is taken, the others stay to be mapped, and so does one whose
+    /// packet says nothing of a file that was sent meanwhile. What is not ours takes everything of
+    /// the dossier that still waits with it, and a sound dossier the one that it was before. Open
+    /// findings about steps and files that a sound revision does not repeat are closed.
     async fn record_mapped(
         &self,
         now: Timestamp,
         mapped: &[MappedEntry],
     ) -> Result<MapCounts, LedgerError>;
+
+    /// Packets of these dossiers that were acknowledged or are out, newest first, as far as they are
+    /// kept: where a file that the source lacks now is found again.
+    async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;
 
     // --- push ---
 
@@ -223,6 +284,16 @@ pub trait Ledger: Debug + Send + Sync {
         &self,
         source: &str,
         ma_ho_so: &[String],
+    ) -> Result<Vec<IndexStanding>, LedgerError>;
+
+    /// How the ledger stands to what a source gave since `first_seen_from`, behind `after` in the
+    /// order of codes; in place of an index where there is none.
+    async fn own_standings(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+        first_seen_from: Timestamp,
     ) -> Result<Vec<IndexStanding>, LedgerError>;
 
     /// The acknowledged packets of these dossiers, for comparing with an echo; those past
@@ -310,6 +381,23 @@ pub trait Ledger: Debug + Send + Sync {
 
     /// What operators want of a process that sends. Reads only, and is asked often.
     async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError>;
+    /// Places a legal hold on the dossiers of this code (of one source, or of all), or ends it, with
+    /// its audit row. Retention takes nothing of a held dossier.
+    async fn set_hold(
+        &self,
+        now: Timestamp,
+        source: Option<&str>,
+        ma_ho_so: &str,
+        hold: bool,
+        audit: &AuditRecord,
+    ) -> Result<HoldOutcome, LedgerError>;
+
+    /// How large everything is. Reads every page of the file, beside the writer.
+    async fn sizes(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
+    /// The same without the classes: a few numbers of the file and its samples.
+    async fn room(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
+    /// Keeps the day's sizes, once a day; `false` when the day has them.
+    async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
     /// What waits to be sent, by class.

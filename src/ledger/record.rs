@@ -1,5 +1,6 @@
 //! What goes into the ledger and what workers take out of it.
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::domain::priority::Priority;
 use crate::domain::share::Turns;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
+
+pub use super::orders::{GateNote, Orders, Pause, PauseScope, Resumed};
 
 pub type Hash = [u8; 32];
 
@@ -35,6 +38,8 @@ pub struct PullCommit {
     pub priority: Priority,
     pub items: Vec<ReceivedItem>,
     pub refused: Vec<RefusedRecord>,
+    /// The file that the page came in, where a source gives files.
+    pub origin: Option<String>,
     /// The cursor after this page and the newest change in it.
     pub cursor: Option<(String, Option<Timestamp>)>,
     /// Entity tag of this page with the position it was asked with, when a poll began and ended
@@ -51,6 +56,8 @@ pub struct ReceivedItem {
     pub changed_at: Option<Timestamp>,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which the source kept it before.
+    pub recoded_from: Option<String>,
     pub fingerprint: Hash,
     pub document: Box<str>,
 }
@@ -84,6 +91,12 @@ pub struct ToMap {
     pub ma_ho_so: String,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which the source kept it before.
+    pub recoded_from: Option<String>,
+    /// The code of a sound dossier that says it was this one before.
+    pub recoded_to: Option<String>,
+    /// Ids of the files that were sent with it and not taken back.
+    pub files_sent: Vec<String>,
     pub document: String,
 }
 
@@ -97,8 +110,14 @@ pub struct MappedEntry {
 
 #[derive(Debug, Clone)]
 pub enum MapOutcome {
-    Quarantined { diagnostics: Vec<Diagnostic> },
-    NotOurs { rule: &'static str },
+    Quarantined {
+        diagnostics: Vec<Diagnostic>,
+    },
+    NotOurs {
+        rule: &'static str,
+        /// The code under which its source goes on, if that is why.
+        recoded_to: Option<String>,
+    },
     Valid(ValidPacket),
 }
 
@@ -121,6 +140,20 @@ pub struct ValidPacket {
     /// Procedure and agency, by which operators pause sending.
     pub ma_tthc: String,
     pub ma_don_vi: Option<String>,
+    /// The code under which the source kept it before; that dossier is closed with this one.
+    pub recoded_from: Option<String>,
+    pub files: PacketFiles,
+}
+
+/// What a packet says about submitted files, by `TepDinhKemId`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFiles {
+    /// What the portal holds once the packet is acknowledged.
+    pub held: Vec<String>,
+    /// What the packet takes back.
+    pub removed: Vec<String>,
+    /// Those of `held` that the source does not have any more: a discrepancy each.
+    pub vanished: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -228,6 +261,8 @@ pub struct CallRecord {
     /// Masked by the caller.
     pub message: String,
     pub outcome: &'static str,
+    /// What a platform in between calls this call.
+    pub correlation_id: Option<String>,
     pub body_hash: Hash,
 }
 
@@ -341,14 +376,34 @@ pub struct Books {
     pub look_ups: u64,
     /// The sum of the buckets equals `at_source`, and the whole index was read.
     pub closed: bool,
+    /// The source has no index: `at_source` is what it gave, and nobody knows what it should have
+    /// given. Such books are never closed.
+    #[serde(default)]
+    pub without_index: bool,
     /// Why not, if not.
     pub remark: String,
 }
 
+/// How long each class of rows is kept, counted from when it was settled. What is not settled, what
+/// is newest of its dossier, and what is under a legal hold stays without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Documents, packets, step bodies, and the evidence of what could not be read.
+    pub bodies_ms: u64,
+    /// Attempts and their calls.
+    pub attempts_ms: u64,
+    /// Revisions and entries that a newer one has replaced; refused documents that were mended.
+    pub revisions_ms: u64,
+    pub audit_ms: u64,
+    /// Closed books and settled discrepancies.
+    pub books_ms: u64,
+    /// Rows of one class that one pass looks at.
+    pub rows_max: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct UpkeepPolicy {
-    /// Bodies of settled work older than this are dropped.
-    pub body_retention_ms: u64,
+    pub retention: Retention,
     /// Cursors that ended this long before the newest are dropped.
     pub cursor_retention_ms: u64,
     /// A runnable row that waits longer than this is an alarm.
@@ -368,109 +423,14 @@ pub struct UpkeepCounts {
     pub bodies_dropped: u64,
     /// Waiting work whose appointed time has come near.
     pub raised: u64,
+    /// Other rows past retention.
+    pub rows_dropped: u64,
+    /// Pages that the file gave back to the disk.
+    pub pages_freed: u64,
+    /// Restored sources that have been read again and may be sent from.
+    pub sources_resumed: u64,
     /// Runnable rows that nobody took in time.
     pub stuck: u64,
-}
-
-/// What an operator stops.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case", tag = "scope", content = "value")]
-pub enum PauseScope {
-    All,
-    /// By `MaTTHC`.
-    Procedure(String),
-    /// By the agency's code, as dossier codes begin with it.
-    Agency(String),
-}
-
-impl PauseScope {
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Procedure(_) => "procedure",
-            Self::Agency(_) => "agency",
-        }
-    }
-
-    pub fn value(&self) -> &str {
-        match self {
-            Self::All => "",
-            Self::Procedure(value) | Self::Agency(value) => value,
-        }
-    }
-
-    pub fn parse(name: &str, value: String) -> Option<Self> {
-        match name {
-            "all" => Some(Self::All),
-            "procedure" => Some(Self::Procedure(value)),
-            "agency" => Some(Self::Agency(value)),
-            _ => None,
-        }
-    }
-
-    /// Whether work of this procedure and agency is meant.
-    pub fn covers(&self, ma_tthc: Option<&str>, ma_don_vi: Option<&str>) -> bool {
-        match self {
-            Self::All => true,
-            Self::Procedure(value) => ma_tthc == Some(value.as_str()),
-            Self::Agency(value) => ma_don_vi == Some(value.as_str()),
-        }
-    }
-}
-
-impl std::fmt::Display for PauseScope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::All => f.write_str("everything"),
-            Self::Procedure(value) => write!(f, "procedure {value}"),
-            Self::Agency(value) => write!(f, "agency {value}"),
-        }
-    }
-}
-
-/// Sending that an operator has stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pause {
-    #[serde(flatten)]
-    pub scope: PauseScope,
-    pub actor: String,
-    pub reason: String,
-    pub began_at: Timestamp,
-    /// Ends by itself then; `None`: until somebody resumes it.
-    pub until: Option<Timestamp>,
-}
-
-/// What operators want of a process that sends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Orders {
-    pub pauses: Vec<Pause>,
-    /// Something urgent could be claimed.
-    pub urgent_waits: bool,
-}
-
-/// What became of a resumption.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Resumed {
-    /// `false`: there was no such pause.
-    pub ended: bool,
-    /// Pauses that still hold.
-    pub still: Vec<Pause>,
-}
-
-/// What the gate's owner notes for its successor and for other processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateNote {
-    Learned,
-    Status,
-}
-
-impl GateNote {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Learned => "learned",
-            Self::Status => "status",
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -509,4 +469,87 @@ pub struct RetryScope {
     pub quarantined: bool,
     pub dead: bool,
     pub held: bool,
+}
+
+/// What a legal hold or its end came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldOutcome {
+    Placed,
+    /// Somebody held it before; the first hold stands.
+    AlreadyHeld,
+    Released,
+    NotHeld,
+    UnknownDossier,
+}
+
+/// What putting every body under one key came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Resealed {
+    pub resealed: u64,
+    /// Bodies that cannot be read under any known key; they stay as they are.
+    pub unreadable: u64,
+}
+
+/// What a restored ledger was marked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Aftermath {
+    /// Sources of which nothing is sent before they have been read to their end again.
+    pub sources: u64,
+    /// Packets that may have been sent since the backup: the portal is asked first.
+    pub to_look_up: u64,
+    /// Requests for a supplement that may have been sent since the backup.
+    pub steps_held: u64,
+}
+
+/// What stands in a backup, as it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub made_at: Timestamp,
+    pub schema: i64,
+    pub bytes: u64,
+    /// BLAKE3 of the file, as hexadecimal digits.
+    pub hash: String,
+    /// The key that its bodies are under; not the key itself.
+    pub key: Option<String>,
+    /// Rows of each table.
+    pub rows: BTreeMap<String, u64>,
+    pub program: String,
+}
+
+/// Something in a ledger that should not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is broken, in a few words.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+    /// Some of the rows, or dossier codes.
+    pub examples: Vec<String>,
+}
+
+/// How large a class of tables is, and how fast it grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassSize {
+    pub class: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Bytes a day over the samples that are kept; absent before there are two.
+    pub growth: Option<i64>,
+}
+
+/// How large the ledger is, and when its room ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Sizes {
+    pub classes: Vec<ClassSize>,
+    /// The file, with its holes.
+    pub file_bytes: u64,
+    /// Holes in the file: used before it grows.
+    pub free_bytes: u64,
+    pub journal_bytes: u64,
+    /// What the disk still has.
+    pub disk_free_bytes: Option<u64>,
+    pub growth: Option<i64>,
+    /// Whole days until the disk or the budget is full, at this growth.
+    pub days_left: Option<u64>,
 }

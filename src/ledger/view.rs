@@ -32,6 +32,8 @@ pub struct Standing {
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.
     pub gate_owner: Option<String>,
+    /// Sources of a restored backup of which nothing is sent before they have been read again.
+    pub rereading: Vec<String>,
     /// Sending that operators have stopped.
     pub pauses: Vec<Pause>,
     /// Dossiers set aside by a pause of their procedure or agency.
@@ -93,6 +95,8 @@ pub struct DossierView {
     pub ma_tthc: Option<String>,
     pub ma_don_vi: Option<String>,
     pub appointed_at: Option<Timestamp>,
+    pub hold: Option<HoldView>,
+    pub trimmed: Option<TrimmedView>,
     pub steps_due_at: Option<Timestamp>,
     pub steps_failure: Option<Failure>,
     pub revisions: Vec<RevisionView>,
@@ -109,6 +113,24 @@ impl DossierView {
     }
 }
 
+/// A legal hold that stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct HoldView {
+    pub since: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What retention took from a dossier's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrimmedView {
+    pub attempts: u64,
+    pub entries: u64,
+    pub revisions: u64,
+    /// When it last took something.
+    pub at: Timestamp,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct RevisionView {
     pub id: i64,
@@ -117,6 +139,8 @@ pub struct RevisionView {
     pub received_at: Timestamp,
     pub deleted: bool,
     pub ministry: bool,
+    /// The code under which its source kept it before.
+    pub recoded_from: Option<String>,
     pub fingerprint: String,
     pub body_kept: bool,
 }
@@ -137,6 +161,8 @@ pub struct EntryView {
     pub packet_hash: Option<String>,
     pub mapping_version: Option<String>,
     pub failure: Option<Failure>,
+    /// Code of the failure, or the rule by which it is refused or not ours.
+    pub rule: Option<String>,
     pub diagnostics: Vec<Diagnostic>,
     pub superseded_by: Option<i64>,
 }
@@ -166,6 +192,8 @@ pub struct AttemptView {
     pub http_status: Option<u16>,
     pub error_code: Option<String>,
     pub message: Option<String>,
+    /// What a platform in between calls the call.
+    pub correlation_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

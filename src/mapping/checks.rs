@@ -13,10 +13,16 @@ use super::convert::describe;
 use super::finding::Finding;
 use super::plan::{Check, DOSSIER, Plan};
 use super::read::Reading;
+use super::succession::Succession;
 
 /// Runs the checks that the mapping asks for.
-pub(super) fn run(plan: &Plan, settings: &Settings, reading: &mut Reading) {
-    let mut checks = Checks { plan, settings, findings: Vec::new() };
+pub(super) fn run(
+    plan: &Plan,
+    settings: &Settings,
+    succession: &Succession,
+    reading: &mut Reading,
+) {
+    let mut checks = Checks { plan, settings, succession, findings: Vec::new() };
     let (dossier, steps) = (&mut reading.dossier, &reading.steps);
     for check in &plan.checks {
         match check {
@@ -44,6 +50,7 @@ pub(super) fn run(plan: &Plan, settings: &Settings, reading: &mut Reading) {
 struct Checks<'p> {
     plan: &'p Plan,
     settings: &'p Settings,
+    succession: &'p Succession,
     findings: Vec<Finding>,
 }
 
@@ -73,12 +80,22 @@ impl Checks<'_> {
             return;
         };
         let province = code.agency.level_one();
-        if !self.settings.province_codes.iter().any(|known| known == province) {
-            let path = self.plan.dossier_path("MaHoSo");
+        let path = self.plan.dossier_path("MaHoSo");
+        if !self.succession.is_of(&code.agency, &self.settings.province_codes) {
             let expected = format!("a code of {}", self.settings.province_codes.join(" or "));
             self.say(
                 Severity::Error,
                 "mapping.province",
+                path,
+                "MaHoSo",
+                expected,
+                format!("a code of {province}"),
+            );
+        } else if let Some(heir) = self.succession.heir_at_issue(&code) {
+            let expected = format!("a code of {heir}, its successor on the day of the code");
+            self.say(
+                Severity::Warning,
+                "mapping.ended_agency",
                 path,
                 "MaHoSo",
                 expected,

@@ -174,7 +174,7 @@ fn overlap(a: &Row, b: &Row) -> bool {
 }
 
 /// `2026-01-25` → `20260125`; empty stays empty; anything else is none.
-fn compact_day(text: &str) -> Option<String> {
+pub(super) fn compact_day(text: &str) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());
     }

@@ -44,6 +44,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing must be done to send it. Enter the missing step at the source, because the public sees the steps.",
     ),
     (
+        "mapping.ended_agency",
+        "The dossier's code names an agency that had gone over to another one when the code was issued. It is sent as it is: a code is never changed.",
+        "Tell the office that issues the codes; if the agency lives on, correct its row in `mappings/succession.csv`.",
+    ),
+    (
         "mapping.flag",
         "A yes-or-no field holds something else.",
         "Correct the value at the source: 0, 1, true or false.",
@@ -111,7 +116,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "mapping.province",
         "The dossier's code belongs to an agency of another province.",
-        "Correct the code at the source, or add the code's first group to `province.codes` if it is yours.",
+        "Correct the code at the source; if the agency is yours, add the code's first group to `province.codes`, or its row to `mappings/succession.csv` if yours followed it.",
     ),
     (
         "mapping.required",
@@ -304,6 +309,43 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Follow the suggestion; names are those of the portal's contract.",
     ),
     ("mapping_file.unreadable", "The file cannot be read.", "Check the path and its permissions."),
+    // Of the table of successors.
+    (
+        "succession.agency_code",
+        "A row of the table of successors names something that is no agency code.",
+        "Write codes as H55, H55.242 or 000.00.28.H55.",
+    ),
+    (
+        "succession.basis",
+        "A row has no legal basis, so nobody can say why dossiers of one agency are another's.",
+        "Name the resolution or decision, as NQ 202/2025/QH15.",
+    ),
+    (
+        "succession.columns",
+        "The table's columns are not `old_code,new_code,from,basis`.",
+        "Correct its first line.",
+    ),
+    (
+        "succession.cycle",
+        "The successors of an agency lead back to itself.",
+        "Remove the row that is wrong; one of the agencies must be the last.",
+    ),
+    ("succession.date", "A row's first day cannot be read.", "Write it as 2025-07-01."),
+    (
+        "succession.duplicate",
+        "One agency has two successors, so nobody can say whose its dossiers are.",
+        "Keep one row; where the agency was divided, write a row for each of its parts.",
+    ),
+    (
+        "succession.malformed",
+        "A line is not a row of the table.",
+        "Correct the line that is named; texts with commas need quotes.",
+    ),
+    (
+        "succession.order",
+        "An agency is said to follow another one on a day when it was gone itself.",
+        "Name the agency that was there on that day, or correct the dates.",
+    ),
     // Of a code list.
     (
         "code_list.date",
@@ -365,8 +407,10 @@ mod tests {
                     text.split('"')
                         .filter(|piece| {
                             piece.split_once('.').is_some_and(|(family, rule)| {
-                                matches!(family, "mapping" | "mapping_file" | "code_list" | "xml")
-                                    && rule != "toml"
+                                matches!(
+                                    family,
+                                    "mapping" | "mapping_file" | "code_list" | "succession" | "xml"
+                                ) && !matches!(rule, "toml" | "csv")
                                     && !rule.is_empty()
                                     && rule.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
                             })

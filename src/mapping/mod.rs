@@ -21,13 +21,14 @@ mod file;
 mod finding;
 mod plan;
 mod read;
+mod succession;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::domain::codes::AgencyCode;
+use crate::domain::codes::{AgencyCode, DossierCode};
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::step::Step;
@@ -40,12 +41,17 @@ pub use explain::{Explanation, FieldExplanation};
 
 use plan::Plan;
 use read::Reading;
+use succession::Succession;
 
 const MAPPING_FILE: &str = "mapping.toml";
 const CODE_LISTS: &str = "codelists";
+const SUCCESSION: &str = "succession.csv";
 
 /// The feed's mapping, compiled in.
 const BUILTIN: &str = include_str!("../../mappings/feed/mapping.toml");
+
+/// The table of successors, compiled in.
+const BUILTIN_SUCCESSION: &str = include_str!("../../mappings/succession.csv");
 
 macro_rules! builtin_code_lists {
     ($($name:literal),+ $(,)?) => {
@@ -74,6 +80,8 @@ pub struct Settings {
     pub tax_identity_type: Option<String>,
     /// `LoaiDinhDanh` of a passport; as above.
     pub passport_identity_type: Option<String>,
+    /// Another table of successors than the mapping's own.
+    pub succession_file: Option<PathBuf>,
 }
 
 /// A mapping that was found to be without mistakes. Cheap to use from many threads at once.
@@ -81,6 +89,7 @@ pub struct Settings {
 pub struct Mapping {
     plan: Plan,
     settings: Settings,
+    succession: Succession,
     version: String,
 }
 
@@ -106,10 +115,12 @@ impl Mapping {
                 (format!("mappings/{CODE_LISTS}/{name}.csv"), (*text).to_owned())
             }))
         };
-        Self::parse("mappings/feed/mapping.toml", BUILTIN, &mut lists, settings)
+        let table = Self::succession(None, settings)?;
+        Self::parse("mappings/feed/mapping.toml", BUILTIN, &mut lists, table, settings)
     }
 
-    /// A mapping folder: `mapping.toml` in it, and the code lists in `codelists` beside it.
+    /// A mapping folder: `mapping.toml` in it, and beside it the code lists in `codelists` and perhaps
+    /// `succession.csv`.
     pub fn load(dir: &Path, settings: &Settings) -> Result<Self, FileErrors> {
         let file = dir.join(MAPPING_FILE);
         let text = std::fs::read_to_string(&file)
@@ -128,13 +139,31 @@ impl Mapping {
                 Err(error) => Err(FileErrors::unreadable(&path, &error)),
             }
         };
-        Self::parse(&file.display().to_string(), &text, &mut code_list, settings)
+        let table = Self::succession(Some(dir.join("..").join(SUCCESSION)), settings)?;
+        Self::parse(&file.display().to_string(), &text, &mut code_list, table, settings)
+    }
+
+    /// The table of successors with the name of its file: the configured one, or else the one beside
+    /// the mapping, or else the one that is part of the program.
+    fn succession(
+        beside: Option<PathBuf>,
+        settings: &Settings,
+    ) -> Result<(String, String), FileErrors> {
+        let configured = settings.succession_file.clone();
+        let Some(file) = configured.or_else(|| beside.filter(|file| file.is_file())) else {
+            return Ok((format!("mappings/{SUCCESSION}"), BUILTIN_SUCCESSION.to_owned()));
+        };
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok((file.display().to_string(), text)),
+            Err(error) => Err(FileErrors(vec![FileErrors::unreadable(&file, &error)])),
+        }
     }
 
     fn parse(
         file: &str,
         text: &str,
         code_list: &mut file::CodeListSource<'_>,
+        (succession_file, succession_text): (String, String),
         settings: &Settings,
     ) -> Result<Self, FileErrors> {
         let lists = RefCell::new(std::collections::BTreeMap::new());
@@ -146,13 +175,12 @@ impl Mapping {
             Ok(found)
         };
         let mut errors = settings.errors();
-        let plan = match file::read(file, text, &mut kept) {
-            Ok(plan) if errors.is_empty() => plan,
-            Ok(_) => return Err(FileErrors(errors)),
-            Err(more) => {
-                errors.extend(more);
-                return Err(FileErrors(errors));
-            }
+        let plan = file::read(file, text, &mut kept).map_err(|more| errors.extend(more)).ok();
+        let succession = Succession::parse(&succession_file, &succession_text)
+            .map_err(|more| errors.extend(more))
+            .ok();
+        let (Some(plan), Some(succession), true) = (plan, succession, errors.is_empty()) else {
+            return Err(FileErrors(errors));
         };
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
@@ -165,6 +193,7 @@ impl Mapping {
             part(name.as_bytes());
             part(hash.as_bytes());
         }
+        part(succession_text.as_bytes());
         for code in &settings.province_codes {
             part(code.as_bytes());
         }
@@ -172,20 +201,32 @@ impl Mapping {
             part(code.as_deref().unwrap_or_default().as_bytes());
         }
         let version = hasher.finalize().to_hex()[..12].to_owned();
-        Ok(Self { plan, settings: settings.clone(), version })
+        Ok(Self { plan, settings: settings.clone(), succession, version })
     }
 
-    /// Twelve hexadecimal digits over the mapping file, its code lists and the settings: equal
-    /// versions map equally, by the same program.
+    /// Twelve hexadecimal digits over the mapping file, its code lists, the table of successors and
+    /// the settings: equal versions map equally, by the same program.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether this is a dossier code of an agency of ours, or of one that an agency of ours followed.
+    pub fn is_ours(&self, ma_ho_so: &str) -> bool {
+        DossierCode::parse(ma_ho_so)
+            .is_some_and(|code| self.succession.is_of(&code.agency, &self.settings.province_codes))
+    }
+
+    /// Whether a submitted file that was sent, and that the source lacks now, is sent once more as
+    /// removed.
+    pub fn removes_files(&self) -> bool {
+        self.plan.removes_files
     }
 
     /// Maps one document, whose root is the element of one dossier.
     pub fn map(&self, xml: &str) -> Mapped {
         let mut reading = read::read(&self.plan, xml);
         if !reading.is_broken {
-            checks::run(&self.plan, &self.settings, &mut reading);
+            checks::run(&self.plan, &self.settings, &self.succession, &mut reading);
         }
         let Reading { dossier, steps, findings, .. } = reading;
         let diagnostics = finding::diagnostics(&self.plan, xml, findings);

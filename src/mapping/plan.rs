@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub records: Vec<Record>,
     pub code_lists: Vec<CodeList>,
     pub checks: Vec<Check>,
+    /// A submitted file that was sent and is gone at the source goes once more, as removed.
+    pub removes_files: bool,
     /// Source paths below the root that the mapping leaves alone deliberately.
     pub unused_on_purpose: BTreeSet<String>,
     /// Contract fields that the source does not have, and why.
@@ -171,7 +173,8 @@ words! {
 words! {
     /// Checks that look at several fields.
     Check {
-        /// The dossier code belongs to one of the configured province codes.
+        /// The dossier code belongs to one of the configured province codes, or to an agency that
+        /// one of theirs followed.
         CodeOfProvince = "code_of_province",
         /// Filed, received, finished, returned, in this order.
         TimesInOrder = "times_in_order",

@@ -1,20 +1,21 @@
 //! `map_once`: stored revisions become packets and steps, or say why not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Context, VerbError};
+use super::{Context, VerbError, files};
 use crate::domain::codes::DossierCode;
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::priority::Priority;
 use crate::domain::status::Status;
-use crate::domain::step::{Step, identify};
+use crate::domain::step::{Step, StepIdentity, identify};
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapped, Mapping};
 
 /// What one pass mapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,10 +34,37 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     let now = context.clock.now();
     let near = now + Duration::from_millis(context.settings.deadline_near_ms);
     let count = waiting.len() as u64;
-    let mapping = Arc::clone(mapping);
-    // Pure computation of some milliseconds: not on a thread that drives sockets.
+    let judging = Arc::clone(mapping);
+    // Pure computation of some milliseconds: not on a thread that drives sockets. So is the second
+    // part, below.
+    let judged = tokio::task::spawn_blocking(move || {
+        waiting.into_iter().map(|revision| judge(&judging, revision)).collect::<Vec<_>>()
+    })
+    .await?;
+    let lacking: Vec<i64> = judged
+        .iter()
+        .filter(|_| mapping.removes_files())
+        .filter(|judged| matches!(&judged.verdict, Verdict::Sound(sound) if !sound.gone.is_empty()))
+        .map(|judged| judged.dossier_id)
+        .collect();
+    let sent = match lacking.as_slice() {
+        [] => Vec::new(),
+        lacking => context.ledger.sent_packets(lacking).await?,
+    };
+    let version = mapping.version().to_owned();
     let mapped = tokio::task::spawn_blocking(move || {
-        waiting.iter().map(|revision| map_revision(&mapping, revision, near)).collect::<Vec<_>>()
+        let mut packets: BTreeMap<i64, Vec<Dossier>> = BTreeMap::new();
+        for (dossier_id, packet) in sent {
+            // One of an older program may hold other fields; it is as good as one past retention.
+            packets.entry(dossier_id).or_default().extend(serde_json::from_str(&packet));
+        }
+        judged
+            .into_iter()
+            .map(|judged| {
+                let sent = packets.get(&judged.dossier_id).map_or(&[][..], Vec::as_slice);
+                compose(judged, sent, &version, near)
+            })
+            .collect::<Vec<_>>()
     })
     .await?;
     let counts = context.ledger.record_mapped(now, &mapped).await?;
@@ -44,54 +72,112 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
 }
 
 /// What mapping says of one stored revision.
-pub fn map_revision(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MappedEntry {
-    let outcome = if revision.deleted {
-        MapOutcome::NotOurs { rule: "source.deleted" }
-    } else if revision.ministry {
-        MapOutcome::NotOurs { rule: "source.ministry" }
-    } else {
-        map_document(mapping, revision, near)
-    };
-    MappedEntry {
-        entry_id: revision.entry_id,
-        dossier_id: revision.dossier_id,
-        mapping_version: mapping.version().to_owned(),
-        outcome,
-    }
+struct Judged {
+    entry_id: i64,
+    dossier_id: i64,
+    verdict: Verdict,
 }
 
-fn map_document(mapping: &Mapping, revision: &ToMap, near: Timestamp) -> MapOutcome {
-    let mapped = mapping.map(&revision.document);
-    let Some(dossier) = mapped.dossier else {
-        return MapOutcome::Quarantined { diagnostics: mapped.diagnostics };
+enum Verdict {
+    NotSent(MapOutcome),
+    Sound(Box<Sound>),
+}
+
+struct Sound {
+    dossier: Dossier,
+    steps: Vec<Step>,
+    warnings: Vec<Diagnostic>,
+    recoded_from: Option<String>,
+    /// Files that were sent and that it says nothing of.
+    gone: Vec<String>,
+}
+
+fn judge(mapping: &Mapping, revision: ToMap) -> Judged {
+    let (entry_id, dossier_id) = (revision.entry_id, revision.dossier_id);
+    let not_ours = |rule, recoded_to| Verdict::NotSent(MapOutcome::NotOurs { rule, recoded_to });
+    let verdict = if revision.recoded_to.is_some() {
+        // Also a deletion of the old code: the new one is its reason.
+        not_ours("source.recoded", revision.recoded_to)
+    } else if revision.deleted {
+        not_ours("source.deleted", None)
+    } else if revision.ministry {
+        not_ours("source.ministry", None)
+    } else {
+        judge_document(mapping, revision)
     };
-    if dossier.ma_ho_so != revision.ma_ho_so {
-        let mut diagnostics = mapped.diagnostics;
+    Judged { entry_id, dossier_id, verdict }
+}
+
+fn judge_document(mapping: &Mapping, revision: ToMap) -> Verdict {
+    let Mapped { dossier, steps, mut diagnostics, .. } = mapping.map(&revision.document);
+    let Some(dossier) = dossier else {
+        return Verdict::NotSent(MapOutcome::Quarantined { diagnostics });
+    };
+    let mut refuse = |rule: &str, source_path: &str, expected: &str, found: &str| {
         diagnostics.push(Diagnostic {
-            rule: "mapping.other_dossier".to_owned(),
+            rule: rule.to_owned(),
             severity: Severity::Error,
-            source_path: "HoSo".to_owned(),
+            source_path: source_path.to_owned(),
             position: None,
             target: "MaHoSo".to_owned(),
-            expected: "the code under which the source gave the dossier".to_owned(),
-            found: "another code".to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
         });
-        return MapOutcome::Quarantined { diagnostics };
+    };
+    let other = dossier.ma_ho_so != revision.ma_ho_so;
+    if other {
+        let expected = "the code under which the source gave the dossier";
+        refuse("mapping.other_dossier", "HoSo", expected, "another code");
     }
-    let packet = canonical(&dossier);
-    MapOutcome::Valid(ValidPacket {
-        packet_hash: *blake3::hash(packet.as_bytes()).as_bytes(),
-        packet,
-        filed_at_portal: dossier.noi_nop_ho_so == "1",
-        priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
-        appointed_at: Timestamp::from_portal(&dossier.ngay_hen_tra),
-        finished: !is_open(&dossier),
-        ma_don_vi: DossierCode::parse(&dossier.ma_ho_so)
-            .map(|code| code.agency.as_str().to_owned()),
-        ma_tthc: dossier.ma_tthc,
-        steps: identify(mapped.steps).into_iter().map(mapped_step).collect(),
-        warnings: mapped.diagnostics,
-    })
+    let foreign = revision.recoded_from.as_deref().is_some_and(|code| !mapping.is_ours(code));
+    if foreign {
+        let expected = "a dossier code of the province, or of an agency that it followed";
+        refuse("mapping.recoded_from", "HoSo/@maHoSoCu", expected, "another code");
+    }
+    if other || foreign {
+        return Verdict::NotSent(MapOutcome::Quarantined { diagnostics });
+    }
+    Verdict::Sound(Box::new(Sound {
+        gone: files::gone(&dossier, &revision.files_sent),
+        dossier,
+        steps,
+        warnings: diagnostics,
+        recoded_from: revision.recoded_from,
+    }))
+}
+
+/// The bytes that are sent. `sent` are the packets in which files that are gone may be found; none
+/// when the mapping keeps them.
+fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> MappedEntry {
+    let outcome = match judged.verdict {
+        Verdict::NotSent(outcome) => outcome,
+        Verdict::Sound(sound) => {
+            let Sound { mut dossier, steps, warnings, recoded_from, gone } = *sound;
+            let files = files::settle(&mut dossier, gone, sent);
+            let packet = canonical(&dossier);
+            MapOutcome::Valid(ValidPacket {
+                packet_hash: *blake3::hash(packet.as_bytes()).as_bytes(),
+                packet,
+                filed_at_portal: dossier.noi_nop_ho_so == "1",
+                priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
+                steps: identify(steps).into_iter().map(mapped_step).collect(),
+                warnings,
+                appointed_at: Timestamp::from_portal(&dossier.ngay_hen_tra),
+                finished: !is_open(&dossier),
+                ma_don_vi: DossierCode::parse(&dossier.ma_ho_so)
+                    .map(|code| code.agency.as_str().to_owned()),
+                ma_tthc: dossier.ma_tthc,
+                recoded_from,
+                files,
+            })
+        }
+    };
+    MappedEntry {
+        entry_id: judged.entry_id,
+        dossier_id: judged.dossier_id,
+        mapping_version: version.to_owned(),
+        outcome,
+    }
 }
 
 /// The bytes that are sent, hashed and kept: JSON with the fields in the contract's order.
@@ -100,7 +186,7 @@ fn canonical(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("a contract record serialises")
 }
 
-fn mapped_step((identity, step): (crate::domain::step::StepIdentity, Step)) -> MappedStep {
+fn mapped_step((identity, step): (StepIdentity, Step)) -> MappedStep {
     let body = canonical(&step);
     MappedStep { identity, hash: *blake3::hash(body.as_bytes()).as_bytes(), body }
 }

@@ -4,7 +4,10 @@
 //! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
+mod claim;
+mod files;
 pub mod map;
+mod mended;
 pub mod orders;
 pub mod ownership;
 pub mod pull;
@@ -15,19 +18,23 @@ pub mod reconcile;
 pub mod resync;
 mod step_outcome;
 pub mod upkeep;
+mod way;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use claim::ClaimTurns;
 use orders::Orders;
 use ownership::Ownership;
-use push::ClaimTurns;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
 use crate::ids::Chance;
+use crate::ledger::record::Retention;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::Portal;
 use crate::portal::gate::Gate;
@@ -50,6 +57,16 @@ pub struct SourceLine {
     pub overlap_ms: u64,
     /// Changes younger than this are left for the next poll.
     pub settle_lag_ms: u64,
+}
+
+impl SourceLine {
+    /// Whether a change is left for the next poll, because its dossier may still be being written.
+    fn is_young(&self, now: Timestamp, changed_at: Option<Timestamp>) -> bool {
+        let settled_before = now - Duration::from_millis(self.settle_lag_ms);
+        // A time in the future is a wrong clock, not a young change; waiting for it would stop
+        // the source.
+        self.settle_lag_ms > 0 && changed_at.is_some_and(|at| at > settled_before && at <= now)
+    }
 }
 
 /// The portal with its gate; whoever holds this owns the gate (see [`ownership`]).
@@ -90,7 +107,7 @@ pub struct Settings {
     pub look_ups_max: u32,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
-    pub body_retention_ms: u64,
+    pub retention: Retention,
     pub watchdog_ms: u64,
 }
 
@@ -99,7 +116,7 @@ pub struct Settings {
 pub enum VerbError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The source's answer, already recorded in the ledger.
+    /// The source's answer; that of a poll is recorded in the ledger already.
     #[error("source `{source_name}`: {failure}")]
     Source { source_name: String, failure: Failure },
     /// A part of the program stopped in a way that is a defect.
@@ -143,6 +160,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Nothing; if it happens often, raise `push.lease_ms`.",
     ),
     (
+        "push.restored",
+        "The ledger is a restored backup, and this packet may have been sent since the backup was made. The portal is asked before anything is sent, after the source has been read again.",
+        "Nothing. `hoso status` says which source is still being read.",
+    ),
+    (
         "push.gate_lost",
         "This process was frozen or cut off from its ledger for longer than it owned the portal's gate, so it sends nothing. Nothing was lost: what it had taken is due again.",
         "Nothing, if it is rare: the process takes the gate again or ends. If it repeats, look for a disk or a virtual machine that stands still for seconds.",
@@ -163,9 +185,14 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
     ),
     (
-        "source.stuck_cursor",
-        "The source says that there is more, but its cursor does not move. Reading stopped, so that it does not run for ever; nothing was skipped.",
+        way::STUCK_CURSOR,
+        "The source says that there is more, but its cursor does not move, comes back to where it was, or leads from one empty page to the next. Reading stopped, so that it does not run for ever; nothing was skipped. An index that does so gives no books.",
         "Tell the operator of the provincial system; polling goes on by itself.",
+    ),
+    (
+        "source.unreadable",
+        "Dossier after dossier spoils its page, each asked for alone. That is no dossier's fault but the export's, so none of them is passed over and reading waits before the first one.",
+        "Report it to the maker of the feed with the kept document. Reading goes on by itself once the export is sound.",
     ),
     (
         "source.deleted",
@@ -176,6 +203,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "source.ministry",
         "A ministry's system owns the status of this dossier (`chuQuan=\"bo\"`). It is mirrored, never pushed.",
         "Nothing.",
+    ),
+    (
+        "source.recoded",
+        "The source goes on with this dossier under another code (`maHoSoCu` on the new one), so nothing more is sent under this one. Its own code was never changed, and the portal has no service to close it.",
+        "If the portal has the old code, an open discrepancy names the new one; ask the portal's operators to end the old record.",
+    ),
+    (
+        "mapping.recoded_from",
+        "The dossier says that it had another code before (`maHoSoCu`), and that one is no code of ours: neither of the province nor of an agency that it followed.",
+        "Correct the link at the source; or, if the agency was merged into yours, add its row to `mappings/succession.csv`.",
+    ),
+    (
+        "steps.supplement_moved",
+        "The source changed the time of a request for a supplement (status 5) that the portal has. Sent as well, the portal would count two requests, and the dossier could be late.",
+        "If it really is a second request: `hoso problems retry --code steps.supplement_moved DOSSIER`. If not, leave it, or let the source take it back.",
     ),
     (
         "mapping.other_dossier",

@@ -2,6 +2,10 @@
 //!
 //! Every dossier of the index falls into exactly one bucket, and the sum is checked. What changed
 //! less than the settle window ago is still on its way and is not called a difference.
+//!
+//! A source without an index (files in a folder) gets books over what it gave. They show what became
+//! of that and find what the portal lost, but they are never called closed: nobody can know what
+//! should have been dropped and was not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,10 +15,12 @@ use futures_util::stream;
 
 use super::push::call_record;
 use super::read_back::{Echo, compare_echo};
+use super::way::{STUCK_CURSOR, Way};
 use super::{Context, PortalLine, SourceLine, Stop, VerbError};
 use crate::domain::codes::DossierCode;
 use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
 use crate::domain::entry::EntryState;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
@@ -67,12 +73,17 @@ pub async fn reconcile_once(
         ..Books::default()
     };
     let mut found = Vec::new();
-    let (mut lines, whole) = read_index(context, source, &mut books, &mut found, stop).await?;
+    books.without_index = !source.source.has_index();
+    let (mut lines, whole) = if books.without_index {
+        (read_own(context, &mut books, started_at - days).await?, true)
+    } else {
+        read_index(context, source, &mut books, &mut found, stop).await?
+    };
     if let Some(portal) = portal {
         super::orders::heed_orders(context, portal).await?;
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
     }
-    if whole {
+    if whole && !books.without_index {
         find_extra(context, &lines, &mut books, &mut found).await?;
     }
     for line in &lines {
@@ -96,8 +107,11 @@ pub async fn reconcile_once(
         + books.dead
         + books.open
         + books.not_ours;
-    books.closed = whole && sum == books.at_source;
-    if !whole {
+    books.closed = whole && !books.without_index && sum == books.at_source;
+    if books.without_index {
+        "this source has no index: the books cover what it gave, by the day on which it came"
+            .clone_into(&mut books.remark);
+    } else if !whole {
         "the source's index was not read to its end".clone_into(&mut books.remark);
     }
     books.ended_at = context.clock.now();
@@ -105,6 +119,45 @@ pub async fn reconcile_once(
     repair(context, &lines).await?;
     context.ledger.record_books(&books).await?;
     Ok(books)
+}
+
+/// What the source gave, in place of what it says that it has.
+async fn read_own(
+    context: &Context,
+    books: &mut Books,
+    first_seen_from: Timestamp,
+) -> Result<Vec<Line>, VerbError> {
+    let mut lines: Vec<Line> = Vec::new();
+    loop {
+        let after = lines.last().map_or(String::new(), |line| line.ma_ho_so.clone());
+        let page =
+            context.ledger.own_standings(&books.source, &after, 1000, first_seen_from).await?;
+        if page.is_empty() {
+            books.at_source = lines.len() as u64;
+            return Ok(lines);
+        }
+        lines.extend(page.into_iter().map(|standing| Line {
+            bucket: bucket_of(standing.newest_state),
+            dossier_id: Some(standing.dossier_id),
+            ma_ho_so: standing.ma_ho_so,
+            seen: Seen::No,
+        }));
+    }
+}
+
+/// Where the ledger alone puts a dossier.
+const fn bucket_of(newest: EntryState) -> Bucket {
+    match newest {
+        EntryState::Quarantined => Bucket::Quarantined,
+        EntryState::Dead => Bucket::Dead,
+        EntryState::NotOurs => Bucket::NotOurs,
+        EntryState::Accepted | EntryState::Unchanged => Bucket::Matched,
+        EntryState::Received
+        | EntryState::Ready
+        | EntryState::Leased
+        | EntryState::Unconfirmed
+        | EntryState::Superseded => Bucket::Open,
+    }
 }
 
 /// Puts each line of the index into the bucket that the ledger alone can tell.
@@ -118,6 +171,7 @@ async fn read_index(
     let mut lines: Vec<Line> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut after: Option<String> = None;
+    let mut way = Way::from(None);
     loop {
         if stop.is_cancelled() {
             return Ok((lines, false));
@@ -130,6 +184,7 @@ async fn read_index(
                 source_name: books.source.clone(),
                 failure: failure.failure,
             })?;
+        let is_empty = page.items.is_empty() && page.refused.is_empty();
         // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
         for refused in &page.refused {
             books.at_source += 1;
@@ -158,8 +213,13 @@ async fn read_index(
         if !page.more {
             return Ok((lines, true));
         }
-        if page.cursor.is_none() || page.cursor == after {
-            return Ok((lines, false));
+        // What was read of an index that leads nowhere is no part of the truth that can be named, so
+        // nothing is compared with it.
+        if let Err(message) = way.goes_on(page.cursor.as_deref(), is_empty) {
+            return Err(VerbError::Source {
+                source_name: books.source.clone(),
+                failure: Failure::new(STUCK_CURSOR, Disposition::Retryable, message),
+            });
         }
         after = page.cursor;
     }
@@ -193,25 +253,14 @@ fn place(
             }
             Bucket::Open
         }
-        Some(standing) => match standing.newest_state {
-            EntryState::Quarantined => Bucket::Quarantined,
-            EntryState::Dead => Bucket::Dead,
-            EntryState::NotOurs => Bucket::NotOurs,
-            EntryState::Accepted | EntryState::Unchanged => {
-                if is_behind(standing, &item) {
-                    if settled {
-                        note(DiscrepancyKind::Behind, version_text(item.version));
-                    }
-                    Bucket::Open
-                } else {
-                    Bucket::Matched
+        Some(standing) => match bucket_of(standing.newest_state) {
+            Bucket::Matched if is_behind(standing, &item) => {
+                if settled {
+                    note(DiscrepancyKind::Behind, version_text(item.version));
                 }
+                Bucket::Open
             }
-            EntryState::Received
-            | EntryState::Ready
-            | EntryState::Leased
-            | EntryState::Unconfirmed
-            | EntryState::Superseded => Bucket::Open,
+            bucket => bucket,
         },
     };
     Line {

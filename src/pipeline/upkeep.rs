@@ -8,11 +8,16 @@ use crate::ledger::record::{UpkeepCounts, UpkeepPolicy};
 /// Cursors are kept for twice the longest overlap that a source may have, and a day more.
 const CURSOR_RETENTION: Duration = Duration::from_hours(48);
 
+/// Keeps the day's sizes of the ledger, once a day. Reads the whole file, so not within a pass.
+pub async fn measure_once(context: &Context) -> Result<bool, VerbError> {
+    Ok(context.ledger.measure(context.clock.now()).await?)
+}
+
 /// One pass. A lease that ran out means that nobody knows whether the call left.
 pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
     let settings = &context.settings;
     let policy = UpkeepPolicy {
-        body_retention_ms: settings.body_retention_ms,
+        retention: settings.retention,
         cursor_retention_ms: u64::try_from(CURSOR_RETENTION.as_millis()).unwrap_or(u64::MAX),
         watchdog_ms: settings.watchdog_ms,
         resend_unknown_supplement: settings.resend_unknown_supplement,

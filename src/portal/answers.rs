@@ -20,6 +20,8 @@ const HEADER: &str = "service,substring,class,origin";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerClass {
     Success,
+    /// The whole of an answer that has no code, as some wrappers give it.
+    PlainSuccess,
     /// Takes a success back: "không thành công" contains "thành công".
     Contradiction,
     Exists,
@@ -31,8 +33,9 @@ pub enum AnswerClass {
 }
 
 /// The classes as the file spells them.
-const CLASSES: [(&str, AnswerClass); 7] = [
+const CLASSES: [(&str, AnswerClass); 8] = [
     ("success", AnswerClass::Success),
+    ("plain_success", AnswerClass::PlainSuccess),
     ("contradiction", AnswerClass::Contradiction),
     ("exists", AnswerClass::Exists),
     ("unknown", AnswerClass::Unknown),
@@ -125,6 +128,15 @@ impl AnswerPatterns {
         }
     }
 
+    /// Whether this text, being all that was answered, is listed as a success. Dossier codes and
+    /// marks around it do not count; any other word more or less does.
+    pub(super) fn is_plain_success(&self, service: Service, text: &str) -> bool {
+        let rows = self.by_service.get(service.as_str()).map_or(&[][..], Vec::as_slice);
+        let text = bare(&fold(&without_dossier_codes(text))).to_owned();
+        rows.iter()
+            .any(|(listed, class)| *class == AnswerClass::PlainSuccess && bare(listed) == text)
+    }
+
     /// Prepares the portal's words for [`Said::says`].
     pub(super) fn hear(&self, service: Service, message: &str) -> Said<'_> {
         let rows = self.by_service.get(service.as_str()).map_or(&[][..], Vec::as_slice);
@@ -183,7 +195,9 @@ fn add(by_service: &mut BTreeMap<String, Rows>, line: &str) -> Result<(), String
         return Err("the substring is empty".to_owned());
     }
     let rows = by_service.entry(service.to_owned()).or_default();
-    if rows.iter().any(|(known, _)| *known == folded) {
+    // A whole text may hold the same words as a part of one.
+    let is_plain = |class: AnswerClass| class == AnswerClass::PlainSuccess;
+    if rows.iter().any(|(known, of)| *known == folded && is_plain(*of) == is_plain(class)) {
         return Err(format!("`{folded}` is listed twice for {service}"));
     }
     rows.push((folded, class));
@@ -208,6 +222,11 @@ fn services_without_success(by_service: &BTreeMap<String, Rows>) -> Vec<(u64, St
 fn fold(text: &str) -> String {
     let lower: String = text.to_lowercase().nfc().collect();
     lower.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without what stands around a sentence.
+fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
 /// So that "hồ sơ H55-260126-0001 không tồn tại" reads "hồ sơ không tồn tại".
@@ -257,6 +276,26 @@ mod tests {
         assert!(!version.says(AnswerClass::Session));
         let session = patterns.hear(Service::Dossiers, "Phiên bản 2: phiên đã hết hạn");
         assert!(session.says(AnswerClass::Session));
+    }
+
+    #[test]
+    fn a_plain_text_is_known_whole_or_not_at_all() {
+        let patterns = AnswerPatterns::parse(
+            "own.csv",
+            "service,substring,class,origin\n\
+             DongBoHoSoMC,thành công,success,test\n\
+             CapNhatTienDoHoSoMC,thành công,success,test\n\
+             CapNhatTienDoHoSoMC,thành công,plain_success,test\n",
+        )
+        .unwrap();
+        for text in ["Thành công", " \"Thành công.\"", "H55.242-260126-0001: thành công!"] {
+            assert!(patterns.is_plain_success(Service::Steps, text), "{text}");
+            assert!(!patterns.is_plain_success(Service::Dossiers, text), "{text}");
+        }
+        for text in ["Cập nhật thành công", "Không thành công", "thành công, 1 lỗi", "", "OK"]
+        {
+            assert!(!patterns.is_plain_success(Service::Steps, text), "{text}");
+        }
     }
 
     #[test]

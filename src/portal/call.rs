@@ -11,6 +11,8 @@ use crate::domain::time::Timestamp;
 /// The portal's services that this gateway calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
+    /// A token of the integration platform's, where calls carry one.
+    Token,
     Login,
     /// `DongBoHoSoMC`, QCVN 120:2019/BTTTT table 2: a dossier, new or changed.
     Dossiers,
@@ -21,11 +23,13 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Self; 4] = [Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
+    pub const ALL: [Self; 5] =
+        [Self::Token, Self::Login, Self::Dossiers, Self::Steps, Self::LookUp];
 
     /// The name on the wire, which is also the key in the pattern file and in counters.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Token => "token",
             Self::Login => "login",
             Self::Dossiers => "DongBoHoSoMC",
             Self::Steps => "CapNhatTienDoHoSoMC",
@@ -40,7 +44,8 @@ impl Display for Service {
     }
 }
 
-/// A verdict and every wire call that was made for it, in order, logins and replays included.
+/// A verdict and every wire call that was made for it, in order, tokens, logins and replays
+/// included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange<V> {
     pub verdict: V,
@@ -54,7 +59,7 @@ pub struct Call {
     pub class: Priority,
     pub started_at: Timestamp,
     pub duration_ms: u64,
-    /// Packets in the call; 0 for a login.
+    /// Packets in the call; 0 for a login or a token.
     pub items: u32,
     pub sent_bytes: u64,
     pub answer_bytes: u64,
@@ -65,7 +70,9 @@ pub struct Call {
     /// The portal's words, or why there are none; masked, at most 300 characters.
     pub message: String,
     pub outcome: CallOutcome,
-    /// BLAKE3 of the body as sent, with session and password emptied: the same packets in the same
+    /// The integration platform's name for this call, where one is in between and gave it.
+    pub correlation_id: Option<String>,
+    /// BLAKE3 of the body as sent, with its secrets emptied: the same packets in the same
     /// envelope always have the same hash, and the hash betrays no secret.
     pub body_hash: [u8; 32],
 }
@@ -73,7 +80,7 @@ pub struct Call {
 /// What a call was good for, in one word; for counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// Accepted, found, missing, logged in.
+    /// Accepted, found, missing, logged in, given a token.
     Useful,
     /// The portal answered and said no (also "already exists" and "unknown").
     Refused,
@@ -85,7 +92,7 @@ pub enum CallOutcome {
     Unknown,
     /// It certainly never left.
     NotConnected,
-    /// The session was not, or no longer, good.
+    /// The session or the token was not, or no longer, good.
     SessionRefused,
 }
 

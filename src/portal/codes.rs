@@ -21,6 +21,11 @@ pub const STOPPING: &str = "portal.stopping";
 pub const THROTTLED: &str = "portal.throttled";
 pub const BAD_REQUEST: &str = "portal.bad_request";
 pub const BODY_TOO_LARGE: &str = "portal.body_too_large";
+/// An answer that is a text without a code, and not a known one.
+pub const UNKNOWN_TEXT: &str = "portal.unknown_text";
+pub const TOKEN: &str = "portal.token";
+pub const CERTIFICATE: &str = "portal.certificate";
+pub const CLIENT_CERTIFICATE: &str = "portal.client_certificate";
 pub const CREDENTIALS: &str = "portal.credentials";
 pub const FORBIDDEN: &str = "portal.forbidden";
 pub const ENDPOINT: &str = "portal.endpoint";
@@ -147,6 +152,26 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Check base URL, paths and dstcode with the operators of the adapter.",
     ),
     (
+        UNKNOWN_TEXT,
+        "A wrapper answered with a plain text instead of a code, and the text is not listed as a success, so nobody knows whether the packet was processed.",
+        "Read the text in the details and ask the wrapper's operators what it means. If it is its success, add it whole for this service with the class plain_success to the answer patterns (portal.answers_file).",
+    ),
+    (
+        TOKEN,
+        "The integration platform gave no token, or refused the one it was shown, also right after a renewal. Nothing is sent meanwhile; no attempts are spent.",
+        "Check portal.bearer (token address, names of the fields, client id, secret) or the fixed token, and ask the platform's operators whether the account is still valid; give them the correlationId in the details.",
+    ),
+    (
+        CERTIFICATE,
+        "No secure connection: the certificate that the portal (or the adapter, wrapper or platform before it) shows has expired, is for another name, or comes from an authority that is not trusted here. Nothing was sent; no attempts are spent.",
+        "Expired or wrong name: its operators must renew it. Unknown authority: name that authority's certificate in portal.ca_file. Sending goes on by itself; a replaced file is taken up without a restart.",
+    ),
+    (
+        CLIENT_CERTIFICATE,
+        "No secure connection: the other side wants a client certificate and got none, or does not accept ours. Nothing was sent; no attempts are spent.",
+        "Set portal.client_certificate_file and portal.client_key_file to what its operators issued, and look whether it has expired (openssl x509 -noout -dates -in FILE). A replaced file is taken up without a restart; a changed configuration needs one.",
+    ),
+    (
         REQUEST_INVALID,
         "The request cannot be formed from the configuration (bad URL or header value).",
         "Correct base URL, paths and dstcode in the configuration.",
@@ -154,7 +179,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         SESSION,
         "The portal refused the session, and refused it again right after a fresh login. Nothing is sent meanwhile; no attempts are spent.",
-        "Check whether another system logs in with the same account, and whether the account is still valid.",
+        "Check whether another system logs in with the same account, and whether the account is still valid. Behind a wrapper or a platform that keeps the session itself, tell its operators.",
     ),
     (
         BREAKER_OPEN,

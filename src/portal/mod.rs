@@ -5,7 +5,7 @@
 //! are tried again: it is given packets that are already JSON and gives back a verdict and the list
 //! of calls that were made for it.
 //!
-//! Start with [`client`] (the verbs), then [`classify`] (the one function that decides what an
+//! Start with [`client`] (the verbs) and [`profile`] (the ways there), then [`classify`] (the one function that decides what an
 //! answer means) and [`gate`] (quota, priority, breaker).
 
 pub mod answers;
@@ -14,14 +14,14 @@ pub mod classify;
 pub mod client;
 pub mod codes;
 pub mod gate;
+mod grant;
 pub mod profile;
 mod redact;
-mod session;
 mod wire;
 
 pub use answers::{AnswerPatterns, AnswerPatternsError};
 pub use call::{Call, CallOutcome, Exchange, LookUpVerdict, PushVerdict, Service};
-pub use client::{Portal, PortalSettings, Tenure};
+pub use client::{Portal, PortalSettings, Tenure, Token};
 pub use codes::CODES;
 pub use gate::{
     BreakerSettings, Closed, Gate, GateError, GateSettings, GateStatus, MemoryFailure, NoMemory,

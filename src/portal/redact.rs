@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::domain::masking;
 
@@ -69,7 +70,8 @@ impl Redactions<'_> {
         if text.trim().is_empty() {
             return String::new();
         }
-        let mut clean = text.to_owned();
+        // What was sent is composed; a portal that stores names decomposed quotes them so.
+        let mut clean: String = text.nfc().collect();
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
             clean = clean.replace(secret, "***");
         }
@@ -79,6 +81,12 @@ impl Redactions<'_> {
             }
         }
         masking::foreign_text(&clean, MESSAGE_LENGTH_MAX)
+    }
+
+    /// Whether a text holds anything that had been sent and must not be shown.
+    pub(super) fn would_change(&self, text: &str) -> bool {
+        self.secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret))
+            || self.personal_values().iter().any(|(value, _)| text.contains(value.as_str()))
     }
 
     /// Personal values of the packets and how they are shown, longest first so that no part of one

@@ -14,6 +14,8 @@ use crate::xml::{self, XmlFault};
 const RETRY_AFTER_MAX_MS: u64 = 86_400_000;
 
 pub(super) const UNREACHABLE: &str = "source.unreachable";
+pub(super) const CERTIFICATE: &str = "source.certificate";
+pub(super) const CLIENT_CERTIFICATE: &str = "source.client_certificate";
 pub(super) const TIMEOUT: &str = "source.timeout";
 pub(super) const INTERRUPTED: &str = "source.interrupted";
 pub(super) const SERVER_ERROR: &str = "source.server_error";
@@ -35,6 +37,10 @@ pub(super) const ITEM_ATTRIBUTE: &str = "source.item_attribute";
 pub(super) const ITEM_TOO_LARGE: &str = "source.item_too_large";
 pub(super) const ITEM_UNKNOWN: &str = "source.item_unknown";
 pub(super) const STRAY_TEXT: &str = "source.stray_text";
+pub(super) const FOLDER: &str = "source.folder";
+pub(super) const FOLDER_BUSY: &str = "source.folder_busy";
+pub(super) const FOLDER_MOVE: &str = "source.folder_move";
+pub(super) const NO_QUESTION: &str = "source.no_question";
 
 /// Every code of this module: code, meaning, what to do.
 pub const CODES: &[(&str, &str, &str)] = &[
@@ -42,6 +48,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         UNREACHABLE,
         "No connection to the province's system could be made; the question was not asked.",
         "Check that the system is up, and the route, name and certificate between it and here. The gateway keeps asking.",
+    ),
+    (
+        CERTIFICATE,
+        "No secure connection: the certificate that the province's system shows has expired, is for another name, or comes from an authority that is not trusted here. The question was not asked.",
+        "Expired or wrong name: its operators must renew it. Unknown authority: name that authority's certificate in sources.ca_file. The gateway keeps asking; a replaced file is taken up without a restart.",
+    ),
+    (
+        CLIENT_CERTIFICATE,
+        "No secure connection: the province's system wants a client certificate and got none, or does not accept ours. The question was not asked.",
+        "Set sources.client_certificate_file and sources.client_key_file to what its operators issued, and look whether it has expired (openssl x509 -noout -dates -in FILE). A replaced file is taken up without a restart; a changed configuration needs one.",
     ),
     (
         TIMEOUT,
@@ -80,13 +96,13 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         TOO_LARGE,
-        "The page is larger than sources.page_bytes_max.",
-        "Lower sources.page_limit, or raise sources.page_bytes_max if the dossiers really are that large.",
+        "The page, or the file, is larger than sources.page_bytes_max; a page also when it was asked for with one dossier only. What stands behind that dossier cannot be known, so reading waits before it.",
+        "Look at the next dossier at the source (files belong behind links, not into it), write smaller files, or raise sources.page_bytes_max so that the dossier can be refused alone.",
     ),
     (
         ENCODING,
         "The document's bytes are not text in the encoding that it or its Content-Type declares.",
-        "Ask the maker of the feed to declare the encoding that it writes, best UTF-8. The document is kept.",
+        "Ask the maker of the feed to declare the encoding that it writes, best UTF-8. If one dossier holds the stray bytes, correct it at the source: it is named, kept and passed over alone.",
     ),
     (
         HTML_PAGE,
@@ -96,7 +112,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         NOT_XML,
         "The document is not well-formed XML, so nobody can say where its dossiers end.",
-        "Report position and document to the maker of the feed; if one dossier is the cause, correct it at the source. The page is asked for again.",
+        "Report position and document to the maker of the feed; if one dossier is the cause, correct it at the source: it is named, kept, passed over alone and asked for again.",
     ),
     (
         DOCTYPE,
@@ -106,7 +122,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         TRUNCATED,
         "The document ends before its root element does. No part of it was taken.",
-        "Nothing, unless it repeats: then look for a proxy or a time limit that cuts long answers.",
+        "Nothing, unless it repeats, also with smaller pages: then look for a proxy or a time limit that cuts answers, or for a comment or CDATA section in a dossier that never ends.",
     ),
     (
         WRONG_ROOT,
@@ -116,7 +132,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         LIMITS,
         "The document is nested deeper, has more attributes or parts, or longer texts than the limits allow.",
-        "If it is genuine, raise sources.depth_max or lower sources.page_limit. The document is kept.",
+        "If it is genuine, raise sources.depth_max. If one dossier is the cause, it is named, kept and passed over alone.",
     ),
     (
         WRONG_DOSSIER,
@@ -130,7 +146,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         ITEM_ATTRIBUTE,
-        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, each at most once.",
+        "An attribute of an item cannot be read: phienBan is a whole number, capNhatLuc a time, daXoa true or false, chuQuan tinh or bo, maHoSoCu the code of another dossier, each at most once.",
         "Report it to the maker of the feed. A guess could delete or reorder a dossier, so the item waits as evidence.",
     ),
     (
@@ -142,6 +158,26 @@ pub const CODES: &[(&str, &str, &str)] = &[
         ITEM_UNKNOWN,
         "The page holds an element that is no dossier.",
         "Report it to the maker of the feed; it may be a dossier under a wrong name.",
+    ),
+    (
+        FOLDER,
+        "The folder of a source (`sources.path`), or `done/` or `rejected/` in it, is not there, cannot be read, or cannot be made. Nothing is read while it cannot be put away.",
+        "Give the service's user the right to read and write the folder, and mount what is missing. Reading goes on by itself.",
+    ),
+    (
+        FOLDER_BUSY,
+        "Another process of this program reads the folder at this moment, so that no file is moved under the eyes of the other.",
+        "Nothing: while the service runs, it reads the folder.",
+    ),
+    (
+        FOLDER_MOVE,
+        "A file was read and stored in the ledger, but it (or the note beside it) cannot be moved: no right to write, a full disk, or another file system. Nothing is lost; nothing more is read before it has moved.",
+        "Free space, or give the service's user the right to write the folder. Reading goes on by itself, and no file is taken twice.",
+    ),
+    (
+        NO_QUESTION,
+        "A folder of files was asked for an index or for one dossier; it can only give what was dropped.",
+        "This is a defect; please report it with the log.",
     ),
     (
         STRAY_TEXT,
@@ -250,6 +286,11 @@ pub(super) fn transport(question: Question, failure: &HttpFailure) -> Failure {
         HttpFailure::TooLarge(_) => {
             (TOO_LARGE, Retryable, format!("the answer of the {name} is too large"))
         }
+        HttpFailure::Certificate { fault, .. } => (
+            if fault.is_ours() { CLIENT_CERTIFICATE } else { CERTIFICATE },
+            Environment,
+            format!("no secure connection to the {name}: {fault}"),
+        ),
         HttpFailure::Invalid(_) => (ENDPOINT, Environment, format!("the {name} cannot be asked")),
     };
     Failure::new(code, disposition, message).with_details(failure.to_string())

@@ -9,10 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::classify::{self, Question, Refusal, Verdict};
 use super::encode::{base64, percent};
-use super::wire::{self, Reading};
+use super::wire::{self, Reading, Unreadable};
 use super::{Changes, IndexPage, Item, Page, Source, SourceFailure};
 use crate::domain::failure::{Disposition, Failure};
-use crate::http::{Http, HttpAnswer, HttpRequest, Method};
+use crate::http::{Http, HttpAnswer, HttpFailure, HttpRequest, Method};
 use crate::xml;
 
 /// How much of a refused document is kept.
@@ -103,11 +103,15 @@ impl Feed {
             timeout: Duration::from_millis(self.settings.timeout_ms),
             answer_bytes_max: self.settings.page_bytes_max,
         };
-        let answer = self
-            .http
-            .send(request)
-            .await
-            .map_err(|failure| without_evidence(classify::transport(question, &failure)))?;
+        let answer = self.http.send(request).await.map_err(|failure| SourceFailure {
+            // Fewer dossiers make a smaller page.
+            spoilt: matches!(
+                (question, &failure),
+                (Question::Changes { .. }, HttpFailure::TooLarge(_))
+            )
+            .then(Box::default),
+            ..without_evidence(classify::transport(question, &failure))
+        })?;
         match classify::answer(question, &answer) {
             Ok(verdict) => Ok((verdict, answer)),
             Err(failure) => Err(without_evidence(failure)),
@@ -134,14 +138,26 @@ impl Source for Feed {
         if verdict == Verdict::NotModified {
             return Ok(Changes::NotModified);
         }
-        let page = decoded(&answer)
-            .and_then(|text| wire::page(&text, &self.reading()))
-            .map_err(|refusal| with_evidence(refusal, &answer))?;
-        Ok(Changes::Page(Page {
+        let reading = self.reading();
+        let page = match xml::decode(&answer.body, classify::charset(&answer)) {
+            Ok(text) => wire::page(&text, &reading),
+            Err(fault) => {
+                let sound = xml::decode_sound(&answer.body, classify::charset(&answer));
+                Err(wire::undecodable_page(&fault, sound, &reading))
+            }
+        };
+        let page = page.map_err(|Unreadable { refusal, spoilt }| SourceFailure {
+            spoilt: spoilt.map(|mut spoilt| {
+                spoilt.etag = answer.header("etag").map(str::to_owned);
+                spoilt
+            }),
+            ..with_evidence(refusal, &answer)
+        })?;
+        Ok(Changes::Page(Box::new(Page {
             etag: answer.header("etag").map(str::to_owned),
             bytes: answer.body.len(),
             ..page
-        }))
+        })))
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Option<Item>, SourceFailure> {
@@ -194,11 +210,15 @@ fn decoded(answer: &HttpAnswer) -> Result<std::borrow::Cow<'_, str>, Refusal> {
 }
 
 fn without_evidence(failure: Failure) -> SourceFailure {
-    SourceFailure { failure, evidence: None }
+    SourceFailure { failure, evidence: None, spoilt: None }
 }
 
 /// Copied, not sliced: a slice would keep the whole page in memory.
 fn with_evidence(refusal: Refusal, answer: &HttpAnswer) -> SourceFailure {
     let kept = answer.body.len().min(EVIDENCE_BYTES_MAX);
-    SourceFailure { failure: refusal.into_failure(), evidence: Some(answer.body[..kept].into()) }
+    SourceFailure {
+        failure: refusal.into_failure(),
+        evidence: Some(answer.body[..kept].into()),
+        spoilt: None,
+    }
 }

@@ -10,6 +10,8 @@ use crate::xml::{Attributes, Event};
 
 const DOSSIER: &str = "HoSo";
 const CODE: &str = "MaHoSo";
+/// The code under which the source kept the dossier before.
+const RECODED_FROM: &str = "maHoSoCu";
 
 /// UTF-16 units, as the portal counts.
 const CODE_LENGTH_MAX: usize = 50;
@@ -17,20 +19,32 @@ const CODE_LENGTH_MAX: usize = 50;
 const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 
 /// The facts in an item's own tag.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Tag {
     pub(super) version: Option<i64>,
     pub(super) changed_at: Option<Timestamp>,
     pub(super) deleted: bool,
     pub(super) owner: Owner,
+    pub(super) recoded_from: Option<String>,
 }
 
 impl Tag {
-    const NAMES: [&'static str; 4] = ["phienBan", "capNhatLuc", "daXoa", "chuQuan"];
+    const NAMES: [&'static str; 5] = ["phienBan", "capNhatLuc", "daXoa", "chuQuan", RECODED_FROM];
+
+    /// Whether the canonical form has the attribute among the others: all that is said of the
+    /// dossier beyond the source's own bookkeeping.
+    fn is_content(name: &str) -> bool {
+        name == RECODED_FROM || !Self::NAMES.contains(&name)
+    }
 
     pub(super) fn read(attributes: Attributes<'_>) -> Result<Self, Rejected> {
-        let mut tag =
-            Self { version: None, changed_at: None, deleted: false, owner: Owner::Province };
+        let mut tag = Self {
+            version: None,
+            changed_at: None,
+            deleted: false,
+            owner: Owner::Province,
+            recoded_from: None,
+        };
         let mut seen = [false; Self::NAMES.len()];
         for (name, value) in attributes.iter() {
             let Some(at) = Self::NAMES.iter().position(|known| *known == name) else {
@@ -60,6 +74,10 @@ impl Tag {
                 "daXoa" => match flag(value) {
                     Some(deleted) => tag.deleted = deleted,
                     None => return wrong("is neither true nor false"),
+                },
+                RECODED_FROM => match check_code(value) {
+                    Ok(()) => tag.recoded_from = Some(value.to_owned()),
+                    Err(_) => return wrong("cannot be the code of a dossier"),
                 },
                 _ => match value {
                     "tinh" => tag.owner = Owner::Province,
@@ -125,6 +143,12 @@ impl<'a, 's> ItemReader<'a, 's> {
         }
     }
 
+    /// `capNhatLuc` of the item in progress, if its tag could be read.
+    pub(super) fn changed_at(&self) -> Option<Timestamp> {
+        let tag = self.tag.as_ref().ok().filter(|_| self.is_open())?;
+        tag.changed_at
+    }
+
     pub(super) fn begin(
         &mut self,
         name: &str,
@@ -152,7 +176,7 @@ impl<'a, 's> ItemReader<'a, 's> {
             self.canonical.begin(
                 tag.deleted,
                 tag.owner,
-                attributes.iter().filter(|(name, _)| !Tag::NAMES.contains(name)),
+                attributes.iter().filter(|(name, _)| Tag::is_content(name)),
             );
         }
     }
@@ -235,7 +259,10 @@ impl<'a, 's> ItemReader<'a, 's> {
                     self.item_bytes_max
                 ),
             )),
-            (Ok(tag), Ok(code)) => Ok((*tag, code.clone())),
+            (Ok(tag), Ok(code)) if tag.recoded_from.as_ref() == Some(code) => {
+                Err(Rejected::new(classify::ITEM_ATTRIBUTE, "maHoSoCu names the dossier itself"))
+            }
+            (Ok(tag), Ok(code)) => Ok((tag.clone(), code.clone())),
         };
         let (tag, ma_ho_so) = outcome.map_err(|rejected| Rejected {
             ma_ho_so: code.ok(),
@@ -252,6 +279,7 @@ impl<'a, 's> ItemReader<'a, 's> {
             changed_at: tag.changed_at,
             deleted: tag.deleted,
             owner: tag.owner,
+            recoded_from: tag.recoded_from,
             fingerprint: self.canonical.finish(),
             document: document.into(),
         })

@@ -1,18 +1,20 @@
 //! The province's side: asks a provincial system what changed and hands dossiers over as they are.
 //!
-//! Owns the feed protocol (cursors, pages, the index), the reading of its documents, and the
-//! fingerprint that says whether a dossier really changed. Refuses to know what a dossier means:
+//! Owns the feed protocol (cursors, pages, the index), the same documents as files in a folder, the
+//! reading of them, and the fingerprint that says whether a dossier really changed. Refuses to know what a dossier means:
 //! fields are judged by the mapping, revisions are kept by the ledger, and cursors, overlap and
 //! waiting are decided by the pipeline. Nothing here retries, sorts or drops: items come out in
 //! the order in which the source gave them, and an item that cannot be taken comes out as a
 //! [`RefusedItem`] beside its neighbours.
 //!
-//! Start with [`Source`], then [`Feed`]. `wire` reads documents and `item`
+//! Start with [`Source`]: a page of items and the position behind it, whether it comes over HTTP
+//! ([`Feed`]) or in a file ([`Directory`]). `wire` reads documents and `item`
 //! what is in them, `classify` decides what an answer
 //! or a broken connection means and lists every code.
 
 mod classify;
 mod client;
+mod directory;
 mod encode;
 mod fingerprint;
 mod item;
@@ -30,8 +32,10 @@ use crate::domain::time::Timestamp;
 
 pub use classify::CODES;
 pub use client::{Auth, Feed, FeedSettings};
+pub use directory::{Directory, DirectorySettings};
 
-/// One provincial system. Every call is one request; the caller decides when and how often.
+/// One provincial system: pages of dossiers, and positions behind them. Every call is one request;
+/// the caller decides when and how often.
 #[async_trait]
 pub trait Source: Debug + Send + Sync {
     /// The configured name; with `MaHoSo` it identifies a dossier.
@@ -45,6 +49,17 @@ pub trait Source: Debug + Send + Sync {
         limit: u32,
         etag: Option<&str>,
     ) -> Result<Changes, SourceFailure>;
+
+    /// The page that ended at this position is stored for good, so what it came from may be put away.
+    async fn committed(&self, _position: &str) -> Result<(), SourceFailure> {
+        Ok(())
+    }
+
+    /// Whether [`Source::index`] and [`Source::dossier`] can be asked. Without an index nobody can
+    /// know what the source should have given.
+    fn has_index(&self) -> bool {
+        true
+    }
 
     /// One dossier as it stands now; `None` when the source does not know it.
     async fn dossier(&self, ma_ho_so: &str) -> Result<Option<Item>, SourceFailure>;
@@ -64,19 +79,25 @@ pub trait Source: Debug + Send + Sync {
 pub enum Changes {
     /// Nothing, said the source (304).
     NotModified,
-    Page(Page),
+    Page(Box<Page>),
 }
 
 /// One page of changes, in the source's order. The same dossier may occur more than once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
     pub items: Vec<Item>,
     /// Items that cannot become a revision; each needs a person. They do not stop the page.
     pub refused: Vec<RefusedItem>,
     /// What to send as `after` next. Absent only when the page is empty.
     pub cursor: Option<String>,
-    /// `true`: ask again at once. `false`: caught up.
+    /// `true`: ask again at once. `false`: caught up, as far as nothing is `waiting`.
     pub more: bool,
+    /// Files that are there and not whole yet.
+    pub waiting: u64,
+    /// The file that the page came in, for people.
+    pub origin: Option<String>,
+    /// What was left lying and why, a line each; the same lines until it is mended.
+    pub remarks: Vec<String>,
     /// What to send as `If-None-Match` when the same question is asked again.
     pub etag: Option<String>,
     /// The latest `capNhatLuc` of the items, for choosing where the overlap begins.
@@ -99,6 +120,8 @@ pub struct Item {
     /// `daXoa`: gone at the source.
     pub deleted: bool,
     pub owner: Owner,
+    /// `maHoSoCu`: the code under which the source kept the dossier before. Never this one's own.
+    pub recoded_from: Option<String>,
     /// Equal for equal content, see `fingerprint.rs`.
     pub fingerprint: [u8; 32],
     /// The `<HoSo>` element's own text, unchanged but for its character encoding (UTF-8).
@@ -118,7 +141,7 @@ pub enum Owner {
 pub struct RefusedItem {
     /// Stable, one of [`CODES`].
     pub rule: &'static str,
-    /// Where the item begins in the page.
+    /// Where the item begins in the page; where reading ended, if it spoilt its page.
     pub position: Position,
     /// One sentence for people; quotes nothing of the item.
     pub reason: String,
@@ -159,4 +182,29 @@ pub struct SourceFailure {
     pub failure: Failure,
     /// The first 256 KB of a document that was refused. Personal data: never into a log.
     pub evidence: Option<Box<[u8]>>,
+    /// Present when a page of the feed came and its dossiers are what cannot be read: asked for
+    /// fewer of them, the source may give a page that can.
+    pub spoilt: Option<Box<SpoiltPage>>,
+}
+
+/// A page of changes that cannot be read behind the tag of its root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoiltPage {
+    /// `conNua` of the page, if its root could be read.
+    pub more: Option<bool>,
+    pub etag: Option<String>,
+    /// The one dossier in it, when there is exactly one for certain.
+    pub lone: Option<LoneItem>,
+}
+
+/// A dossier that stands alone in a page and spoils it, with what is needed to go on behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoneItem {
+    /// `conTro` of the page.
+    pub cursor: String,
+    /// `conNua` of the page.
+    pub more: bool,
+    /// `capNhatLuc`, if the dossier's own tag could be read.
+    pub changed_at: Option<Timestamp>,
+    pub item: RefusedItem,
 }

@@ -30,6 +30,30 @@ pub fn decode<'a>(bytes: &'a [u8], charset: Option<&str>) -> Result<Cow<'a, str>
     }
 }
 
+/// A document with malformed sequences, as far as it can be made out.
+#[derive(Debug)]
+pub struct Sound {
+    /// With a replacement character for each malformed sequence. To be looked at, never to be taken.
+    pub text: String,
+    /// How many bytes of `text` stand before the first malformed sequence.
+    pub sound_bytes: usize,
+}
+
+/// What [`decode`] would have read of a document that it refused for malformed sequences; nothing
+/// when the character set itself is unknown.
+pub fn decode_sound(bytes: &[u8], charset: Option<&str>) -> Option<Sound> {
+    let (encoding, mark_bytes) = match Encoding::for_bom(bytes) {
+        Some(found) => found,
+        None => (named(charset, bytes).ok()?, 0),
+    };
+    let content = &bytes[mark_bytes..];
+    let first = first_malformed(encoding, content);
+    let (sound, _) = encoding.decode_without_bom_handling(&content[..first]);
+    let sound_bytes = sound.len();
+    let (text, _) = encoding.decode_without_bom_handling(content);
+    Some(Sound { text: text.into_owned(), sound_bytes })
+}
+
 fn named(charset: Option<&str>, bytes: &[u8]) -> Result<&'static Encoding, XmlFault> {
     let charset = charset.map(|name| name.trim().trim_matches('"'));
     if let Some(name) = charset.filter(|name| !name.is_empty()) {

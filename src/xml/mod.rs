@@ -16,7 +16,7 @@ mod tests;
 use std::fmt::{Display, Formatter};
 
 pub use attributes::Attributes;
-pub use decode::decode;
+pub use decode::{Sound, decode, decode_sound};
 pub use scanner::{Event, Scanner};
 
 use crate::domain::diagnostic::Position;

@@ -18,7 +18,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("source", &["domain", "http", "xml", "clock"]),
     ("mapping", &["domain", "xml"]),
     ("portal", &["domain", "http", "clock", "ids"]),
-    ("ledger", &["domain"]),
+    ("ledger", &["domain", "ids"]),
     ("lab", &["clock", "ids", "domain"]),
     (
         "pipeline",
@@ -40,6 +40,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("backoff", &["src/domain/retry.rs"]),
     ("governor", &["src/portal/gate/"]),
     ("sqlx", &["src/ledger/sqlite/"]),
+    ("chacha20poly1305", &["src/ledger/key.rs"]),
+    ("getrandom", &["src/ids.rs"]),
+    ("rustix", &["src/ledger/sqlite/"]),
     ("println!", &[]),
     ("print!", &[]),
     ("eprintln!", &[]),

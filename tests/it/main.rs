@@ -2,6 +2,7 @@
 
 mod cli;
 mod gate;
+mod hostile;
 mod layering;
 mod ledger;
 mod stories;

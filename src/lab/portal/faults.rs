@@ -49,6 +49,14 @@ pub enum Fault {
     DoubleEncoded,
     /// All sessions end before this call.
     SessionExpired,
+    /// All tokens end before this call.
+    TokenExpired,
+    /// A text instead of an answer, with status 200.
+    PlainText {
+        text: String,
+        #[serde(default)]
+        applied: bool,
+    },
     /// The portal forgets the dossiers of this call before it looks at it.
     Forget,
     /// Applied; half of the answer, a wait, the other half.
@@ -73,6 +81,8 @@ impl Fault {
             Self::CodeAsString => "code-as-string",
             Self::DoubleEncoded => "double-encoded",
             Self::SessionExpired => "session-expired",
+            Self::TokenExpired => "token-expired",
+            Self::PlainText { .. } => "plain-text",
             Self::Forget => "forget",
             Self::SlowBody { .. } => "slow-body",
             Self::ResetMidBody => "reset-mid-body",
@@ -86,12 +96,14 @@ impl Fault {
             Self::Status { applied, .. }
             | Self::Html { applied }
             | Self::SoapFault { applied }
-            | Self::EmptyBody { applied } => *applied,
+            | Self::EmptyBody { applied }
+            | Self::PlainText { applied, .. } => *applied,
             Self::Delay { .. }
             | Self::ApplyThenDrop
             | Self::CodeAsString
             | Self::DoubleEncoded
             | Self::SessionExpired
+            | Self::TokenExpired
             | Self::Forget
             | Self::SlowBody { .. }
             | Self::ResetMidBody => true,
@@ -106,6 +118,7 @@ impl Fault {
                 | Self::CodeAsString
                 | Self::DoubleEncoded
                 | Self::SessionExpired
+                | Self::TokenExpired
                 | Self::Forget
                 | Self::SlowBody { .. }
         )
@@ -219,6 +232,7 @@ impl Faults {
             (0.001, Fault::SlowBody { ms: 200 }),
             (0.002, Fault::ResetMidBody),
             (0.0002, Fault::SessionExpired),
+            (0.0002, Fault::TokenExpired),
         ];
         Some(Self {
             rates: rates

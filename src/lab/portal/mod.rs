@@ -2,9 +2,10 @@
 //!
 //! It checks what it is sent against the contract's tables, keeps digests of what it accepted,
 //! counts every call against its quota, and fails on request in the ways real networks and portals
-//! do. It knows nothing of the gateway and nothing of the province. A call walks through
-//! [`answer`](self): quota, address, fault, session, rules, records. Start reading there; `wire`
-//! reads and writes, `rules` checks, `state` decides.
+//! do. It knows nothing of the gateway and nothing of the province. Callers come through the doors of
+//! one [`Profile`]: adapter, wrapper or platform (`doors`). A call then walks through
+//! [`answer`](self): quota, address, fault, token, session, rules, records. Start reading there;
+//! `wire` reads and writes, `rules` checks, `state` decides.
 //!
 //! What the public contract leaves open is decided by [`PortalOptions`]: what a read-back tells,
 //! whether repeated steps are kept, what a refused batch leaves behind, which dossiers the portal
@@ -23,6 +24,7 @@
 //! | `POST /lab/quota` | `{"windows": [{"limit": 50, "window_ms": 1000, "kind": "sliding-attempts"}], "retry_after": true}` |
 
 mod control;
+mod doors;
 mod faults;
 mod quota;
 pub(in crate::lab) mod rules;
@@ -40,26 +42,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Query, State as Shares};
-use axum::http::{HeaderMap, Response, StatusCode, header};
-use axum::routing::post;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Response, StatusCode, header};
 use futures_util::{StreamExt, stream};
-use serde::Deserialize;
 
+pub use doors::Profile;
 pub use faults::{Fault, FaultRate, Faults, ScriptedFault};
 pub use quota::{Quota, Window, WindowKind, WindowUse};
 pub use state::{CallEntry, EchoedFields, Outcome, PortalState, Service};
 
+use self::doors::{Door, Dressed, dress, inside_message, no_token, platform_answer};
 use self::quota::OverQuota;
 use self::state::State;
-use self::wire::{Answer, Call, Login, json_text};
+use self::wire::{Answer, Call, Login, TokenAsk};
+use super::certificates::ServerTls;
 use super::digest::PortalRecord;
 use super::serving::{Lifetime, Serving};
 use crate::clock::Clock;
 
-/// Prefixes under which a province's security server forwards to the portal.
-const FORWARDS: [&str; 3] =
-    ["", "/XrdAdapter/RestService/forward", "/VXPAdapter/RestService/forward"];
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What `TraCuuHoSo` tells about a known dossier.
@@ -107,6 +107,9 @@ pub enum Preregistered {
 pub struct PortalOptions {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
+    pub profile: Profile,
     pub seed: u64,
     pub username: String,
     pub password: String,
@@ -118,6 +121,14 @@ pub struct PortalOptions {
     pub integration_path: String,
     pub share_path: String,
     pub session_minutes: u64,
+    /// What the wrapper wants in `X-Api-Key` or as a bearer; `None` lets everybody in.
+    pub wrapper_secret: Option<String>,
+    /// The account at the platform, and how long its tokens last.
+    pub client_id: String,
+    pub client_secret: String,
+    pub token_seconds: u64,
+    /// The platform passes the portal's log-in on instead of keeping a session of its own.
+    pub passes_login: bool,
     pub read_back: ReadBack,
     /// Keep the echoed fields for the control interface even when look-ups do not give them.
     pub keep_fields: bool,
@@ -135,6 +146,8 @@ impl Default for PortalOptions {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: None,
+            profile: Profile::default(),
             seed: 42,
             username: "tinh-thu-nghiem".to_owned(),
             password: "mat-khau-thu-nghiem".to_owned(),
@@ -144,6 +157,11 @@ impl Default for PortalOptions {
             integration_path: "/mapi/g".to_owned(),
             share_path: "/mapi/p".to_owned(),
             session_minutes: 10,
+            wrapper_secret: None,
+            client_id: "hoso-thu-nghiem".to_owned(),
+            client_secret: "bi-mat-thu-nghiem".to_owned(),
+            token_seconds: 300,
+            passes_login: false,
             read_back: ReadBack::default(),
             keep_fields: false,
             step_mode: StepMode::default(),
@@ -169,46 +187,33 @@ struct Shared {
     clock: Arc<dyn Clock>,
     lifetime: Lifetime,
     dstcode: Option<String>,
+    passes_login: bool,
     state: Mutex<State>,
     answers: std::sync::atomic::AtomicU64,
 }
 
 /// Serves until [`LabPortal::shutdown`].
 pub async fn start(options: PortalOptions, clock: Arc<dyn Clock>) -> io::Result<LabPortal> {
-    let listen = options.listen;
-    let paths = [
-        (options.login_path.clone(), true),
-        (options.integration_path.clone(), false),
-        (options.share_path.clone(), false),
-    ];
+    let (listen, tls) = (options.listen, options.tls.clone());
+    let routes = control::routes().merge(doors::routes(&options));
     let shared = Arc::new(Shared {
         clock,
         lifetime: Lifetime::default(),
         dstcode: options.dstcode.clone(),
+        passes_login: options.passes_login,
         state: Mutex::new(State::new(options)),
         answers: std::sync::atomic::AtomicU64::new(0),
     });
-    let mut routes = control::routes();
-    for forward in FORWARDS {
-        for (path, is_login) in &paths {
-            let address = format!("{forward}/{}", path.trim_start_matches('/'));
-            routes = if *is_login {
-                routes.route(&address, post(log_in))
-            } else {
-                routes.route(&address, post(call))
-            };
-        }
-    }
     let routes: Router =
         routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(Arc::clone(&shared));
-    let serving = Serving::start(listen, shared.lifetime.clone(), routes).await?;
+    let serving = Serving::start(listen, shared.lifetime.clone(), routes, tls).await?;
     Ok(LabPortal { shared, serving })
 }
 
 impl LabPortal {
     /// Base address, without a slash at the end; the service paths follow it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.serving.address())
+        self.serving.url()
     }
 
     pub fn state(&self) -> PortalState {
@@ -263,21 +268,30 @@ impl LabPortal {
         self.shared.state().set_quota(quota);
     }
 
+    /// Answers handshakes this way from now on, if it has TLS at all.
+    pub fn set_tls(&self, tls: ServerTls) {
+        self.serving.set_tls(tls);
+    }
+
     /// Stops and waits. Panics when something inside panicked.
     pub async fn shutdown(self) -> io::Result<()> {
         self.serving.shutdown().await
     }
 }
 
-/// The address of the called system may come here instead of in a header.
-#[derive(Debug, Deserialize)]
-struct Addressing {
+/// How a call came in.
+#[derive(Debug)]
+struct Arrival {
+    door: Door,
+    /// The token or secret that was shown; empty for none.
+    shown: String,
     dstcode: Option<String>,
 }
 
 /// What a caller asks, as bytes read.
 #[derive(Debug)]
 enum Request {
+    Token(Option<TokenAsk>),
     Login(Option<Login>),
     Call(Call),
 }
@@ -285,6 +299,7 @@ enum Request {
 impl Request {
     fn service(&self) -> Service {
         match self {
+            Self::Token(_) => Service::Token,
             Self::Login(_) => Service::Login,
             Self::Call(call) => call.service,
         }
@@ -292,46 +307,21 @@ impl Request {
 
     fn codes(&self) -> Vec<&str> {
         match self {
-            Self::Login(_) => Vec::new(),
+            Self::Token(_) | Self::Login(_) => Vec::new(),
             Self::Call(call) => call.codes(),
         }
     }
 }
 
-async fn log_in(
-    Shares(shared): Shares<Arc<Shared>>,
-    Query(addressing): Query<Addressing>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
-    let request = Request::Login(wire::parse(&body).ok());
-    answer(shared, addressing, headers, request).await
-}
-
-async fn call(
-    Shares(shared): Shares<Arc<Shared>>,
-    Query(addressing): Query<Addressing>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
-    let request = Request::Call(Call::read(&body));
-    answer(shared, addressing, headers, request).await
-}
-
 /// One call, from its arrival to the bytes that go back.
-async fn answer(
-    shared: Arc<Shared>,
-    addressing: Addressing,
-    headers: HeaderMap,
-    request: Request,
-) -> Response<Body> {
+async fn answer(shared: Arc<Shared>, arrival: Arrival, request: Request) -> Response<Body> {
     let _witness = shared.lifetime.witness();
     let admitted = shared.state().admit(shared.clock.monotonic(), shared.clock.now());
     if let Err(OverQuota { retry_after_s }) = admitted {
         shared.write_down(&request, Outcome::OverQuota, None);
         return too_many_requests(retry_after_s);
     }
-    if !shared.is_addressed(&addressing, &headers) {
+    if !shared.is_addressed(&arrival) {
         shared.write_down(&request, Outcome::Misaddressed, None);
         return soap_fault();
     }
@@ -342,9 +332,23 @@ async fn answer(
         shared.write_down(&request, Outcome::NotApplied, Some(fault));
         return not_applied(&shared, request, fault);
     }
+    let turn = shared.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    if !shared.is_let_in(&arrival, request.service()) {
+        shared.write_down(&request, Outcome::NoToken, fault.as_ref());
+        return no_token(turn).response();
+    }
     let (answer, outcome) = shared.decide(&request);
     shared.write_down(&request, outcome, fault.as_ref());
-    deliver(shared, answer, fault).await
+    let dressed = match (&fault, arrival.door) {
+        (Some(Fault::PlainText { text, .. }), _) => Dressed::text(text.clone()),
+        (Some(Fault::CodeAsString), Door::Adapter) => Dressed::json(answer.json(true)),
+        (Some(Fault::DoubleEncoded), Door::Platform) => {
+            Dressed::json(platform_answer(&answer, turn, true))
+        }
+        (Some(Fault::DoubleEncoded), _) => Dressed::json(inside_message(&answer.json(true))),
+        (_, door) => dress(door, request.service(), &answer, turn),
+    };
+    deliver(shared, dressed, fault).await
 }
 
 /// The answer to a call that a fault kept from the portal, at least for now.
@@ -363,12 +367,9 @@ fn not_applied(shared: &Arc<Shared>, request: Request, fault: &Fault) -> Respons
 }
 
 /// Sends the answer the way the fault wants it.
-async fn deliver(shared: Arc<Shared>, answer: Answer, fault: Option<Fault>) -> Response<Body> {
-    let turn = shared.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let as_text = turn % 2 == 1 || fault == Some(Fault::CodeAsString);
-    let body = answer.json(as_text);
+async fn deliver(shared: Arc<Shared>, dressed: Dressed, fault: Option<Fault>) -> Response<Body> {
     let Some(fault) = fault else {
-        return json(body);
+        return dressed.response();
     };
     if let Some(spoilt) = spoilt(&fault) {
         return spoilt;
@@ -376,13 +377,12 @@ async fn deliver(shared: Arc<Shared>, answer: Answer, fault: Option<Fault>) -> R
     match fault {
         Fault::Delay { ms } => {
             shared.lifetime.pause(shared.clock.as_ref(), ms).await;
-            json(body)
+            dressed.response()
         }
-        Fault::DoubleEncoded => json(format!("{{\"message\":{}}}", json_text(&body))),
-        Fault::SlowBody { ms } => slow_body(shared, body, ms),
-        Fault::ResetMidBody => reset_mid_body(body),
+        Fault::SlowBody { ms } => slow_body(shared, dressed.body, ms),
+        Fault::ResetMidBody => reset_mid_body(dressed.body),
         Fault::ApplyThenDrop => cut(),
-        _ => json(body),
+        _ => dressed.response(),
     }
 }
 
@@ -396,6 +396,7 @@ fn spoilt(fault: &Fault) -> Option<Response<Body>> {
         Fault::Html { .. } => Some(html(StatusCode::OK)),
         Fault::SoapFault { .. } => Some(soap_fault()),
         Fault::EmptyBody { .. } => Some(Response::new(Body::empty())),
+        Fault::PlainText { text, applied: false } => Some(Dressed::text(text.clone()).response()),
         _ => None,
     }
 }
@@ -405,17 +406,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_addressed(&self, addressing: &Addressing, headers: &HeaderMap) -> bool {
-        let Some(wanted) = &self.dstcode else {
-            return true;
-        };
-        let in_header = headers.get("dstcode").and_then(|value| value.to_str().ok());
-        in_header.or(addressing.dstcode.as_deref()) == Some(wanted)
+    fn is_addressed(&self, arrival: &Arrival) -> bool {
+        arrival.door != Door::Adapter || self.dstcode.is_none() || arrival.dstcode == self.dstcode
+    }
+
+    fn is_let_in(&self, arrival: &Arrival, service: Service) -> bool {
+        let now = self.clock.monotonic();
+        match arrival.door {
+            Door::Adapter => true,
+            Door::Flagged | Door::Separate => self.state().has_wrapper_secret(&arrival.shown),
+            Door::Platform => {
+                service == Service::Token || self.state().has_token(&arrival.shown, now)
+            }
+        }
     }
 
     fn decide(&self, request: &Request) -> (Answer, Outcome) {
         let now = self.clock.monotonic();
         match request {
+            Request::Token(ask) => self.state().give_token(ask.as_ref(), now),
             Request::Login(login) => self.state().log_in(login.as_ref(), now),
             Request::Call(call) => self.state().decide(call, now),
         }
@@ -443,10 +452,6 @@ impl Shared {
             answered: fault.is_none_or(Fault::lets_the_answer_through),
         });
     }
-}
-
-fn json(body: String) -> Response<Body> {
-    respond(StatusCode::OK, "application/json; charset=utf-8", body)
 }
 
 fn html(status: StatusCode) -> Response<Body> {

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::faults::{Fault, Faults};
 use super::quota::{Meter, OverQuota, Quota, WindowUse};
 use super::session::Sessions;
-use super::wire::{Answer, Ask, Batch, Call, CheckedDossier, CheckedStep, Login, json_text};
+use super::wire::{
+    Answer, Ask, Batch, Call, CheckedDossier, CheckedStep, Login, TokenAsk, json_text,
+};
 use super::{OnRefusal, PortalOptions, Preregistered, ReadBack, StepMode};
 use crate::domain::time::Timestamp;
 use crate::lab::digest::{Digest, PortalRecord};
@@ -21,6 +23,8 @@ use crate::lab::packet::Packet;
 /// The services this portal offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Service {
+    #[serde(rename = "token")]
+    Token,
     #[serde(rename = "login")]
     Login,
     #[serde(rename = "DongBoHoSoMC")]
@@ -36,6 +40,7 @@ pub enum Service {
 impl Service {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Token => "token",
             Self::Login => "login",
             Self::Dossiers => "DongBoHoSoMC",
             Self::Steps => "CapNhatTienDoHoSoMC",
@@ -73,6 +78,8 @@ pub enum Outcome {
     LoggedIn,
     WrongPassword,
     NoSession,
+    /// The platform or wrapper does not take what was shown; the portal hears nothing.
+    NoToken,
     OverQuota,
     /// Without the right `dstcode`: the adapter answers, the portal hears nothing.
     Misaddressed,
@@ -114,6 +121,7 @@ pub struct PortalState {
     /// Steps whose nine values the dossier already had, kept or not.
     pub duplicated_steps: u64,
     pub sessions_issued: u64,
+    pub tokens_issued: u64,
     pub outcomes: BTreeMap<Service, BTreeMap<Outcome, u64>>,
     /// Faults that struck, by name.
     pub faults: BTreeMap<&'static str, u64>,
@@ -161,6 +169,7 @@ pub(super) struct State {
     options: PortalOptions,
     rng: Rng,
     sessions: Sessions,
+    tokens: Sessions,
     meter: Meter,
     pub(super) faults: Faults,
     /// Dossiers refused until cleared, with the reason the portal gives.
@@ -184,6 +193,7 @@ impl State {
         Self {
             rng: Rng::with_seed(options.seed),
             sessions: Sessions::new(Duration::from_secs(60 * options.session_minutes)),
+            tokens: Sessions::new(Duration::from_secs(options.token_seconds)),
             meter: Meter::new(options.quota.clone()),
             faults: options.faults.clone(),
             refused: BTreeMap::new(),
@@ -221,6 +231,7 @@ impl State {
         *self.fault_counts.entry(fault.name()).or_default() += 1;
         match fault {
             Fault::SessionExpired => self.sessions.end_all(),
+            Fault::TokenExpired => self.tokens.end_all(),
             Fault::Forget => {
                 for code in codes {
                     self.records.remove(*code);
@@ -249,6 +260,37 @@ impl State {
         (answer, Outcome::LoggedIn)
     }
 
+    pub(super) fn has_wrapper_secret(&self, shown: &str) -> bool {
+        self.options.wrapper_secret.as_deref().is_none_or(|secret| secret == shown)
+    }
+
+    pub(super) fn has_token(&self, shown: &str, now: Duration) -> bool {
+        self.tokens.is_valid(shown, now)
+    }
+
+    pub(super) fn give_token(
+        &mut self,
+        ask: Option<&TokenAsk>,
+        now: Duration,
+    ) -> (Answer, Outcome) {
+        let known = ask.is_some_and(|ask| {
+            ask.grant_type == "client_credentials"
+                && ask.client_id == self.options.client_id
+                && ask.client_secret == self.options.client_secret
+        });
+        if !known {
+            let answer = Answer::new(1, "").with(",\"error\":\"invalid_client\"".to_owned());
+            return (answer, Outcome::WrongPassword);
+        }
+        let token = self.tokens.issue(&mut self.rng, now);
+        let rest = format!(
+            ",\"access_token\":{},\"token_type\":\"Bearer\",\"expires_in\":{}",
+            json_text(&token),
+            self.options.token_seconds
+        );
+        (Answer::new(0, "").with(rest), Outcome::LoggedIn)
+    }
+
     /// Does what the call asks, or refuses.
     pub(super) fn decide(&mut self, call: &Call, now: Duration) -> (Answer, Outcome) {
         if let Ask::Unreadable(field) = &call.ask
@@ -256,7 +298,9 @@ impl State {
         {
             return self.invalid(&field.0, None);
         }
-        if !self.sessions.is_valid(&call.session, now) {
+        if let Some(session) = &call.session
+            && !self.sessions.is_valid(session, now)
+        {
             let answer = Answer::new(-1, "Phiên đăng nhập không hợp lệ hoặc đã hết hạn");
             return (answer, Outcome::NoSession);
         }
@@ -476,6 +520,7 @@ impl State {
             steps: self.steps,
             duplicated_steps: self.duplicated_steps,
             sessions_issued: self.sessions.issued_total,
+            tokens_issued: self.tokens.issued_total,
             outcomes: self.outcomes.clone(),
             faults: self.fault_counts.clone(),
         }

@@ -16,7 +16,8 @@ use crate::lab::packet::{Packet, Step};
 /// A call of a data address, read and checked, before anything of the portal is asked.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) session: String,
+    /// `None` where somebody in between keeps it.
+    pub(super) session: Option<String>,
     pub(super) agency: String,
     pub(super) service: Service,
     pub(super) updating: Option<bool>,
@@ -72,24 +73,93 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
 }
 
+impl Ask {
+    fn read(service: Service, updating: Option<bool>, data: &[u8], code: Option<&str>) -> Self {
+        match service {
+            Service::Dossiers if updating.is_none() => {
+                Self::Unreadable(Refusal("isUpdating".to_owned()))
+            }
+            Service::Dossiers => match parse::<Vec<Packet<'_>>>(data) {
+                Ok(packets) => Self::Dossiers(check_dossiers(&packets)),
+                Err(refusal) => Self::Unreadable(refusal),
+            },
+            Service::Steps => match parse::<Vec<Step<'_>>>(data) {
+                Ok(steps) => Self::Steps(check_steps(&steps)),
+                Err(refusal) => Self::Unreadable(refusal),
+            },
+            Service::LookUp => match code {
+                Some(code) if !code.is_empty() => Self::LookUp(code.to_owned()),
+                _ => Self::Unreadable(Refusal("mahoso".to_owned())),
+            },
+            Service::Token | Service::Login | Service::Other => {
+                Self::Unreadable(Refusal("service".to_owned()))
+            }
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Login {
     pub(super) username: String,
     pub(super) password: String,
 }
 
-impl Call {
-    pub(super) fn read(body: &[u8]) -> Self {
-        let unreadable = |refusal| Self {
-            session: String::new(),
-            agency: String::new(),
-            service: Service::Other,
-            updating: None,
-            ask: Ask::Unreadable(refusal),
+/// A request for a token, in JSON or as a form.
+#[derive(Debug, Deserialize)]
+pub(super) struct TokenAsk {
+    #[serde(default)]
+    pub(super) grant_type: String,
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+}
+
+impl TokenAsk {
+    pub(super) fn read(kind: &str, body: &[u8]) -> Option<Self> {
+        if kind.starts_with("application/json") {
+            return parse(body).ok();
+        }
+        let mut ask = Self {
+            grant_type: String::new(),
+            client_id: String::new(),
+            client_secret: String::new(),
         };
+        for (name, value) in
+            std::str::from_utf8(body).ok()?.split('&').filter_map(|field| field.split_once('='))
+        {
+            let field = match name {
+                "grant_type" => &mut ask.grant_type,
+                "client_id" => &mut ask.client_id,
+                "client_secret" => &mut ask.client_secret,
+                _ => continue,
+            };
+            *field = percent_decoded(value)?;
+        }
+        Some(ask)
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'%' {
+            let code = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(code, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(if *first == b'+' { b' ' } else { *first });
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl Call {
+    /// The portal's own envelope.
+    pub(super) fn read(body: &[u8]) -> Self {
         let envelope: Envelope<'_> = match parse(body) {
             Ok(envelope) => envelope,
-            Err(refusal) => return unreadable(refusal),
+            Err(Refusal(field)) => return Self::unreadable(&field),
         };
         let service = Service::named(&envelope.service);
         let updating = match envelope.is_updating.as_deref() {
@@ -98,30 +168,40 @@ impl Call {
             _ => None,
         };
         let data = envelope.data.map_or("null", RawValue::get).as_bytes();
-        let ask = match service {
-            Service::Dossiers if updating.is_none() => {
-                Ask::Unreadable(Refusal("isUpdating".to_owned()))
-            }
-            Service::Dossiers => match parse::<Vec<Packet<'_>>>(data) {
-                Ok(packets) => Ask::Dossiers(check_dossiers(&packets)),
-                Err(refusal) => Ask::Unreadable(refusal),
-            },
-            Service::Steps => match parse::<Vec<Step<'_>>>(data) {
-                Ok(steps) => Ask::Steps(check_steps(&steps)),
-                Err(refusal) => Ask::Unreadable(refusal),
-            },
-            Service::LookUp => match envelope.mahoso.as_deref() {
-                Some(code) if !code.is_empty() => Ask::LookUp(code.to_owned()),
-                _ => Ask::Unreadable(Refusal("mahoso".to_owned())),
-            },
-            Service::Login | Service::Other => Ask::Unreadable(Refusal("service".to_owned())),
-        };
         Self {
-            session: envelope.session.into_owned(),
+            ask: Ask::read(service, updating, data, envelope.mahoso.as_deref()),
+            session: Some(envelope.session.into_owned()),
             agency: envelope.madonvi.into_owned(),
             service,
             updating,
-            ask,
+        }
+    }
+
+    /// A bare array, as wrappers take it; they keep the session.
+    pub(super) fn bare(
+        service: Service,
+        updating: Option<bool>,
+        agency: &str,
+        data: &[u8],
+    ) -> Self {
+        let ask = Ask::read(service, updating, data, None);
+        Self { session: None, agency: agency.to_owned(), service, updating, ask }
+    }
+
+    /// A look-up through a wrapper.
+    pub(super) fn question(agency: &str, code: &str) -> Self {
+        let service = Service::LookUp;
+        let ask = Ask::read(service, None, b"null", Some(code));
+        Self { session: None, agency: agency.to_owned(), service, updating: None, ask }
+    }
+
+    pub(super) fn unreadable(field: &str) -> Self {
+        Self {
+            session: None,
+            agency: String::new(),
+            service: Service::Other,
+            updating: None,
+            ask: Ask::Unreadable(Refusal(field.to_owned())),
         }
     }
 
@@ -241,6 +321,11 @@ impl Answer {
     pub(super) fn with(mut self, rest: String) -> Self {
         self.rest = rest;
         self
+    }
+
+    /// Without code and message: a token's answer.
+    pub(super) fn bare_json(&self) -> String {
+        format!("{{{}}}", self.rest.trim_start_matches(','))
     }
 
     /// The code as a number or, as some services have it, as text.

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{Response, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::misbehave::MisbehaviourRule;
+use super::misbehave::{MisbehaviourRule, Question, RawAnswer};
 use super::store::ProvinceCounts;
 use super::{PutRefused, Shared};
 use crate::lab::json_lines;
+
+/// The largest document that may be given in place of an answer.
+const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The answer of `GET /lab/state`.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +37,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/lab/expected", get(expected))
         .route("/lab/misbehave", post(misbehave))
         .route("/lab/dossiers", post(dossiers))
+        .route("/lab/answer", post(answer).layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX)))
 }
 
 async fn state(State(shared): State<Arc<Shared>>) -> Json<ProvinceState> {
@@ -74,6 +78,27 @@ async fn misbehave(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<B
         }
         Err(error) => bad_request(&error.to_string()),
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    #[serde(default)]
+    on: Question,
+    times: Option<u32>,
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Query(order): Query<Answer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response<Body> {
+    let _witness = shared.lifetime.witness();
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or("application/xml").to_owned();
+    shared.answer_with(RawAnswer { on: order.on, times: order.times, content_type, bytes });
+    reply(StatusCode::OK, &json!({"ok": true}))
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use serde::Deserialize;
 
 use super::Shared;
-use super::misbehave::{self, Misbehaviour};
+use super::misbehave::{self, Misbehaviour, Question, RawAnswer, Turn};
 use super::store::{Cursor, Item};
 use crate::lab::population::{change_time, escape};
 
@@ -56,20 +56,12 @@ async fn changes(
         Some(cursor) => cursor,
         None => None,
     };
-    let rules = shared.take_turn();
-    for rule in &rules {
-        match rule {
-            Misbehaviour::Slow { ms } => {
-                shared.lifetime.pause(shared.clock.as_ref(), *ms).await;
-            }
-            Misbehaviour::Status { status } => {
-                let status =
-                    StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                return plain(status, "lỗi hệ thống");
-            }
-            Misbehaviour::HtmlPage => return html(),
-            _ => {}
-        }
+    if let Some(answer) = shared.raw_answer(Question::Changes) {
+        return raw(answer);
+    }
+    let rules = shared.take_turn(Question::Changes);
+    if let Some(answer) = instead_of_a_document(&shared, &rules).await {
+        return answer;
     }
     shared.disturb_before(&rules);
     let (mut items, more) = shared.store().page(after.as_ref(), page.limit());
@@ -88,7 +80,7 @@ async fn changes(
             .body(Body::empty())
             .unwrap_or_default();
     }
-    if rules.contains(&Misbehaviour::UnsortedItems) {
+    if rules.has(&Misbehaviour::UnsortedItems) {
         shared.store().shuffle(&mut items);
     }
     let head = PageHead {
@@ -102,6 +94,25 @@ async fn changes(
     xml(&shared, &headers, bytes, charset, plain_page.then_some(tag))
 }
 
+/// What comes where no document does, after the wait that the rules ask for.
+async fn instead_of_a_document(shared: &Shared, rules: &Turn) -> Option<Response<Body>> {
+    for rule in rules.kinds() {
+        match rule {
+            Misbehaviour::Slow { ms } => {
+                shared.lifetime.pause(shared.clock.as_ref(), *ms).await;
+            }
+            Misbehaviour::Status { status } => {
+                let status =
+                    StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Some(plain(status, "lỗi hệ thống"));
+            }
+            Misbehaviour::HtmlPage => return Some(html()),
+            _ => {}
+        }
+    }
+    None
+}
+
 struct PageHead {
     cursor: String,
     more: bool,
@@ -109,17 +120,14 @@ struct PageHead {
 
 fn write_page(
     shared: &Shared,
-    rules: &[Misbehaviour],
+    rules: &Turn,
     mut head: PageHead,
     after: Option<&Cursor>,
     items: &[Arc<Item>],
 ) -> String {
-    let has = |rule: &Misbehaviour| rules.contains(rule);
-    let items = if has(&Misbehaviour::EndlessMore) { &[] } else { items };
-    if has(&Misbehaviour::EndlessMore) || has(&Misbehaviour::StuckCursor) {
-        head.more = true;
-        head.cursor = after.map(Cursor::text).unwrap_or_default();
-    }
+    let items = if rules.is_without_items() { &[] } else { items };
+    let after = after.map(Cursor::text);
+    rules.turn_cursor(&mut head.cursor, &mut head.more, after.as_deref());
     let length: usize = items.iter().map(|item| item.xml.len() + 1).sum();
     let mut out = String::with_capacity(length + 300);
     out.push_str(DECLARATION);
@@ -127,20 +135,38 @@ fn write_page(
     escape(&mut out, &shared.agency);
     out.push_str("\" thoiDiemXuat=\"");
     out.push_str(&shared.clock.now().to_portal());
-    if !has(&Misbehaviour::MissingCursor) {
-        out.push_str("\" conTro=\"");
-        escape(&mut out, &head.cursor);
-    }
-    out.push_str(if head.more { "\" conNua=\"true\">\n" } else { "\" conNua=\"false\">\n" });
+    out.push('"');
+    write_cursor(&mut out, rules, &head);
     for (place, item) in items.iter().enumerate() {
-        if place == 0 && !rules.is_empty() {
-            let spoiled = rules
-                .iter()
-                .fold(item.xml.as_ref().to_owned(), |xml, rule| misbehave::spoil_item(rule, &xml));
-            out.push_str(&spoiled);
-        } else {
-            out.push_str(&item.xml);
-        }
+        out.push_str(&rules.spoil(place, &item.code, &item.xml));
+        out.push('\n');
+    }
+    out.push_str("</DanhSachHoSo>\n");
+    out
+}
+
+/// The rest of a root's tag.
+fn write_cursor(out: &mut String, rules: &Turn, head: &PageHead) {
+    if !rules.has(&Misbehaviour::MissingCursor) {
+        out.push_str(" conTro=\"");
+        escape(out, &head.cursor);
+        out.push('"');
+    }
+    out.push_str(if head.more { " conNua=\"true\">\n" } else { " conNua=\"false\">\n" });
+}
+
+/// The page as a file: without the protocol's cursor.
+pub(super) fn file(shared: &Shared, items: &[Arc<Item>]) -> String {
+    let length: usize = items.iter().map(|item| item.xml.len() + 1).sum();
+    let mut out = String::with_capacity(length + 300);
+    out.push_str(DECLARATION);
+    out.push_str("<DanhSachHoSo maDonVi=\"");
+    escape(&mut out, &shared.agency);
+    out.push_str("\" thoiDiemXuat=\"");
+    out.push_str(&shared.clock.now().to_portal());
+    out.push_str("\">\n");
+    for item in items {
+        out.push_str(&item.xml);
         out.push('\n');
     }
     out.push_str("</DanhSachHoSo>\n");
@@ -156,11 +182,19 @@ async fn dossier(
     if let Err(refusal) = shared.admit(&headers) {
         return refusal;
     }
+    if let Some(answer) = shared.raw_answer(Question::Dossier) {
+        return raw(answer);
+    }
+    let rules = shared.take_turn(Question::Dossier);
+    if let Some(answer) = instead_of_a_document(&shared, &rules).await {
+        return answer;
+    }
     let Some(item) = shared.store().get(&code) else {
         return plain(StatusCode::NOT_FOUND, "không có hồ sơ này");
     };
-    let document = format!("{DECLARATION}{}\n", item.xml);
-    xml(&shared, &headers, document.into_bytes(), "utf-8", None)
+    let document = format!("{DECLARATION}{}\n", rules.spoil(0, &item.code, &item.xml));
+    let (bytes, charset) = misbehave::encode(&rules, document);
+    xml(&shared, &headers, bytes, charset, None)
 }
 
 async fn index(
@@ -180,26 +214,45 @@ async fn index(
     {
         return plain(StatusCode::BAD_REQUEST, "ngày phải có dạng yyyyMMdd");
     }
+    if let Some(answer) = shared.raw_answer(Question::Index) {
+        return raw(answer);
+    }
+    let rules = shared.take_turn(Question::Index);
+    if let Some(answer) = instead_of_a_document(&shared, &rules).await {
+        return answer;
+    }
     // An empty cursor is what an index without dossiers gives out.
     let after = page.after.as_deref().filter(|after| !after.is_empty());
-    let (items, more) = shared.store().index(from, to, after, page.limit());
-    let cursor = items.last().map_or(after.unwrap_or(""), |item| item.code.as_ref());
+    let (mut items, more) = shared.store().index(from, to, after, page.limit());
+    let cursor = items.last().map_or(after.unwrap_or(""), |item| item.code.as_ref()).to_owned();
+    let mut head = PageHead { cursor, more };
+    rules.turn_cursor(&mut head.cursor, &mut head.more, after);
+    if rules.is_without_items() {
+        items.clear();
+    }
+    if rules.has(&Misbehaviour::UnsortedItems) {
+        shared.store().shuffle(&mut items);
+    }
     let mut out = String::with_capacity(items.len() * 200 + 200);
     out.push_str(DECLARATION);
-    out.push_str("<DanhSachMa conTro=\"");
-    escape(&mut out, cursor);
-    out.push_str(if more { "\" conNua=\"true\">\n" } else { "\" conNua=\"false\">\n" });
-    for item in &items {
-        write_index_entry(&mut out, item);
+    out.push_str("<DanhSachMa");
+    write_cursor(&mut out, &rules, &head);
+    for (place, item) in items.iter().enumerate() {
+        let mut line = String::with_capacity(200);
+        write_index_entry(&mut line, item);
+        out.push_str("  ");
+        out.push_str(&rules.spoil(place, &item.code, &line));
+        out.push('\n');
     }
     out.push_str("</DanhSachMa>\n");
-    xml(&shared, &headers, out.into_bytes(), "utf-8", None)
+    let (bytes, charset) = misbehave::encode(&rules, out);
+    xml(&shared, &headers, bytes, charset, None)
 }
 
 fn write_index_entry(out: &mut String, item: &Item) {
     let version = item.version.to_string();
     let changed = change_time(item.changed_at);
-    out.push_str("  <Ma");
+    out.push_str("<Ma");
     for (name, value) in [
         ("maHoSo", item.code.as_ref()),
         ("phienBan", &version),
@@ -218,7 +271,7 @@ fn write_index_entry(out: &mut String, item: &Item) {
     if item.ministry {
         out.push_str(" chuQuan=\"bo\"");
     }
-    out.push_str("/>\n");
+    out.push_str("/>");
 }
 
 /// Weak: it stands for the dossiers of a page, not for the bytes, which hold the time of export.
@@ -263,6 +316,13 @@ fn xml(
             .unwrap_or_default();
     }
     response.body(bytes.into()).unwrap_or_default()
+}
+
+fn raw(answer: RawAnswer) -> Response<Body> {
+    self::answer(StatusCode::OK)
+        .header(header::CONTENT_TYPE, answer.content_type)
+        .body(answer.bytes.into())
+        .unwrap_or_default()
 }
 
 fn html() -> Response<Body> {

@@ -2,7 +2,8 @@
 //!
 //! It keeps its promises exactly (order, cursors, `ETag`, tombstones) until it is told to break
 //! them. It knows nothing of the gateway and nothing of the portal. Start reading at [`start`];
-//! `store` holds the dossiers, `feed` answers, `misbehave` lists what can go wrong.
+//! `store` holds the dossiers, `feed` answers, `drop` writes the same as files, `misbehave` lists what
+//! can go wrong.
 //!
 //! # Control interface
 //!
@@ -10,12 +11,14 @@
 //! |---|---|
 //! | `GET /lab/state` | counts of dossiers, invalid ones by kind, changes left, requests served |
 //! | `GET /lab/expected` | one JSON line a dossier that must end up at the portal: `code`, `digest`, `steps` |
-//! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared |
+//! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared; `"on": "index"` or `"dossier"` spoils those answers, `"code": "CODE"` that dossier |
+//! | `POST /lab/answer?on=changes&times=1` | the body, under its `Content-Type`, is given in place of an answer |
 //! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"delete": "CODE"}`, `{"add": 10}` |
 //!
 //! A dossier put in as text is shown as it is; nothing is expected of it.
 
 mod control;
+mod drop;
 mod feed;
 mod misbehave;
 mod store;
@@ -32,10 +35,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
 pub use control::ProvinceState;
-pub use misbehave::{Misbehaviour, MisbehaviourRule};
+pub use misbehave::{Misbehaviour, MisbehaviourRule, Question, RawAnswer};
 pub use store::ProvinceCounts;
 
+use self::misbehave::Turn;
 use self::store::{Cursor, Item, Store};
+use super::certificates::ServerTls;
 use super::digest::ExpectedDossier;
 use super::population::PopulationOptions;
 use super::serving::{Lifetime, Serving};
@@ -59,6 +64,8 @@ pub enum Auth {
 pub struct ProvinceOptions {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// The attribute `maDonVi` of every page.
     pub agency: String,
     pub population: PopulationOptions,
@@ -76,6 +83,7 @@ impl Default for ProvinceOptions {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: None,
             agency: "000.00.00.H55".to_owned(),
             population: PopulationOptions::default(),
             auth: Auth::Open,
@@ -102,7 +110,9 @@ struct Shared {
     auth: Option<String>,
     gzip: bool,
     store: Mutex<Store>,
+    dropped: Mutex<drop::Dropped>,
     misbehaviour: Mutex<Vec<MisbehaviourRule>>,
+    raw_answers: Mutex<Vec<RawAnswer>>,
     changes_left: AtomicU64,
     changes_made: AtomicU64,
     requests_served: AtomicU64,
@@ -122,14 +132,17 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         auth: options.auth.header(),
         gzip: options.gzip,
         store: Mutex::new(store),
+        dropped: Mutex::default(),
         misbehaviour: Mutex::new(options.misbehaviour),
+        raw_answers: Mutex::default(),
         changes_left: AtomicU64::new(options.changes_total),
         changes_made: AtomicU64::new(0),
         requests_served: AtomicU64::new(0),
         clock,
     });
     let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
-    let serving = Serving::start(options.listen, shared.lifetime.clone(), routes).await?;
+    let serving =
+        Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
     if options.changes_total > 0 && options.changes_per_second > 0.0 {
         let background = Arc::clone(&shared);
         shared
@@ -142,7 +155,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
 impl Province {
     /// Base address of the feed, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.serving.address())
+        self.serving.url()
     }
 
     /// What the portal must hold once everything was delivered, by code.
@@ -194,8 +207,19 @@ impl Province {
         self.shared.misbehave(rule);
     }
 
+    /// Gives these bytes in place of an answer; several are given one after another.
+    pub fn answer_with(&self, answer: RawAnswer) {
+        self.shared.answer_with(answer);
+    }
+
+    /// Ends every misbehaviour, raw answers included.
     pub fn clear_misbehaviour(&self) {
         self.shared.clear_misbehaviour();
+    }
+
+    /// Answers handshakes this way from now on, if it has TLS at all.
+    pub fn set_tls(&self, tls: ServerTls) {
+        self.serving.set_tls(tls);
     }
 
     /// Stops and waits. Panics when something inside panicked.
@@ -207,6 +231,10 @@ impl Province {
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, drop::Dropped> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<MisbehaviourRule>> {
@@ -230,8 +258,22 @@ impl Shared {
         }
     }
 
-    fn take_turn(&self) -> Vec<Misbehaviour> {
-        misbehave::take_turn(&mut self.rules())
+    fn take_turn(&self, question: Question) -> Turn {
+        misbehave::take_turn(&mut self.rules(), question)
+    }
+
+    fn raw_answers(&self) -> MutexGuard<'_, Vec<RawAnswer>> {
+        self.raw_answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn raw_answer(&self, question: Question) -> Option<RawAnswer> {
+        misbehave::take_raw(&mut self.raw_answers(), question)
+    }
+
+    fn answer_with(&self, answer: RawAnswer) {
+        if answer.times != Some(0) {
+            self.raw_answers().push(answer);
+        }
     }
 
     fn misbehave(&self, rule: MisbehaviourRule) {
@@ -242,11 +284,12 @@ impl Shared {
 
     fn clear_misbehaviour(&self) {
         self.rules().clear();
+        self.raw_answers().clear();
     }
 
     /// Changes of dossiers that the page about to be read already shows.
-    fn disturb_before(&self, rules: &[Misbehaviour]) {
-        for rule in rules {
+    fn disturb_before(&self, rules: &Turn) {
+        for rule in rules.kinds() {
             match rule {
                 Misbehaviour::EqualTimestamps { dossiers } => {
                     let now = self.clock.now();
@@ -264,8 +307,8 @@ impl Shared {
     }
 
     /// Changes of dossiers that happen after the page was read and before its reader knows it.
-    fn disturb_after(&self, rules: &[Misbehaviour], items: &[Arc<Item>], last: Option<&Cursor>) {
-        for rule in rules {
+    fn disturb_after(&self, rules: &Turn, items: &[Arc<Item>], last: Option<&Cursor>) {
+        for rule in rules.kinds() {
             match rule {
                 Misbehaviour::LateCommit { behind_ms } => {
                     let cursor_at = last.map(|cursor| cursor.changed_at).or(self.store().newest());

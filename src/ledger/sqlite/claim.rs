@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{Claim, ClaimedEntry, ClaimedStep, ClaimedSteps, PauseScope};
 use super::pause::in_force;
 use super::{column, failed, json, json_one, run, step_key, unreadable};
@@ -29,6 +29,7 @@ const LET_ENTRIES_IN: &str = "
 const ENTRIES_IN_LINE: &str = "
     SELECT e.id FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
     WHERE e.state = 'ready' AND e.line = 1 AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
     ORDER BY e.appointed_at, e.due_at, e.id LIMIT ?3";
 
 const CHOSEN_ENTRIES: &str = "
@@ -51,6 +52,7 @@ const TAKE_LANES: &str = "
 
 pub(super) async fn claim_entries(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     claim: Claim,
 ) -> Result<Vec<ClaimedEntry>, LedgerError> {
@@ -65,7 +67,7 @@ pub(super) async fn claim_entries(
         .await
         .map_err(|error| failed(doing, error))?;
     for row in &rows {
-        match due_entry(row)? {
+        match due_entry(stored, row)? {
             Ok(entry) => claimed.push(entry),
             Err(lane) => poisoned.push(lane),
         }
@@ -128,14 +130,18 @@ async fn next_in_line(
 }
 
 /// One due entry, or its dossier and its id if the stored packet cannot be read back.
-fn due_entry(row: &SqliteRow) -> Result<Result<ClaimedEntry, UnreadableLane>, LedgerError> {
+fn due_entry(
+    stored: &Bodies,
+    row: &SqliteRow,
+) -> Result<Result<ClaimedEntry, UnreadableLane>, LedgerError> {
     let entry_id: i64 = column(row, "entry", "id", 0)?;
     let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
     let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
-    let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+    let packet = body.and_then(|body| stored.read(Row::of("packet", entry_id), &body).ok());
+    let known: String = column(row, "dossier", "portal_known", entry_id)?;
+    let (Some(packet), Some(portal_known)) = (packet, PortalKnown::parse(&known)) else {
         return Ok(Err((dossier_id, entry_id)));
     };
-    let known: String = column(row, "dossier", "portal_known", entry_id)?;
     Ok(Ok(ClaimedEntry {
         entry_id,
         dossier_id,
@@ -147,11 +153,7 @@ fn due_entry(row: &SqliteRow) -> Result<Result<ClaimedEntry, UnreadableLane>, Le
         attempt: column::<u32>(row, "entry", "attempt", entry_id)? + 1,
         retries: column(row, "entry", "retries", entry_id)?,
         batch_max: column(row, "entry", "batch_max", entry_id)?,
-        portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
-            table: "dossier",
-            column: "portal_known",
-            row: dossier_id,
-        })?,
+        portal_known,
     }))
 }
 
@@ -200,6 +202,7 @@ const STEPS_IN_LINE: &str = "
     SELECT id FROM dossier
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 1
       AND priority = ?1 AND steps_due_at <= ?2
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
     ORDER BY appointed_at, steps_due_at, id LIMIT ?3";
 
 const CHOSEN_LANES: &str = "
@@ -228,6 +231,7 @@ const TAKE_STEP_LANES: &str = "
 
 pub(super) async fn claim_steps(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     claim: Claim,
     steps_max: u32,
@@ -261,7 +265,7 @@ pub(super) async fn claim_steps(
                 trang_thai: column(row, "step", "trang_thai", dossier_id)?,
                 ordinal: column(row, "step", "ordinal", dossier_id)?,
             },
-            body: match bodies.line(row, dossier_id) {
+            body: match bodies.line(stored, row, dossier_id) {
                 Ok(body) => body,
                 Err(LedgerError::Corrupt { .. }) => {
                     unreadable_lanes.insert(dossier_id);
@@ -336,11 +340,17 @@ struct StepBodies {
 }
 
 impl StepBodies {
-    fn line(&mut self, row: &SqliteRow, dossier_id: i64) -> Result<String, LedgerError> {
+    fn line(
+        &mut self,
+        stored: &Bodies,
+        row: &SqliteRow,
+        dossier_id: i64,
+    ) -> Result<String, LedgerError> {
         let id: i64 = column(row, "step", "body_id", dossier_id)?;
         if self.id != id || self.lines.is_empty() {
             let body: &[u8] = column(row, "step_body", "body", id)?;
-            self.lines = decompress("step_body", id, body)?.lines().map(str::to_owned).collect();
+            self.lines =
+                stored.read(Row::of("step_body", id), body)?.lines().map(str::to_owned).collect();
             self.id = id;
         }
         let at: u32 = column(row, "step", "body_line", dossier_id)?;

@@ -7,12 +7,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::super::LedgerError;
-use super::{SqliteLedger, SqliteSettings, primary_code};
+use super::{BEGIN, SqliteLedger, SqliteSettings, primary_code};
 
 static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
 
 /// In the file's header (see the first migration): "hoso".
-const APPLICATION_ID: i64 = 0x686f_736f;
+pub(super) const APPLICATION_ID: i64 = 0x686f_736f;
 
 pub(super) const HAS_HISTORY: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
@@ -66,14 +66,14 @@ impl SqliteLedger {
         settings: &SqliteSettings,
     ) -> Result<(), LedgerError> {
         if settings.check_pages {
-            self.check(path).await?;
+            self.check_pages(path).await?;
         }
         self.migrate(path, settings.migrate).await?;
         self.try_writing(path).await
     }
 
     /// Damaged pages are found before the first row is served.
-    async fn check(&self, path: &Path) -> Result<(), LedgerError> {
+    async fn check_pages(&self, path: &Path) -> Result<(), LedgerError> {
         let finding: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&self.writer)
             .await
@@ -126,7 +126,9 @@ impl SqliteLedger {
 
     /// SQLite opens what it may not write without a word; better to hear of it now.
     async fn try_writing(&self, path: &Path) -> Result<(), LedgerError> {
-        let mut tx = self.begin("open").await?;
+        // Before the keys are known, so not through the door that asks after them.
+        let begun = self.writer.begin_with(BEGIN).await;
+        let mut tx = begun.map_err(|error| at_start(path, error))?;
         sqlx::query(TRY_WRITING).execute(&mut *tx).await.map_err(|error| at_start(path, error))?;
         tx.rollback().await.map_err(|error| at_start(path, error))
     }

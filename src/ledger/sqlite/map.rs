@@ -2,19 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
-use super::super::record::{MapCounts, MappedEntry, ToMap};
-use super::plan::{KnownStep, KnownSteps, Lane, Plan};
+use super::super::body::{Bodies, Row};
+use super::super::record::{MapCounts, MapOutcome, MappedEntry, ToMap};
+use super::plan::{Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown};
+use super::reconcile::DiscrepancyRow;
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
 /// Most pressing first; revisions of one dossier in the order in which they came.
 const TO_MAP: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, r.deleted, r.ministry, o.body
+    SELECT e.id, e.dossier_id, e.revision_id, d.ma_ho_so, r.deleted, r.ministry, r.recoded_from, o.body,
+           -- A dossier that was found sound, and whose newest revision says that it was this one.
+           (SELECT n.ma_ho_so FROM revision AS x JOIN dossier AS n ON n.id = x.dossier_id AND n.newest_revision_id = x.id
+            WHERE x.recoded_from = d.ma_ho_so AND n.id <> d.id AND x.deleted = 0
+              AND EXISTS (SELECT 1 FROM entry AS k JOIN revision AS y ON y.id = k.revision_id
+                          WHERE k.dossier_id = n.id AND y.recoded_from = d.ma_ho_so
+                            AND k.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'dead'))
+            LIMIT 1) AS recoded_to,
+           (SELECT a.files FROM acked_files AS a WHERE a.dossier_id = d.id) AS acked_files,
+           (SELECT p.files FROM entry AS k JOIN packet AS p ON p.entry_id = k.id
+            WHERE k.dossier_id = d.id AND k.state IN ('leased', 'unconfirmed')) AS files_out
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id JOIN revision AS r ON r.id = e.revision_id
     LEFT JOIN document AS o ON o.revision_id = r.id
     WHERE e.state = 'received'
@@ -25,6 +36,7 @@ const TO_MAP: &str = "
 /// Returns also the entries whose document cannot be read back; they must not stop the others.
 pub(super) async fn to_map(
     readers: &SqlitePool,
+    stored: &Bodies,
     limit: u32,
 ) -> Result<(Vec<ToMap>, Vec<i64>), LedgerError> {
     let rows = sqlx::query(TO_MAP)
@@ -37,8 +49,9 @@ pub(super) async fn to_map(
     for row in &rows {
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let body: Option<Vec<u8>> = column(row, "document", "body", entry_id)?;
-        let Some(document) = body.and_then(|body| decompress("document", entry_id, &body).ok())
-        else {
+        let revision_id: i64 = column(row, "entry", "revision_id", entry_id)?;
+        let place = Row::of("document", revision_id);
+        let Some(document) = body.and_then(|body| stored.read(place, &body).ok()) else {
             unreadable.push(entry_id);
             continue;
         };
@@ -48,10 +61,24 @@ pub(super) async fn to_map(
             ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
             deleted: column::<i64>(row, "revision", "deleted", entry_id)? != 0,
             ministry: column::<i64>(row, "revision", "ministry", entry_id)? != 0,
+            recoded_from: column(row, "revision", "recoded_from", entry_id)?,
+            recoded_to: column(row, "dossier", "recoded_to", entry_id)?,
+            files_sent: files(row, entry_id)?.into_iter().collect(),
             document,
         });
     }
     Ok((unmapped, unreadable))
+}
+
+/// What the portal has, or may have, of a dossier's files.
+fn files(row: &SqliteRow, id: i64) -> Result<BTreeSet<String>, LedgerError> {
+    let mut files: BTreeSet<String> = BTreeSet::new();
+    for (table, name) in [("acked_files", "acked_files"), ("packet", "files_out")] {
+        let listed: Option<Vec<String>> =
+            envelope(column(row, table, name, id)?, table, "files", id)?;
+        files.extend(listed.unwrap_or_default());
+    }
+    Ok(files)
 }
 
 const QUARANTINE_UNREADABLE: &str = "
@@ -73,7 +100,8 @@ pub(super) async fn quarantine_unreadable(
 
 /// The lanes of the mapped entries that are still `Received`.
 const LANES: &str = "
-    SELECT e.id, e.forced, e.priority, d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
+    SELECT e.id, e.forced, e.priority, x.over_at IS NULL AND x.restored_at IS NOT NULL AS rereading, x.restored_at,
+           d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
            d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
@@ -83,8 +111,12 @@ const LANES: &str = "
            (SELECT max(o.id) FROM entry AS o WHERE o.dossier_id = d.id AND o.revision_id > e.revision_id
             AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged')) AS overtaken_by,
            EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
-                   AND x.kind = 'deleted_at_source') AS mourned
+                   AND x.kind IN ('deleted_at_source', 'recoded')) AS mourned,
+           (SELECT a.files FROM acked_files AS a WHERE a.dossier_id = d.id) AS acked_files,
+           (SELECT p.files FROM entry AS k JOIN packet AS p ON p.entry_id = k.id
+            WHERE k.dossier_id = d.id AND k.state IN ('leased', 'unconfirmed')) AS files_out
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    LEFT JOIN restored AS x ON x.source = d.source
     WHERE e.state = 'received'";
 
 const KNOWN_STEPS: &str = "
@@ -112,9 +144,9 @@ const UPDATE_ENTRIES: &str = "
     WHERE entry.id = j.id AND entry.state = 'received'";
 
 const UPSERT_PACKETS: &str = "
-    INSERT INTO packet (entry_id, stored_at, body)
-    SELECT value->>0, ?1, substr(?2, value->>1, value->>2) FROM json_each(?3) WHERE true
-    ON CONFLICT (entry_id) DO UPDATE SET body = excluded.body";
+    INSERT INTO packet (entry_id, stored_at, body, files)
+    SELECT value->>0, ?1, substr(?2, value->>1, value->>2), value->>3 FROM json_each(?3) WHERE true
+    ON CONFLICT (entry_id) DO UPDATE SET body = excluded.body, files = excluded.files";
 
 const LAST_STEP_BODY: &str =
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'step_body'), 0)";
@@ -124,16 +156,18 @@ const INSERT_STEP_BODIES: &str = "
     SELECT value->>0, value->>1, ?1, substr(?2, value->>2, value->>3) FROM json_each(?3)";
 
 const INSERT_STEPS: &str = "
-    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), 'pending', ?1, value->>5, value->>6, value->>7
+    INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place,
+                      failure)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), value->>8, ?1, value->>5, value->>6, value->>7,
+           value->>9
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
-    UPDATE step SET hash = unhex(j.hash), state = 'pending', changed_at = ?1, failure = NULL,
+    UPDATE step SET hash = unhex(j.hash), state = j.state, changed_at = ?1, failure = j.failure,
            body_id = j.body_id, body_line = j.body_line
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
                  value->>3 AS ordinal, value->>4 AS hash, value->>5 AS body_id,
-                 value->>6 AS body_line FROM json_each(?2)) AS j
+                 value->>6 AS body_line, value->>8 AS state, value->>9 AS failure FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
@@ -143,7 +177,7 @@ const WITHDRAW_STEPS: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
                  value->>3 AS ordinal FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
-      AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state = 'pending'";
+      AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state IN ('pending', 'held')";
 
 /// What the source says is not ours to push takes its unsent steps with it.
 const WITHDRAW_ALL_STEPS: &str = "
@@ -157,7 +191,44 @@ const CLOSE_LANES: &str = "
 
 const RESOLVE_DELETED: &str = "
     UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source has it again'
-    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND kind = 'deleted_at_source'
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND kind IN ('deleted_at_source', 'recoded')
+      AND resolved_at IS NULL";
+
+/// What earlier revisions of these dossiers had against the portal's copy.
+const OPEN_FINDINGS: &str = "
+    SELECT x.id, x.dossier_id, x.kind, x.detail
+    FROM json_each(?1) AS j CROSS JOIN discrepancy AS x ON x.dossier_id = j.value
+    WHERE x.resolved_at IS NULL AND x.kind IN ('step_changed', 'step_vanished', 'file_vanished')";
+
+const RESOLVE_FINDINGS: &str = "
+    UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source does not contradict the portal any more'
+    WHERE id IN (SELECT value FROM json_each(?2))";
+
+/// The dossiers that these entries say they were before, of whatever source: after a merger the old
+/// code may have come from the old province's system.
+const FORMER: &str = "
+    SELECT j.value->>0 AS entry_id, d.id, d.source, d.ma_ho_so, d.newest_revision_id, d.priority,
+           e.state = 'not_ours' AND e.failure_code = ?2 AS closed,
+           d.portal_known = 'yes' OR EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
+                   AND o.state IN ('leased', 'unconfirmed')) AS known
+    FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.ma_ho_so = j.value->>2 AND d.id <> j.value->>1
+    JOIN entry AS e ON e.id = d.newest_entry_id";
+
+/// A closed obligation on top of whatever the former dossier still had.
+const CLOSE_FORMER: &str = "
+    INSERT INTO entry (dossier_id, revision_id, state, priority, created_at, changed_at, due_at, failure_code)
+    SELECT value->>0, value->>1, 'not_ours', value->>2, ?1, ?1, ?1, ?2 FROM json_each(?3) WHERE true
+    RETURNING id, dossier_id";
+
+const POINT_TO_CLOSED: &str = "
+    UPDATE dossier SET newest_entry_id = j.entry_id
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id FROM json_each(?1)) AS j
+    WHERE dossier.id = j.dossier_id";
+
+/// That the source dropped the old code is explained by the new one.
+const RESOLVE_DROPPED: &str = "
+    UPDATE discrepancy SET resolved_at = ?1, resolution = 'the source goes on under another code'
+    WHERE dossier_id IN (SELECT value FROM json_each(?2)) AND kind IN ('deleted_at_source', 'extra')
       AND resolved_at IS NULL";
 
 /// New steps are due at once; a dossier whose steps wait for a retry keeps waiting only if nothing
@@ -185,12 +256,14 @@ const APPOINT_ENTRIES: &str = "
 
 pub(super) async fn record_mapped(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     mapped: &[MappedEntry],
 ) -> Result<MapCounts, LedgerError> {
     let doing = "store mapped dossiers";
     let lanes = read_lanes(conn, mapped).await?;
     let known_steps = read_steps(conn, &lanes).await?;
+    let former = read_former(conn, mapped, &lanes).await?;
     let mut plan = Plan {
         last_step_body: sqlx::query_scalar(LAST_STEP_BODY)
             .fetch_one(&mut *conn)
@@ -205,7 +278,8 @@ pub(super) async fn record_mapped(
         };
         // A second entry of the same dossier would be judged by what the first one changes.
         if taken.insert(lane.dossier_id) {
-            plan.take(entry, lane, known_steps.get(&lane.dossier_id))?;
+            let former = former.get(&entry.entry_id).map_or(&[][..], Vec::as_slice);
+            plan.take(stored, entry, lane, known_steps.get(&lane.dossier_id), former)?;
         }
     }
     if plan.entries.is_empty() {
@@ -261,6 +335,13 @@ pub(super) async fn record_mapped(
         let query = sqlx::query(RESOLVE_DELETED).bind(at).bind(json(&plan.revived));
         run(conn, doing, query).await?;
     }
+    if !plan.former.is_empty() {
+        close_former(conn, now, &plan.former).await?;
+    }
+    let answered = answered_findings(conn, &plan.judged, &plan.discrepancies).await?;
+    if !answered.is_empty() {
+        run(conn, doing, sqlx::query(RESOLVE_FINDINGS).bind(at).bind(json(&answered))).await?;
+    }
     if !plan.discrepancies.is_empty() {
         plan.counts.discrepancies =
             super::reconcile::insert_discrepancies(conn, now, &plan.discrepancies).await?;
@@ -294,11 +375,115 @@ async fn read_lanes(
                     known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
                     overtaken_by: column(row, "entry", "overtaken_by", id)?,
+                    rereading: column::<i64>(row, "restored", "rereading", id)? != 0,
+                    restored_at: column::<Option<i64>>(row, "restored", "restored_at", id)?
+                        .map(|at| Timestamp::from_millis(at).to_portal()),
                     mourned: column::<i64>(row, "dossier", "mourned", id)? != 0,
+                    files_sent: files(row, id)?,
                 },
             ))
         })
         .collect()
+}
+
+/// By the entry that names it.
+async fn read_former(
+    conn: &mut SqliteConnection,
+    mapped: &[MappedEntry],
+    lanes: &BTreeMap<i64, Lane>,
+) -> Result<BTreeMap<i64, Vec<Former>>, LedgerError> {
+    let named: Vec<(i64, i64, &str)> = mapped
+        .iter()
+        .filter_map(|entry| match &entry.outcome {
+            MapOutcome::Valid(packet) => {
+                let lane = lanes.get(&entry.entry_id)?;
+                Some((entry.entry_id, lane.dossier_id, packet.recoded_from.as_deref()?))
+            }
+            _ => None,
+        })
+        .collect();
+    if named.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query(FORMER)
+        .bind(json(&named))
+        .bind(RECODED)
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("store mapped dossiers", error))?;
+    let mut former: BTreeMap<i64, Vec<Former>> = BTreeMap::new();
+    for row in &rows {
+        let id: i64 = column(row, "dossier", "id", 0)?;
+        let named_by: i64 = column(row, "entry", "entry_id", id)?;
+        former.entry(named_by).or_default().push(Former {
+            dossier_id: id,
+            source: column(row, "dossier", "source", id)?,
+            ma_ho_so: column(row, "dossier", "ma_ho_so", id)?,
+            newest_revision_id: column(row, "dossier", "newest_revision_id", id)?,
+            priority: column(row, "dossier", "priority", id)?,
+            closed: column::<i64>(row, "entry", "closed", id)? != 0,
+            known: column::<i64>(row, "dossier", "known", id)? != 0,
+        });
+    }
+    Ok(former)
+}
+
+/// Ends what the dossiers under their former codes still had.
+async fn close_former(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    former: &[FormerRow],
+) -> Result<(), LedgerError> {
+    let doing = "store mapped dossiers";
+    let at = now.millis();
+    let rows = sqlx::query(CLOSE_FORMER)
+        .bind(at)
+        .bind(RECODED)
+        .bind(json(former))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let mut closed: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "entry", "id", 0)?;
+        closed.push((column(row, "entry", "dossier_id", id)?, id));
+    }
+    run(conn, doing, sqlx::query(SUPERSEDE).bind(at).bind(json(&closed))).await?;
+    run(conn, doing, sqlx::query(POINT_TO_CLOSED).bind(json(&closed))).await?;
+    let dossiers: Vec<i64> = closed.iter().map(|(dossier_id, _)| *dossier_id).collect();
+    run(conn, doing, sqlx::query(WITHDRAW_ALL_STEPS).bind(at).bind(json(&dossiers))).await?;
+    run(conn, doing, sqlx::query(CLOSE_LANES).bind(json(&dossiers))).await?;
+    run(conn, doing, sqlx::query(RESOLVE_DROPPED).bind(at).bind(json(&dossiers))).await.map(|_| ())
+}
+
+/// Open findings about the steps and files of the dossiers judged now that were not made again.
+async fn answered_findings(
+    conn: &mut SqliteConnection,
+    judged: &[i64],
+    discrepancies: &[DiscrepancyRow],
+) -> Result<Vec<i64>, LedgerError> {
+    let rows = sqlx::query(OPEN_FINDINGS)
+        .bind(json(judged))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("store mapped dossiers", error))?;
+    let found: BTreeSet<(i64, &str, &str)> = discrepancies
+        .iter()
+        .filter_map(|(_, _, dossier_id, kind, detail)| {
+            Some(((*dossier_id)?, *kind, detail.as_str()))
+        })
+        .collect();
+    let mut answered = Vec::new();
+    for row in &rows {
+        let id: i64 = column(row, "discrepancy", "id", 0)?;
+        let dossier_id: i64 = column(row, "discrepancy", "dossier_id", id)?;
+        let kind: String = column(row, "discrepancy", "kind", id)?;
+        let detail: String = column(row, "discrepancy", "detail", id)?;
+        if !found.contains(&(dossier_id, kind.as_str(), detail.as_str())) {
+            answered.push(id);
+        }
+    }
+    Ok(answered)
 }
 
 async fn read_steps(
@@ -323,17 +508,16 @@ async fn read_steps(
         };
         let step = KnownStep {
             hash: column(row, "step", "hash", dossier_id)?,
-            state: StepState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "step",
-                column: "state",
-                row: dossier_id,
-            })?,
+            // What cannot be read back is taken for what must not be repeated; a batch of many
+            // dossiers does not fail for it.
+            state: StepState::parse(&state).unwrap_or(StepState::Held),
             failure: envelope(
                 column(row, "step", "failure", dossier_id)?,
                 "step",
                 "failure",
                 dossier_id,
-            )?,
+            )
+            .unwrap_or_else(|_| Some(outcome_unknown())),
         };
         known.entry(dossier_id).or_default().insert(identity, step);
     }
@@ -358,6 +542,12 @@ pub(super) const STATEMENTS: &[&str] = &[
     WITHDRAW_ALL_STEPS,
     CLOSE_LANES,
     RESOLVE_DELETED,
+    OPEN_FINDINGS,
+    RESOLVE_FINDINGS,
+    FORMER,
+    CLOSE_FORMER,
+    POINT_TO_CLOSED,
+    RESOLVE_DROPPED,
     UPDATE_LANES,
     APPOINT_ENTRIES,
 ];

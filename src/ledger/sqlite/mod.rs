@@ -5,8 +5,12 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod backup;
+mod check;
 mod claim;
 mod file;
+mod hold;
+mod keys;
 mod line;
 mod map;
 mod operate;
@@ -14,7 +18,10 @@ mod pause;
 mod plan;
 mod pull;
 mod reconcile;
+mod restore;
+mod retention;
 mod settle;
+mod size;
 mod upkeep;
 mod view;
 
@@ -22,21 +29,23 @@ mod view;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::body::Bodies;
+use super::key::BodyKey;
 use super::record::{
     AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote, Hash,
-    IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts, Resumed,
-    ResyncOutcome, RetryScope, SettleBatch, SettleCounts, SourcePosition, ToMap, UnconfirmedEntry,
-    UpkeepCounts, UpkeepPolicy,
+    HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
+    Resumed, ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap,
+    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::view::{
     CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork,
@@ -48,6 +57,7 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
+pub use backup::{Restoration, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
@@ -66,11 +76,28 @@ pub struct SqliteSettings {
     /// Whether every page is checked before the first row is served: some seconds a gigabyte. A
     /// short command beside a running service may leave it out.
     pub check_pages: bool,
+    /// Under which new bodies are sealed; `None` for a ledger whose bodies are not.
+    pub key: Option<BodyKey>,
+    /// While keys are changed: the one before.
+    pub old_key: Option<BodyKey>,
+    /// When given, a key that is new to the ledger is put to use now, at this time.
+    pub adopt_key_at: Option<Timestamp>,
+    /// How large the file may become; for the forecast only.
+    pub size_budget: Option<u64>,
 }
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self { durable: true, busy_timeout_ms: 5000, migrate: true, check_pages: true }
+        Self {
+            durable: true,
+            busy_timeout_ms: 5000,
+            migrate: true,
+            check_pages: true,
+            key: None,
+            old_key: None,
+            adopt_key_at: None,
+            size_budget: None,
+        }
     }
 }
 
@@ -80,6 +107,11 @@ pub struct SqliteLedger {
     /// One connection: SQLite has one writer, and waiting for it in a queue beats `SQLITE_BUSY`.
     writer: SqlitePool,
     readers: SqlitePool,
+    bodies: Bodies,
+    /// Id of the key that was in use when this process opened the ledger.
+    key_in_use: Option<Vec<u8>>,
+    path: PathBuf,
+    size_budget: Option<u64>,
 }
 
 impl SqliteLedger {
@@ -107,24 +139,42 @@ impl SqliteLedger {
             } else {
                 SqliteSynchronous::Normal
             })
+            // What retention deletes is gone from the disk, not only from the tables.
+            .pragma("secure_delete", "on")
             .pragma("cache_size", "-24576")
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
+            // Decided when the file is made; an older one has it after `hoso ledger compact`.
+            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
             .await
             .map_err(|error| at_start(path, error))?;
-        let ledger = Self {
+        let mut ledger = Self {
             readers: SqlitePoolOptions::new()
                 .max_connections(READERS)
                 .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096")),
             writer,
+            bodies: Bodies::plain(),
+            key_in_use: None,
+            path: path.to_owned(),
+            size_budget: settings.size_budget,
         };
-        if let Err(refusal) = ledger.make_ready(path, settings).await {
-            ledger.close().await;
-            return Err(refusal);
+        let ready = async {
+            ledger.make_ready(path, settings).await?;
+            let bodies = keys::bodies(&ledger.writer, settings).await?;
+            Ok((bodies, keys::in_use(&ledger.writer).await?))
+        };
+        match ready.await {
+            Ok((bodies, key_in_use)) => {
+                ledger.bodies = bodies;
+                ledger.key_in_use = key_in_use;
+                Ok(ledger)
+            }
+            Err(refusal) => {
+                ledger.close().await;
+                Err(refusal)
+            }
         }
-        Ok(ledger)
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Transaction<'_, Sqlite>, LedgerError> {
@@ -142,7 +192,9 @@ impl SqliteLedger {
             }
             begun => begun,
         };
-        begun.map_err(|error| failed(doing, error))
+        let mut tx = begun.map_err(|error| failed(doing, error))?;
+        keys::unchanged(&mut tx, self.key_in_use.as_ref()).await?;
+        Ok(tx)
     }
 }
 
@@ -158,9 +210,26 @@ impl Ledger for SqliteLedger {
 
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
         let mut tx = self.begin("store a page").await?;
-        let counts = pull::commit_pull(&mut tx, commit).await?;
+        let counts = pull::commit_pull(&mut tx, &self.bodies, commit).await?;
         finish(tx, "store a page").await?;
         Ok(counts)
+    }
+
+    async fn knows_position(&self, source: &str, position: &str) -> Result<bool, LedgerError> {
+        pull::knows_position(&self.readers, source, position).await
+    }
+
+    async fn claim_unread(
+        &self,
+        source: &str,
+        now: Timestamp,
+        asked_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError> {
+        let mut tx = self.begin("choose unread dossiers").await?;
+        let codes = pull::claim_unread(&mut tx, source, now, asked_until, limit).await?;
+        finish(tx, "choose unread dossiers").await?;
+        Ok(codes)
     }
 
     async fn record_poll_failure(
@@ -171,12 +240,12 @@ impl Ledger for SqliteLedger {
         evidence: Option<&[u8]>,
     ) -> Result<(), LedgerError> {
         let mut tx = self.begin("record a poll").await?;
-        pull::record_poll_failure(&mut tx, source, at, failure, evidence).await?;
+        pull::record_poll_failure(&mut tx, &self.bodies, source, at, failure, evidence).await?;
         finish(tx, "record a poll").await
     }
 
     async fn to_map(&self, limit: u32) -> Result<Vec<ToMap>, LedgerError> {
-        let (unmapped, unreadable) = map::to_map(&self.readers, limit).await?;
+        let (unmapped, unreadable) = map::to_map(&self.readers, &self.bodies, limit).await?;
         if !unreadable.is_empty() {
             let mut tx = self.begin("set unreadable rows aside").await?;
             map::quarantine_unreadable(&mut tx, &unreadable).await?;
@@ -191,7 +260,7 @@ impl Ledger for SqliteLedger {
         mapped: &[MappedEntry],
     ) -> Result<MapCounts, LedgerError> {
         let mut tx = self.begin("store mapped dossiers").await?;
-        let counts = map::record_mapped(&mut tx, now, mapped).await?;
+        let counts = map::record_mapped(&mut tx, &self.bodies, now, mapped).await?;
         finish(tx, "store mapped dossiers").await?;
         Ok(counts)
     }
@@ -202,7 +271,7 @@ impl Ledger for SqliteLedger {
         claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
-        let claimed = claim::claim_entries(&mut tx, now, claim).await?;
+        let claimed = claim::claim_entries(&mut tx, &self.bodies, now, claim).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -214,7 +283,7 @@ impl Ledger for SqliteLedger {
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed = claim::claim_steps(&mut tx, now, claim, steps_max).await?;
+        let claimed = claim::claim_steps(&mut tx, &self.bodies, now, claim, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -237,7 +306,8 @@ impl Ledger for SqliteLedger {
         limit: u32,
     ) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
         let mut tx = self.begin("claim read-backs").await?;
-        let claimed = reconcile::claim_unconfirmed(&mut tx, now, until, limit).await?;
+        let claimed =
+            reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
         finish(tx, "claim read-backs").await?;
         Ok(claimed)
     }
@@ -250,8 +320,22 @@ impl Ledger for SqliteLedger {
         reconcile::standings(&self.readers, source, ma_ho_so).await
     }
 
+    async fn own_standings(
+        &self,
+        source: &str,
+        after: &str,
+        limit: u32,
+        first_seen_from: Timestamp,
+    ) -> Result<Vec<IndexStanding>, LedgerError> {
+        reconcile::own_standings(&self.readers, source, after, limit, first_seen_from).await
+    }
+
     async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
-        reconcile::acked_packets(&self.readers, dossiers).await
+        reconcile::acked_packets(&self.readers, &self.bodies, dossiers).await
+    }
+
+    async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
+        reconcile::sent_packets(&self.readers, &self.bodies, dossiers).await
     }
 
     async fn acknowledged_codes(
@@ -312,6 +396,21 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        for class in retention::CLASSES {
+            let window = class.look(&self.readers, now, &policy.retention).await?;
+            if window.is_idle() {
+                continue;
+            }
+            let mut tx = self.begin("drop what is past retention").await?;
+            let dropped = class.drop(&mut tx, now, &window).await?;
+            finish(tx, "drop what is past retention").await?;
+            if class.is_body() {
+                counts.bodies_dropped += dropped;
+            } else {
+                counts.rows_dropped += dropped;
+            }
+        }
+        counts.pages_freed = retention::give_back(&self.writer).await?;
         counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;
         Ok(counts)
     }
@@ -369,6 +468,39 @@ impl Ledger for SqliteLedger {
         pause::orders(&self.readers, now).await
     }
 
+    async fn set_hold(
+        &self,
+        now: Timestamp,
+        source: Option<&str>,
+        ma_ho_so: &str,
+        hold: bool,
+        audit: &AuditRecord,
+    ) -> Result<HoldOutcome, LedgerError> {
+        let mut tx = self.begin("set a legal hold").await?;
+        let outcome = hold::set_hold(&mut tx, now, source, ma_ho_so, hold, audit).await?;
+        finish(tx, "set a legal hold").await?;
+        Ok(outcome)
+    }
+
+    async fn sizes(&self, now: Timestamp) -> Result<Sizes, LedgerError> {
+        size::sizes(&self.readers, &self.path, now, self.size_budget).await
+    }
+
+    async fn room(&self, now: Timestamp) -> Result<Sizes, LedgerError> {
+        size::quick(&self.readers, &self.path, now, self.size_budget).await
+    }
+
+    async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError> {
+        if size::is_measured(&self.readers, now).await? {
+            return Ok(false);
+        }
+        let sizes = self.sizes(now).await?;
+        let mut tx = self.begin("measure the ledger").await?;
+        size::record(&mut tx, now, &sizes).await?;
+        finish(tx, "measure the ledger").await?;
+        Ok(true)
+    }
+
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
         view::standing(&self.readers, now).await
     }
@@ -397,7 +529,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn newest_document(&self, dossier_id: i64) -> Result<Option<String>, LedgerError> {
-        view::newest_document(&self.readers, dossier_id).await
+        view::newest_document(&self.readers, &self.bodies, dossier_id).await
     }
 
     async fn hold_singleton(

@@ -1,17 +1,17 @@
 //! What the outcome of mapping means for entries, steps and lanes: decided here from what is stored,
 //! written by `map`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ValidPacket};
 use super::reconcile::DiscrepancyRow;
 use super::{UNREADABLE, hex, json_one};
 use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Disposition, Failure};
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
@@ -19,8 +19,27 @@ use crate::domain::time::Timestamp;
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
 
+/// The failure of such a step.
+pub(super) fn outcome_unknown() -> Failure {
+    Failure::new(
+        STEP_OUTCOME_UNKNOWN,
+        Disposition::Ambiguous,
+        "nobody knows whether the portal has this step",
+    )
+}
+
+/// The failure code of a supplement request that is held because it seems to be one that the portal
+/// acknowledged at another time.
+pub(super) const SUPPLEMENT_MOVED: &str = "steps.supplement_moved";
+
+/// The status of a step that asks the citizen for a supplement.
+const SUPPLEMENT: &str = "5";
+
 /// The rule by which mapping says that the source deleted the dossier.
 const DELETED: &str = "source.deleted";
+
+/// The rule by which a dossier is closed that its source goes on with under another code.
+pub(super) const RECODED: &str = "source.recoded";
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -40,8 +59,27 @@ pub(super) struct Lane {
     pub(super) waiting: bool,
     /// A newer revision is ready or was sent: this one is never sent.
     pub(super) overtaken_by: Option<i64>,
-    /// A discrepancy says that the source deleted it.
+    /// The ledger was restored and the source has not been read again to its end.
+    pub(super) rereading: bool,
+    /// When it was restored, as steps write their time.
+    pub(super) restored_at: Option<String>,
+    /// A discrepancy says that the source deleted it, or goes on under another code.
     pub(super) mourned: bool,
+    /// Files that the portal has, or may have.
+    pub(super) files_sent: BTreeSet<String>,
+}
+
+/// The dossier that another one says it was before.
+pub(super) struct Former {
+    pub(super) dossier_id: i64,
+    pub(super) source: String,
+    pub(super) ma_ho_so: String,
+    pub(super) newest_revision_id: i64,
+    pub(super) priority: i64,
+    /// Closed for this reason already.
+    pub(super) closed: bool,
+    /// The portal has it, or may have.
+    pub(super) known: bool,
 }
 
 pub(super) struct KnownStep {
@@ -50,9 +88,37 @@ pub(super) struct KnownStep {
     pub(super) failure: Option<Failure>,
 }
 
+impl KnownStep {
+    fn may_be_at_portal(&self) -> bool {
+        match self.state {
+            StepState::Acked | StepState::Leased | StepState::PresumedSent => true,
+            StepState::Held => self.is_held_for(STEP_OUTCOME_UNKNOWN),
+            StepState::Pending | StepState::Withdrawn => false,
+        }
+    }
+
+    fn is_held_for(&self, code: &str) -> bool {
+        self.state == StepState::Held && self.failure.as_ref().is_some_and(|f| f.code == code)
+    }
+}
+
+fn supplement_moved() -> Failure {
+    Failure::new(
+        SUPPLEMENT_MOVED,
+        Disposition::Ambiguous,
+        "the source moved a request for a supplement that the portal has; a second one could make the dossier late",
+    )
+}
+
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
-/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list
-pub(super) type StepRow<'a> = (i64, &'a str, &'a str, u32, String, i64, usize, usize);
+/// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, state,
+/// failure
+pub(super) type StepRow<'a> =
+    (i64, &'a str, &'a str, u32, String, i64, usize, usize, &'static str, Option<String>);
+/// To be closed: dossier, newest revision, priority
+pub(super) type FormerRow = (i64, i64, i64);
+/// entry, where its body begins in the blob (from 1), length, ids of files
+pub(super) type PacketRow = (i64, usize, usize, Option<String>);
 /// id, dossier, where its body begins in the blob (from 1), length
 pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
@@ -71,7 +137,7 @@ pub(super) const NO_APPOINTMENT: i64 = 253_402_300_799_000;
 pub(super) struct Plan<'a> {
     pub(super) supersede: Vec<(i64, i64)>,
     pub(super) entries: Vec<EntryRow<'a>>,
-    pub(super) packets: Vec<(i64, usize, usize)>,
+    pub(super) packets: Vec<PacketRow>,
     pub(super) bodies: Vec<u8>,
     pub(super) step_bodies: Vec<StepBodyRow>,
     pub(super) step_blob: Vec<u8>,
@@ -82,6 +148,9 @@ pub(super) struct Plan<'a> {
     pub(super) lanes: Vec<LaneRow<'a>>,
     pub(super) not_ours: Vec<i64>,
     pub(super) revived: Vec<i64>,
+    /// Dossiers whose steps and files were compared with what the portal has.
+    pub(super) judged: Vec<i64>,
+    pub(super) former: Vec<FormerRow>,
     pub(super) discrepancies: Vec<DiscrepancyRow>,
     pub(super) counts: MapCounts,
 }
@@ -89,9 +158,11 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn take(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         let version = entry.mapping_version.as_str();
         match &entry.outcome {
@@ -113,7 +184,7 @@ impl<'a> Plan<'a> {
                     None,
                 ));
             }
-            MapOutcome::NotOurs { rule } => {
+            MapOutcome::NotOurs { rule, recoded_to } => {
                 self.counts.not_ours += 1;
                 self.entries.push((
                     entry.entry_id,
@@ -130,28 +201,31 @@ impl<'a> Plan<'a> {
                     // nothing that still waits may be sent.
                     self.supersede.push((lane.dossier_id, entry.entry_id));
                     self.not_ours.push(lane.dossier_id);
-                    if *rule == DELETED && (lane.known || lane.out) {
-                        self.discrepancies.push((
-                            lane.source.clone(),
-                            lane.ma_ho_so.clone(),
-                            Some(lane.dossier_id),
-                            DiscrepancyKind::DeletedAtSource.as_str(),
-                            String::new(),
-                        ));
+                    let kind = match *rule {
+                        DELETED => Some(DiscrepancyKind::DeletedAtSource),
+                        RECODED => Some(DiscrepancyKind::Recoded),
+                        _ => None,
+                    };
+                    if let Some(kind) = kind.filter(|_| lane.known || lane.out) {
+                        self.differ(lane, kind, recoded_to.clone().unwrap_or_default());
                     }
                 }
             }
-            MapOutcome::Valid(packet) => self.take_valid(entry, packet, lane, known_steps)?,
+            MapOutcome::Valid(packet) => {
+                self.take_valid(stored, entry, packet, lane, known_steps, former)?;
+            }
         }
         Ok(())
     }
 
     fn take_valid(
         &mut self,
+        stored: &Bodies,
         entry: &'a MappedEntry,
         packet: &'a ValidPacket,
         lane: &Lane,
         known_steps: Option<&BTreeMap<StepIdentity, KnownStep>>,
+        former: &[Former],
     ) -> Result<(), LedgerError> {
         if lane.overtaken_by.is_some() {
             self.counts.superseded += 1;
@@ -167,10 +241,24 @@ impl<'a> Plan<'a> {
             ));
             return Ok(());
         }
+        // A file was sent since this packet was made, and it says nothing of it: made anew, it will.
+        let says =
+            |id: &String| packet.files.held.contains(id) || packet.files.removed.contains(id);
+        if !lane.files_sent.iter().all(says) {
+            return Ok(());
+        }
+        for former in former {
+            self.take_former(lane, former);
+        }
+        self.judged.push(lane.dossier_id);
+        for id in &packet.files.vanished {
+            self.differ(lane, DiscrepancyKind::FileVanished, id.clone());
+        }
         // While a call is out, the last acknowledged packet says nothing about what the portal
         // will hold; and an operator's resync sends what is already there.
         let unchanged = !lane.forced
             && !lane.out
+            && !lane.rereading
             && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
         let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
         // Only ever raised: what an operator made urgent stays so.
@@ -196,11 +284,15 @@ impl<'a> Plan<'a> {
             self.counts.unchanged += 1;
         } else {
             self.counts.ready += 1;
-            let body = compress(packet.packet.as_bytes())?;
-            self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len()));
+            let row = Row::of("packet", entry.entry_id);
+            let body = stored.write(row, packet.packet.as_bytes())?;
+            // Nothing is kept of a dossier that never had a file.
+            let files = (!packet.files.held.is_empty() || !packet.files.removed.is_empty())
+                .then(|| json_one(&packet.files.held));
+            self.packets.push((entry.entry_id, self.bodies.len() + 1, body.len(), files));
             self.bodies.extend_from_slice(&body);
         }
-        let (pending, changed) = self.take_steps(lane, &packet.steps, known_steps)?;
+        let (pending, changed) = self.take_steps(stored, lane, &packet.steps, known_steps)?;
         self.lanes.push((
             lane.dossier_id,
             if unchanged { "accepted" } else { "open" },
@@ -216,10 +308,37 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Closes the dossier under its former code, unless it is closed for this reason already.
+    fn take_former(&mut self, lane: &Lane, former: &Former) {
+        if !former.closed && !self.not_ours.contains(&former.dossier_id) {
+            self.former.push((former.dossier_id, former.newest_revision_id, former.priority));
+        }
+        if former.known {
+            self.discrepancies.push((
+                former.source.clone(),
+                former.ma_ho_so.clone(),
+                Some(former.dossier_id),
+                DiscrepancyKind::Recoded.as_str(),
+                lane.ma_ho_so.clone(),
+            ));
+        }
+    }
+
+    fn differ(&mut self, lane: &Lane, kind: DiscrepancyKind, detail: String) {
+        self.discrepancies.push((
+            lane.source.clone(),
+            lane.ma_ho_so.clone(),
+            Some(lane.dossier_id),
+            kind.as_str(),
+            detail,
+        ));
+    }
+
     /// Compares the source's steps with the stored ones. A step that the portal acknowledged (or
     /// may have) is never rewritten: a change of it is a discrepancy.
     fn take_steps(
         &mut self,
+        seal: &Bodies,
         lane: &Lane,
         steps: &'a [MappedStep],
         known: Option<&BTreeMap<StepIdentity, KnownStep>>,
@@ -228,18 +347,36 @@ impl<'a> Plan<'a> {
         let mut changed = false;
         let body_id = self.last_step_body + 1;
         let mut lines = Vec::new();
-        let mut discrepancy = |kind: DiscrepancyKind, identity: &StepIdentity| {
-            self.discrepancies.push((
-                lane.source.clone(),
-                lane.ma_ho_so.clone(),
-                Some(lane.dossier_id),
-                kind.as_str(),
-                identity.to_string(),
-            ));
+        let mut found: Vec<(DiscrepancyKind, String)> = Vec::new();
+        let mut discrepancy =
+            |kind, identity: &StepIdentity| found.push((kind, identity.to_string()));
+        let is_listed = |id: &StepIdentity| steps.iter().any(|step| step.identity == *id);
+        // Requests for a supplement that the portal has and the source does not list any more. As
+        // many new ones may be the same requests at a corrected time: counted twice, they could make
+        // the dossier late, so a person decides.
+        let mut moved = known
+            .into_iter()
+            .flatten()
+            .filter(|(id, stored)| {
+                id.trang_thai == SUPPLEMENT && stored.may_be_at_portal() && !is_listed(id)
+            })
+            .count();
+        let mut take_moved = |step: &MappedStep| {
+            let is_one = step.identity.trang_thai == SUPPLEMENT && moved > 0;
+            moved -= usize::from(is_one);
+            is_one
         };
         for (place, step) in steps.iter().enumerate() {
             let id = &step.identity;
-            let mut row = || -> StepRow<'a> {
+            // May have been sent between the backup and its restore.
+            let is_new = known.is_none_or(|known| !known.contains_key(id));
+            let is_dated_before =
+                lane.restored_at.as_ref().is_some_and(|at| *at >= id.thoi_diem_xu_ly);
+            let in_doubt = (id.trang_thai == SUPPLEMENT
+                && (lane.rereading || (is_new && is_dated_before)))
+                .then(outcome_unknown);
+            let is_pending = usize::from(in_doubt.is_none());
+            let mut row = |held: Option<Failure>| -> StepRow<'a> {
                 lines.push(step.body.as_str());
                 (
                     lane.dossier_id,
@@ -250,13 +387,17 @@ impl<'a> Plan<'a> {
                     body_id,
                     lines.len() - 1,
                     place,
+                    if held.is_some() { StepState::Held } else { StepState::Pending }.as_str(),
+                    held.as_ref().map(json_one),
                 )
             };
             match known.and_then(|known| known.get(id)) {
                 None => {
-                    self.insert.push(row());
+                    let held = take_moved(step).then(supplement_moved).or(in_doubt);
+                    let is_held = held.is_some();
+                    self.insert.push(row(held));
                     self.counts.steps_new += 1;
-                    pending += 1;
+                    pending += usize::from(!is_held);
                     changed = true;
                 }
                 Some(stored) => {
@@ -266,13 +407,22 @@ impl<'a> Plan<'a> {
                         // Owed again as it was, after the portal lost the dossier: when it is due
                         // was decided with the loss.
                         StepState::Withdrawn if same => {
-                            self.replace.push(row());
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                         }
                         StepState::Pending | StepState::Withdrawn => {
-                            self.replace.push(row());
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
+                        }
+                        StepState::Held if stored.is_held_for(SUPPLEMENT_MOVED) => {
+                            let moved = take_moved(step);
+                            if !moved || !same {
+                                let held = moved.then(supplement_moved).or(in_doubt);
+                                pending += usize::from(held.is_none());
+                                self.replace.push(row(held));
+                                changed = true;
+                            }
                         }
                         // Refused and mended at the source, or never readable here.
                         StepState::Held
@@ -280,8 +430,8 @@ impl<'a> Plan<'a> {
                                 f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
                             }) =>
                         {
-                            self.replace.push(row());
-                            pending += 1;
+                            self.replace.push(row(in_doubt));
+                            pending += is_pending;
                             changed = true;
                         }
                         StepState::Leased => {
@@ -297,11 +447,15 @@ impl<'a> Plan<'a> {
             }
         }
         for (id, stored) in known.into_iter().flatten() {
-            if steps.iter().any(|step| step.identity == *id) {
+            if is_listed(id) {
                 continue;
             }
             match stored.state {
-                StepState::Pending => {
+                // Held for that reason, it never left.
+                StepState::Held | StepState::Pending
+                    if stored.state == StepState::Pending
+                        || stored.is_held_for(SUPPLEMENT_MOVED) =>
+                {
                     self.withdraw.push((
                         lane.dossier_id,
                         id.thoi_diem_xu_ly.clone(),
@@ -316,11 +470,14 @@ impl<'a> Plan<'a> {
                 StepState::Acked | StepState::Held => {
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::PresumedSent | StepState::Withdrawn => {}
+                StepState::Pending | StepState::PresumedSent | StepState::Withdrawn => {}
             }
         }
+        for (kind, detail) in found {
+            self.differ(lane, kind, detail);
+        }
         if !lines.is_empty() {
-            let body = compress(lines.join("\n").as_bytes())?;
+            let body = seal.write(Row::of("step_body", body_id), lines.join("\n").as_bytes())?;
             self.last_step_body = body_id;
             self.step_bodies.push((body_id, lane.dossier_id, self.step_blob.len() + 1, body.len()));
             self.step_blob.extend_from_slice(&body);

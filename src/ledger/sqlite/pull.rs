@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
-use super::super::body::compress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{Hash, PullCommit, PullCounts, ReceivedItem, SourcePosition};
-use super::{column, failed, hex, json, json_one, run};
+use super::{column, failed, hex, json, json_one, restore, run};
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
 
@@ -77,8 +77,8 @@ const INSERT_DOSSIERS: &str = "
     SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
 
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, recoded_from)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7
     FROM json_each(?2)";
 
 /// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
@@ -110,16 +110,63 @@ const UPSERT_SOURCE: &str = "
 
 /// What is refused again stands again, with its evidence.
 const INSERT_REFUSED: &str = "
-    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-    ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, resolved_at = NULL";
+    INSERT INTO refused_document (source, at, rule, reason, ma_ho_so, whole, hash, body, origin, asked_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2)
+    ON CONFLICT (source, hash) DO UPDATE SET at = excluded.at, body = excluded.body, origin = excluded.origin,
+        resolved_at = NULL";
 
 /// A page that could be read makes up for an unreadable answer, a readable item for an unreadable
-/// one of the same dossier.
+/// one of the same dossier, a later file for an earlier one of its name.
 const RESOLVE_REFUSED: &str = "
     UPDATE refused_document SET resolved_at = ?2
     WHERE source = ?1 AND resolved_at IS NULL
-      AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)))";
+      AND (whole = 1 OR ma_ho_so IN (SELECT value FROM json_each(?3)) OR origin = ?4)";
+
+const KNOWS_POSITION: &str =
+    "SELECT EXISTS (SELECT 1 FROM cursor WHERE source = ?1 AND position = ?2)";
+
+pub(super) async fn knows_position(
+    readers: &SqlitePool,
+    source: &str,
+    position: &str,
+) -> Result<bool, LedgerError> {
+    sqlx::query_scalar(KNOWS_POSITION)
+        .bind(source.to_owned())
+        .bind(position.to_owned())
+        .fetch_one(readers)
+        .await
+        .map_err(|error| failed("look for a position", error))
+}
+
+/// Those that were not asked for the longest come first.
+const CLAIM_UNREAD: &str = "
+    UPDATE refused_document SET asked_at = ?2
+    WHERE id IN (SELECT id FROM refused_document
+                 WHERE source = ?1 AND resolved_at IS NULL AND whole = 0 AND ma_ho_so IS NOT NULL
+                   AND asked_at <= ?3
+                 ORDER BY asked_at, id LIMIT ?4)
+    RETURNING ma_ho_so";
+
+pub(super) async fn claim_unread(
+    conn: &mut SqliteConnection,
+    source: &str,
+    now: Timestamp,
+    asked_until: Timestamp,
+    limit: u32,
+) -> Result<Vec<String>, LedgerError> {
+    let mut codes: Vec<String> = sqlx::query_scalar(CLAIM_UNREAD)
+        .bind(source.to_owned())
+        .bind(now.millis())
+        .bind(asked_until.millis())
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("choose unread dossiers", error))?;
+    // Several documents may be kept of one dossier.
+    codes.sort();
+    codes.dedup();
+    Ok(codes)
+}
 
 const UPSERT_FAILURE: &str = "
     INSERT INTO source (name, polled_at, failure, failing_since) VALUES (?1, ?2, ?3, ?4)
@@ -163,20 +210,28 @@ type RevisionKey = (i64, Hash, Option<i64>, Option<Timestamp>);
 
 pub(super) async fn commit_pull(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     commit: &PullCommit,
 ) -> Result<PullCounts, LedgerError> {
     let doing = "store a page";
     let at = commit.at.millis();
     let mut counts = PullCounts::default();
+    let rereading =
+        restore::state_of(conn, &commit.source).await?.is_some_and(|restored| restored.rereading);
     if !commit.items.is_empty() {
-        store_items(conn, commit, &mut counts).await?;
+        store_items(conn, stored, commit, rereading, &mut counts).await?;
     }
     let codes: Vec<&str> = commit.items.iter().map(|item| item.ma_ho_so.as_str()).collect();
-    let query =
-        sqlx::query(RESOLVE_REFUSED).bind(commit.source.clone()).bind(at).bind(json(&codes));
+    let query = sqlx::query(RESOLVE_REFUSED)
+        .bind(commit.source.clone())
+        .bind(at)
+        .bind(json(&codes))
+        .bind(commit.origin.clone());
     run(conn, doing, query).await?;
     for refused in &commit.refused {
         counts.refused += 1;
+        let hash = evidence_hash(commit.origin.as_deref(), &refused.evidence);
+        let body = stored.write(refused_row(&hash), refused.evidence.as_bytes())?;
         let query = sqlx::query(INSERT_REFUSED)
             .bind(commit.source.clone())
             .bind(at)
@@ -184,8 +239,9 @@ pub(super) async fn commit_pull(
             .bind(refused.reason.clone())
             .bind(refused.ma_ho_so.clone())
             .bind(0i64)
-            .bind(blake3::hash(refused.evidence.as_bytes()).as_bytes().to_vec())
-            .bind(compress(refused.evidence.as_bytes())?);
+            .bind(hash)
+            .bind(body)
+            .bind(commit.origin.clone());
         run(conn, doing, query).await?;
     }
     if let Some((position, newest_changed_at)) = &commit.cursor {
@@ -206,12 +262,25 @@ pub(super) async fn commit_pull(
         .bind(at)
         .bind(commit.caught_up.then_some(at));
     run(conn, doing, query).await?;
+    if rereading && commit.caught_up {
+        restore::read_to_its_end(conn, commit.at, &commit.source).await?;
+    }
     Ok(counts)
+}
+
+/// Two empty files are two pieces of evidence.
+fn evidence_hash(origin: Option<&str>, evidence: &str) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(origin.unwrap_or_default().as_bytes());
+    hasher.update(evidence.as_bytes());
+    hasher.finalize().as_bytes().to_vec()
 }
 
 async fn store_items(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     commit: &PullCommit,
+    rereading: bool,
     counts: &mut PullCounts,
 ) -> Result<(), LedgerError> {
     let doing = "store a page";
@@ -223,7 +292,7 @@ async fn store_items(
     let mut next_entry: i64 = column(&ids, "entry", "entry", 0)?;
 
     let mut dossiers: Vec<DossierRow<'_>> = Vec::new();
-    let mut revisions: Vec<RevisionRow> = Vec::new();
+    let mut revisions: Vec<RevisionRow<'_>> = Vec::new();
     let mut entries: Vec<EntryRow> = Vec::new();
     let mut documents: Vec<DocumentRow> = Vec::new();
     let mut bodies: Vec<u8> = Vec::new();
@@ -244,7 +313,10 @@ async fn store_items(
             }
         });
         let order = dossier.order_of(item);
-        if dossier.fingerprint == Some(item.fingerprint) {
+        // In a restored ledger the same content under a newer version is news: what the portal was
+        // sent in between is not known any more.
+        let is_news = rereading && matches!(order, Some(Ordering::Greater) | None);
+        if dossier.fingerprint == Some(item.fingerprint) && !is_news {
             counts.unchanged += 1;
             if order == Some(Ordering::Greater) {
                 // The same content under a newer version: what arrives late must not pass for
@@ -288,7 +360,7 @@ async fn store_items(
         }
         next_revision += 1;
         next_entry += 1;
-        let body = compress(item.document.as_bytes())?;
+        let body = stored.write(Row::of("document", next_revision), item.document.as_bytes())?;
         revisions.push((
             next_revision,
             dossier.id,
@@ -297,6 +369,7 @@ async fn store_items(
             hex(&item.fingerprint),
             i64::from(item.deleted),
             i64::from(item.ministry),
+            item.recoded_from.as_deref(),
         ));
         documents.push((next_revision, bodies.len() + 1, body.len()));
         bodies.extend_from_slice(&body);
@@ -340,8 +413,9 @@ async fn store_items(
 
 /// id, code
 type DossierRow<'a> = (i64, &'a str);
-/// id, dossier, version, changed at, fingerprint, deleted, ministry
-type RevisionRow = (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64);
+/// id, dossier, version, changed at, fingerprint, deleted, ministry, code before
+type RevisionRow<'a> =
+    (i64, i64, Option<i64>, Option<Timestamp>, String, i64, i64, Option<&'a str>);
 /// revision, where its body begins, its length
 type DocumentRow = (i64, usize, usize);
 /// id, dossier, revision, state, superseded by
@@ -352,7 +426,7 @@ type NewestRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Timestamp>,
 /// What a page adds.
 struct NewRows<'a> {
     dossiers: Vec<DossierRow<'a>>,
-    revisions: Vec<RevisionRow>,
+    revisions: Vec<RevisionRow<'a>>,
     documents: Vec<DocumentRow>,
     bodies: Vec<u8>,
     entries: Vec<EntryRow>,
@@ -416,8 +490,14 @@ async fn read_known<'a>(
         .collect())
 }
 
+/// Its number is SQLite's to give, so its hash identifies it.
+pub(super) const fn refused_row(hash: &[u8]) -> Row<'_> {
+    Row::hashed("refused_document", hash, 0)
+}
+
 pub(super) async fn record_poll_failure(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     source: &str,
     at: Timestamp,
     failure: Option<&Failure>,
@@ -430,7 +510,18 @@ pub(super) async fn record_poll_failure(
         .bind(failure.map(json_one))
         .bind(failure.map(|_| at.millis()));
     run(conn, doing, query).await?;
+    if failure.is_none() {
+        // What it says is unchanged was readable: no item of it, but the answer.
+        let query = sqlx::query(RESOLVE_REFUSED)
+            .bind(source.to_owned())
+            .bind(at.millis())
+            .bind("[]")
+            .bind(None::<String>);
+        run(conn, doing, query).await?;
+    }
     if let (Some(failure), Some(evidence)) = (failure, evidence) {
+        let hash = *blake3::hash(evidence).as_bytes();
+        let body = stored.write(refused_row(&hash), evidence)?;
         let query = sqlx::query(INSERT_REFUSED)
             .bind(source.to_owned())
             .bind(at.millis())
@@ -438,8 +529,9 @@ pub(super) async fn record_poll_failure(
             .bind(failure.message.clone())
             .bind(None::<String>)
             .bind(1i64)
-            .bind(blake3::hash(evidence).as_bytes().to_vec())
-            .bind(compress(evidence)?);
+            .bind(hash.to_vec())
+            .bind(body)
+            .bind(None::<String>);
         run(conn, doing, query).await?;
     }
     Ok(())
@@ -462,5 +554,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     UPSERT_SOURCE,
     INSERT_REFUSED,
     RESOLVE_REFUSED,
+    KNOWS_POSITION,
+    CLAIM_UNREAD,
     UPSERT_FAILURE,
 ];

@@ -1,9 +1,9 @@
 //! Read-backs, standings against a source's index, discrepancies and closed books.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::body::decompress;
+use super::super::body::{Bodies, Row};
 use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
 use super::claim::give_up_unreadable;
 use super::{column, envelope, failed, json, json_one, run};
@@ -16,6 +16,7 @@ const DUE_UNCONFIRMED: &str = "
     SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
+      AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
     ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
 
 const DEFER_UNCONFIRMED: &str = "
@@ -23,6 +24,7 @@ const DEFER_UNCONFIRMED: &str = "
 
 pub(super) async fn claim_unconfirmed(
     conn: &mut SqliteConnection,
+    stored: &Bodies,
     now: Timestamp,
     until: Timestamp,
     limit: u32,
@@ -40,13 +42,16 @@ pub(super) async fn claim_unconfirmed(
         let entry_id: i64 = column(row, "entry", "id", 0)?;
         let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
         let body: Option<Vec<u8>> = column(row, "packet", "body", entry_id)?;
-        let Some(packet) = body.and_then(|body| decompress("packet", entry_id, &body).ok()) else {
+        let packet = body.and_then(|body| stored.read(Row::of("packet", entry_id), &body).ok());
+        let known: String = column(row, "dossier", "portal_known", entry_id)?;
+        let (Some(packet), Some(portal_known)) = (packet, PortalKnown::parse(&known)) else {
             poisoned.push((dossier_id, entry_id));
             continue;
         };
-        let known: String = column(row, "dossier", "portal_known", entry_id)?;
+        // What went wrong before is only told; one that cannot be read must not stop the look.
+        let text: Option<String> = column(row, "entry", "failure", entry_id)?;
         let failure: Option<Failure> =
-            envelope(column(row, "entry", "failure", entry_id)?, "entry", "failure", entry_id)?;
+            envelope(text, "entry", "failure", entry_id).unwrap_or_default();
         claimed.push(UnconfirmedEntry {
             entry_id,
             dossier_id,
@@ -54,11 +59,7 @@ pub(super) async fn claim_unconfirmed(
             packet,
             attempt: column(row, "entry", "attempt", entry_id)?,
             retries: column(row, "entry", "retries", entry_id)?,
-            portal_known: PortalKnown::parse(&known).ok_or(LedgerError::Corrupt {
-                table: "dossier",
-                column: "portal_known",
-                row: entry_id,
-            })?,
+            portal_known,
             failure: failure.unwrap_or_else(|| {
                 Failure::new("push.lease_expired", Disposition::Ambiguous, "the outcome is unknown")
             }),
@@ -93,38 +94,58 @@ pub(super) async fn standings(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("compare with the index", error))?;
-    rows.iter()
-        .map(|row| {
-            let dossier_id: i64 = column(row, "dossier", "id", 0)?;
-            let state: String = column(row, "entry", "state", dossier_id)?;
-            let newest_state = EntryState::parse(&state).ok_or(LedgerError::Corrupt {
-                table: "entry",
-                column: "state",
-                row: dossier_id,
-            })?;
-            let time = |name| -> Result<Option<Timestamp>, LedgerError> {
-                Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?
-                    .map(Timestamp::from_millis))
-            };
-            Ok(IndexStanding {
-                ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
-                dossier_id,
-                newest_state,
-                newest_version: column(row, "dossier", "newest_version", dossier_id)?,
-                newest_changed_at: time("newest_changed_at")?,
-                acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
-                acked_at: time("acked_at")?,
-            })
-        })
-        .collect()
+    rows.iter().map(index_standing).collect()
+}
+
+const OWN_STANDINGS: &str = "
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
+    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT ?3";
+
+pub(super) async fn own_standings(
+    readers: &SqlitePool,
+    source: &str,
+    after: &str,
+    limit: u32,
+    first_seen_from: Timestamp,
+) -> Result<Vec<IndexStanding>, LedgerError> {
+    let rows = sqlx::query(OWN_STANDINGS)
+        .bind(source.to_owned())
+        .bind(after.to_owned())
+        .bind(i64::from(limit))
+        .bind(first_seen_from.millis())
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("compare with the portal", error))?;
+    rows.iter().map(index_standing).collect()
+}
+
+fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
+    let dossier_id: i64 = column(row, "dossier", "id", 0)?;
+    let state: String = column(row, "entry", "state", dossier_id)?;
+    // Upkeep sets such an entry aside; until then it counts as what it will be.
+    let newest_state = EntryState::parse(&state).unwrap_or(EntryState::Quarantined);
+    let time = |name| -> Result<Option<Timestamp>, LedgerError> {
+        Ok(column::<Option<i64>>(row, "dossier", name, dossier_id)?.map(Timestamp::from_millis))
+    };
+    Ok(IndexStanding {
+        ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
+        dossier_id,
+        newest_state,
+        newest_version: column(row, "dossier", "newest_version", dossier_id)?,
+        newest_changed_at: time("newest_changed_at")?,
+        acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
+        acked_at: time("acked_at")?,
+    })
 }
 
 const ACKED_PACKETS: &str = "
-    SELECT d.id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
+    SELECT d.id, p.entry_id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
     JOIN packet AS p ON p.entry_id = d.acked_entry_id";
 
 pub(super) async fn acked_packets(
     readers: &SqlitePool,
+    stored: &Bodies,
     dossiers: &[i64],
 ) -> Result<Vec<(i64, String)>, LedgerError> {
     let rows = sqlx::query(ACKED_PACKETS)
@@ -132,17 +153,55 @@ pub(super) async fn acked_packets(
         .fetch_all(readers)
         .await
         .map_err(|error| failed("read acknowledged packets", error))?;
-    rows.iter()
-        .map(|row| {
-            let id: i64 = column(row, "dossier", "id", 0)?;
-            Ok((id, decompress("packet", id, column(row, "packet", "body", id)?)?))
-        })
-        .collect()
+    let mut packets = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "dossier", "id", 0)?;
+        let entry_id: i64 = column(row, "packet", "entry_id", id)?;
+        match stored.read(Row::of("packet", entry_id), column(row, "packet", "body", id)?) {
+            Ok(packet) => packets.push((id, packet)),
+            // It cannot be compared, as one past retention cannot.
+            Err(LedgerError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(packets)
 }
 
+/// Newest first: a file is looked for in the newest packet that has it.
+const SENT_PACKETS: &str = "
+    SELECT e.id, e.dossier_id, p.body FROM json_each(?1) AS j CROSS JOIN entry AS e ON e.dossier_id = j.value
+    JOIN packet AS p ON p.entry_id = e.id
+    WHERE e.state IN ('leased', 'unconfirmed', 'accepted') ORDER BY e.id DESC";
+
+pub(super) async fn sent_packets(
+    readers: &SqlitePool,
+    stored: &Bodies,
+    dossiers: &[i64],
+) -> Result<Vec<(i64, String)>, LedgerError> {
+    let rows = sqlx::query(SENT_PACKETS)
+        .bind(json(dossiers))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read sent packets", error))?;
+    let mut packets = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = column(row, "entry", "id", 0)?;
+        let body: Vec<u8> = column(row, "packet", "body", id)?;
+        // One that cannot be read back is as good as one past retention.
+        if let Ok(packet) = stored.read(Row::of("packet", id), &body) {
+            packets.push((column(row, "entry", "dossier_id", id)?, packet));
+        }
+    }
+    Ok(packets)
+}
+
+/// Without those that the source goes on with under another code: they have a discrepancy of their
+/// own.
 const ACKNOWLEDGED_CODES: &str = "
     SELECT ma_ho_so FROM dossier
     WHERE source = ?1 AND ma_ho_so > ?2 AND acked_entry_id IS NOT NULL AND first_seen_at <= ?4
+      AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = newest_entry_id AND e.state = 'not_ours'
+                      AND e.failure_code = 'source.recoded')
     ORDER BY ma_ho_so LIMIT ?3";
 
 pub(super) async fn acknowledged_codes(
@@ -279,6 +338,9 @@ const FORGET_ACKNOWLEDGEMENT: &str = "
           FROM json_each(?1)) AS j
     WHERE dossier.id = j.dossier_id";
 
+const FORGET_FILES: &str =
+    "DELETE FROM acked_files WHERE dossier_id IN (SELECT value FROM json_each(?1))";
+
 /// What the portal lost with the dossier is owed again; mapping turns these into pending steps.
 const FORGET_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1, failure = ?2
@@ -316,6 +378,7 @@ pub(super) async fn repair_missing(
     let ids: Vec<i64> = reopened.iter().map(|(dossier_id, ..)| *dossier_id).collect();
     let query = sqlx::query(FORGET_STEPS).bind(now.millis()).bind(json_one(&note)).bind(json(&ids));
     run(conn, doing, query).await?;
+    run(conn, doing, sqlx::query(FORGET_FILES).bind(json(&ids))).await?;
     Ok(ids)
 }
 
@@ -344,7 +407,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     DUE_UNCONFIRMED,
     DEFER_UNCONFIRMED,
     STANDINGS,
+    OWN_STANDINGS,
     ACKED_PACKETS,
+    SENT_PACKETS,
     ACKNOWLEDGED_CODES,
     NOTE_LOST,
     PARK_LOST,
@@ -353,5 +418,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     REOPEN_LOST,
     FORGET_ACKNOWLEDGEMENT,
     FORGET_STEPS,
+    FORGET_FILES,
     INSERT_BOOKS,
 ];

@@ -55,6 +55,13 @@ const SETTLE_LANES: &str = "
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
+/// What the portal holds of their files now.
+const KEEP_FILES: &str = "
+    INSERT INTO acked_files (dossier_id, files)
+    SELECT e.dossier_id, p.files FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value
+    JOIN packet AS p ON p.entry_id = e.id WHERE p.files IS NOT NULL
+    ON CONFLICT (dossier_id) DO UPDATE SET files = excluded.files";
+
 const SETTLE_STEPS: &str = "
     UPDATE step SET state = j.state, changed_at = ?1, failure = j.failure
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
@@ -83,9 +90,10 @@ const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT_CALLS: &str = "
     INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
-                      http_status, error_code, message, outcome, body_hash)
+                      http_status, error_code, message, outcome, body_hash, correlation_id)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-           value->>8, value->>9, value->>10, value->>11, unhex(value->>12) FROM json_each(?1)";
+           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13
+    FROM json_each(?1)";
 
 const INSERT_ATTEMPTS: &str = "
     INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
@@ -185,6 +193,7 @@ async fn insert_calls(
                 call.message.as_str(),
                 call.outcome,
                 hex(&call.body_hash),
+                call.correlation_id.as_deref(),
             )
         })
         .collect();
@@ -262,6 +271,11 @@ async fn settle_entries(
         })
         .collect();
     run(conn, doing, sqlx::query(SETTLE_LANES).bind(now.millis()).bind(json(&lanes))).await?;
+    let accepted: Vec<i64> =
+        done.iter().filter(|(_, state)| *state == "accepted").map(|(id, _)| *id).collect();
+    if !accepted.is_empty() {
+        run(conn, doing, sqlx::query(KEEP_FILES).bind(json(&accepted))).await?;
+    }
     Ok(done)
 }
 
@@ -367,6 +381,7 @@ fn failure_of(settlement: &Settlement) -> Option<&Failure> {
 pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_ENTRIES,
     SETTLE_LANES,
+    KEEP_FILES,
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,

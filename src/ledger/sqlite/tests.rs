@@ -20,6 +20,7 @@ fn page(at: i64, dossiers: std::ops::Range<usize>, bytes: usize) -> PullCommit {
         changed_at: Some(Timestamp::from_millis(at)),
         deleted: false,
         ministry: false,
+        recoded_from: None,
         fingerprint: *blake3::hash(&number.to_le_bytes()).as_bytes(),
         // Digits of a hash, because bodies are compressed.
         document: (0..bytes / 64)
@@ -33,6 +34,7 @@ fn page(at: i64, dossiers: std::ops::Range<usize>, bytes: usize) -> PullCommit {
         priority: Priority::Live,
         items: items.collect(),
         refused: Vec::new(),
+        origin: None,
         cursor: Some((format!("cursor-{at}"), Some(Timestamp::from_millis(at)))),
         etag: None,
         caught_up: true,
@@ -54,9 +56,17 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         pause::STATEMENTS,
         line::STATEMENTS,
         view::STATEMENTS,
+        retention::STATEMENTS,
+        hold::STATEMENTS,
+        keys::STATEMENTS,
+        restore::STATEMENTS,
+        restore::STATEMENTS_OF_THE_RESTORE,
+        size::STATEMENTS,
+        backup::STATEMENTS,
     ];
+    let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
-    for statement in modules.into_iter().flatten().chain(&own) {
+    for statement in modules.into_iter().flatten().chain(&own).chain(&rare) {
         let text = sqlx::SqlStr::from_static(statement);
         if let Err(error) = conn.prepare(text).await {
             panic!("{error}\n{statement}");
@@ -77,11 +87,16 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         upkeep::STATEMENTS,
         operate::STATEMENTS,
         pause::STATEMENTS,
+        retention::STATEMENTS,
+        hold::STATEMENTS,
+        restore::STATEMENTS,
+        size::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
-         UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1')",
+         UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
+             ('kept')",
     )
     .fetch_all(&mut *conn)
     .await
@@ -157,7 +172,7 @@ async fn a_verb_that_is_dropped_half_way_leaves_nothing_behind() {
     let (folder, ledger) = fresh().await;
     {
         let mut tx = ledger.begin("store a page").await.unwrap();
-        pull::commit_pull(&mut tx, &page(1_000, 0..10, 500)).await.unwrap();
+        pull::commit_pull(&mut tx, &Bodies::plain(), &page(1_000, 0..10, 500)).await.unwrap();
         // As a crash does: neither committed nor closed.
     }
     drop(ledger);

@@ -1,4 +1,4 @@
-//! Expired leases, retention, and the watchdog's figures.
+//! Expired leases, old cursors, and the watchdog's figures.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{UpkeepCounts, UpkeepPolicy};
-use super::plan::STEP_OUTCOME_UNKNOWN;
+use super::plan::outcome_unknown;
 use super::{failed, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
@@ -16,8 +16,6 @@ const DOUBT_PACKETS: &str = "
     UPDATE dossier SET acked_packet_hash = NULL
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
-/// Rows of one kind that one pass drops, so that the writer is never held for long.
-const DROPS_MAX: i64 = 2000;
 /// Rows that one pass raises to another class.
 const RAISES_MAX: i64 = 4096;
 
@@ -54,33 +52,6 @@ const EXPIRE_STEP_LANES: &str = "
         steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'pending')
     WHERE steps_lease_until <= ?1";
 
-/// Packets of settled entries; those that wait for a person keep theirs.
-const DROP_PACKETS: &str = "
-    DELETE FROM packet WHERE entry_id IN (
-        SELECT p.entry_id FROM packet AS p JOIN entry AS e ON e.id = p.entry_id
-        WHERE p.stored_at <= ?1 AND e.changed_at <= ?1
-          AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
-        LIMIT ?2)";
-
-const DROP_DOCUMENTS: &str = "
-    DELETE FROM document WHERE revision_id IN (
-        SELECT o.revision_id FROM document AS o JOIN revision AS r ON r.id = o.revision_id
-        WHERE o.stored_at <= ?1
-          AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
-                          AND (e.changed_at > ?1 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
-        LIMIT ?2)";
-
-const DROP_STEP_BODIES: &str = "
-    DELETE FROM step_body WHERE id IN (
-        SELECT b.id FROM step_body AS b
-        WHERE b.stored_at <= ?1
-          AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = b.dossier_id AND s.body_id = b.id
-                          AND (s.changed_at > ?1 OR s.state NOT IN ('acked', 'presumed_sent', 'withdrawn')))
-        LIMIT ?2)";
-
-const DROP_REFUSED: &str =
-    "UPDATE refused_document SET body = NULL WHERE body IS NOT NULL AND at <= ?1";
-
 /// The newest cursor before the cut stays: it is where the overlap begins.
 const DROP_CURSORS: &str = "
     DELETE FROM cursor WHERE newest_changed_at < (
@@ -93,12 +64,17 @@ const STUCK: &str = "
     SELECT (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
          + CASE WHEN EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
            (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
-         + (SELECT count(*) FROM entry WHERE state = 'unconfirmed' AND due_at <= ?1)
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
+         + (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'unconfirmed' AND entry.due_at <= ?1
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0)
+              AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 1 AND steps_due_at <= ?1 AND steps_due_at > 0) END";
+              AND steps_line = 1 AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)) END";
 
 /// What waits and whose appointed time has come near goes with those who are near already.
 const RAISE_ENTRIES: &str = "
@@ -132,11 +108,7 @@ pub(super) async fn upkeep(
         sqlx::query(EXPIRE_ENTRIES).bind(at).bind(json_one(&unknown)).bind(unknown.code.clone());
     counts.leases_expired = run(conn, doing, query).await?;
 
-    let step_unknown = Failure::new(
-        STEP_OUTCOME_UNKNOWN,
-        Disposition::Ambiguous,
-        "nobody knows whether the portal has this step",
-    );
+    let step_unknown = outcome_unknown();
     let query = sqlx::query(NOTE_EXPIRED_STEPS).bind(at).bind(step_unknown.code.clone());
     run(conn, doing, query).await?;
     if !policy.resend_unknown_supplement {
@@ -154,14 +126,9 @@ pub(super) async fn upkeep(
         counts.raised += run(conn, doing, query).await?;
     }
 
-    let before = at.saturating_sub(i64::try_from(policy.body_retention_ms).unwrap_or(i64::MAX));
-    for statement in [DROP_PACKETS, DROP_DOCUMENTS, DROP_STEP_BODIES] {
-        let query = sqlx::query(statement).bind(before).bind(DROPS_MAX);
-        counts.bodies_dropped += run(conn, doing, query).await?;
-    }
-    counts.bodies_dropped += run(conn, doing, sqlx::query(DROP_REFUSED).bind(before)).await?;
     let keep = i64::try_from(policy.cursor_retention_ms).unwrap_or(i64::MAX);
     run(conn, doing, sqlx::query(DROP_CURSORS).bind(keep)).await?;
+    counts.sources_resumed = super::restore::resume(conn, now).await?;
     Ok(counts)
 }
 
@@ -189,10 +156,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     RETURN_EXPIRED_STEPS,
     NOTE_EXPIRED_STEPS,
     EXPIRE_STEP_LANES,
-    DROP_PACKETS,
-    DROP_DOCUMENTS,
-    DROP_STEP_BODIES,
-    DROP_REFUSED,
     DROP_CURSORS,
     STUCK,
     RAISE_ENTRIES,

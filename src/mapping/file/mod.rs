@@ -30,6 +30,9 @@ use super::plan::{
 /// Fields of one record; their marks while reading are bits of one number.
 const FIELDS_MAX: usize = 64;
 
+/// The list of submitted files, which the portal merges by `TepDinhKemId`.
+const FILES: &str = "TaiLieuNop";
+
 /// A code list by its name: the file it came from and its text.
 pub(super) type CodeListSource<'s> =
     dyn FnMut(&str) -> Result<Option<(String, String)>, FileError> + 's;
@@ -58,6 +61,7 @@ pub(super) fn read(
             records: Vec::new(),
             code_lists: Vec::new(),
             checks: Vec::new(),
+            removes_files: false,
             unused_on_purpose: std::collections::BTreeSet::new(),
             unmapped: Vec::new(),
         },
@@ -277,7 +281,8 @@ impl<'t> Builder<'t, '_, '_> {
         span: &Range<usize>,
         value: Row<'t>,
     ) {
-        const KEYS: [&str; 6] = ["from", "absent", "rule", "fields", "lists", "unmapped"];
+        const KEYS: [&str; 7] =
+            ["from", "absent", "removed", "rule", "fields", "lists", "unmapped"];
         let entries = self.table(value, target);
         let (mut from, mut absent, mut rule) = (None, Absent::Refuse, String::new());
         for (key, value) in &entries {
@@ -291,6 +296,22 @@ impl<'t> Builder<'t, '_, '_> {
                         "meaning of absence",
                         other,
                         &["refuse", "empty"],
+                    ),
+                },
+                "removed" => match self.string(value) {
+                    Some(_) if target != FILES || parent != DOSSIER => {
+                        let message =
+                            format!("`{target}` has nothing that could be sent as removed");
+                        let hint = format!("only {FILES} has `IsDeleted` by file id");
+                        self.error(&value.span(), "mapping_file.kind", message, &hint);
+                    }
+                    Some("mark_deleted") => self.plan.removes_files = true,
+                    Some("keep") | None => {}
+                    Some(other) => self.unknown(
+                        &value.span(),
+                        "meaning of removal",
+                        other,
+                        &["keep", "mark_deleted"],
                     ),
                 },
                 "rule" => rule = self.rule(value),

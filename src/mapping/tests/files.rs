@@ -227,6 +227,7 @@ fn settings_that_make_no_sense_are_refused_with_the_files() {
         province_codes: vec!["H55.242".into()],
         tax_identity_type: Some("1".into()),
         passport_identity_type: Some("1".into()),
+        succession_file: None,
     };
     let errors = Mapping::builtin(&settings).unwrap_err();
     assert_eq!(errors.0.len(), 4);
@@ -252,4 +253,36 @@ fn a_code_list_cannot_be_asked_for_outside_its_folder() {
         .unwrap();
     let errors = Mapping::load(&dir, &settings()).unwrap_err();
     assert!(errors.0.iter().any(|error| error.message == "no code list `../secret`"));
+}
+
+#[test]
+fn only_submitted_files_can_be_taken_back_and_only_in_a_known_way() {
+    assert!(!feed().removes_files());
+    let word = |word: &'static str| {
+        altered(|text| with(text, "removed = \"keep\"", &format!("removed = \"{word}\"")), ("", ""))
+    };
+    assert!(word("mark_deleted").unwrap().removes_files());
+    let unknown = word("delete").unwrap_err().0;
+    assert_eq!(unknown[0].rule, "mapping_file.unknown");
+    let elsewhere = only(|text| {
+        let list = "[dossier.lists.DanhSachLePhi]\n";
+        with(text, list, &format!("{list}removed = \"mark_deleted\"\n"))
+    });
+    assert_eq!(elsewhere.rule, "mapping_file.kind");
+}
+
+#[test]
+fn mistakes_of_the_table_of_successors_are_told_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("succession.csv");
+    std::fs::write(&file, "old_code,new_code,from,basis\nH03,H55,2025-07-01,\n").unwrap();
+    let own = Settings { succession_file: Some(file.clone()), ..settings() };
+    let errors = Mapping::builtin(&own).unwrap_err();
+    assert!(errors.to_string().contains("succession.csv:2: the row has no legal basis"));
+
+    std::fs::write(&file, "old_code,new_code,from,basis\nH03,H55,2025-07-01,NQ\n").unwrap();
+    let mapping = Mapping::builtin(&own).unwrap();
+    assert_ne!(mapping.version(), feed().version());
+    let missing = Settings { succession_file: Some(folder.path().join("no.csv")), ..settings() };
+    assert_eq!(Mapping::builtin(&missing).unwrap_err().0[0].rule, "mapping_file.unreadable");
 }

@@ -42,7 +42,8 @@ pub(super) fn altered(
             (format!("{name}.csv"), text.to_owned())
         }))
     };
-    Mapping::parse("mapping.toml", &change(BUILTIN), &mut lists, &settings())
+    let table = Mapping::succession(None, &settings())?;
+    Mapping::parse("mapping.toml", &change(BUILTIN), &mut lists, table, &settings())
 }
 
 pub(super) fn rules(mapped: &Mapped) -> Vec<&str> {

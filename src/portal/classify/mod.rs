@@ -2,11 +2,14 @@
 //!
 //! Reads leniently, judges strictly: success is code 0 *and* a success text of that very service;
 //! whatever may have been carried out without saying so is ambiguous, never a success and never a
-//! plain failure. A push can be ambiguous; a look-up or a login changes nothing at the portal, so
-//! theirs can always be asked again.
+//! plain failure. A push can be ambiguous; a look-up, a login or a request for a token changes
+//! nothing at the portal, so theirs can always be asked again.
+
+mod between;
 
 use std::collections::BTreeMap;
 
+use between::{Told, text_judgement, token_judgement, told, unknown_platform_code};
 use jiff::fmt::rfc2822;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -15,6 +18,7 @@ use super::answers::{AnswerClass, AnswerPatterns, Said};
 use super::call::{CallOutcome, Service};
 use super::codes;
 use super::gate::Signal;
+use super::profile::AnswerForm;
 use super::redact::Redactions;
 use super::wire::{AnswerBody, Envelope, read_answer};
 use crate::domain::failure::{Disposition, Failure};
@@ -28,7 +32,10 @@ const RETRY_AFTER_MS_MAX: u64 = 24 * 3600 * 1000;
 /// Everything the decision depends on.
 pub(super) struct Facts<'a> {
     pub(super) service: Service,
+    pub(super) form: AnswerForm,
     pub(super) is_updating: bool,
+    /// Whether the call showed a token.
+    pub(super) has_token: bool,
     /// The code that a look-up asked for.
     pub(super) asked: Option<&'a str>,
     pub(super) outcome: &'a Result<HttpAnswer, HttpFailure>,
@@ -40,6 +47,13 @@ pub(super) struct Facts<'a> {
 #[derive(Debug)]
 pub(super) enum Meaning {
     LoggedIn(SecretString),
+    TokenGiven {
+        token: SecretString,
+        /// As the platform says; `None` when it says nothing that can be used.
+        expires_in_s: Option<u64>,
+    },
+    /// The call went no further than the platform, which does not take the token.
+    TokenRefused(Failure),
     Accepted(Receipt),
     Exists(Failure),
     UnknownDossier(Failure),
@@ -58,6 +72,7 @@ pub(super) struct Judgement {
     pub(super) error_code: Option<String>,
     /// Masked and cut.
     pub(super) message: String,
+    pub(super) correlation_id: Option<String>,
 }
 
 /// Decides. See the module.
@@ -66,28 +81,49 @@ pub(super) fn classify(
     patterns: &AnswerPatterns,
     redactions: &Redactions<'_>,
 ) -> Judgement {
-    match facts.outcome {
-        Err(failure) => no_answer(facts.service, failure, redactions),
-        Ok(answer) => {
-            let body = read_answer(&answer.body);
-            match answer.status {
-                200..=299 => match body {
-                    AnswerBody::Envelope(envelope) => {
-                        envelope_judgement(facts, envelope, patterns, redactions)
-                    }
-                    other => unreadable(facts.service, &other, &answer.body, redactions),
-                },
-                status => http_refusal(facts, status, answer, body, patterns, redactions),
-            }
-        }
+    let answer = match facts.outcome {
+        Err(failure) => return no_answer(facts.service, failure, redactions),
+        Ok(answer) => answer,
+    };
+    if facts.service == Service::Token && (200..=299).contains(&answer.status) {
+        return token_judgement(answer, redactions);
     }
+    let read = read_answer(&answer.body, facts.form);
+    let platform = read.platform.as_ref();
+    let mut judgement = match (answer.status, platform.map_or(Told::Nothing, told)) {
+        // What the platform says inside a 200 is meant like a status of its own.
+        (200..=299, Told::Refusal(status)) => {
+            http_refusal(facts, status, answer, read.body, patterns, redactions)
+        }
+        (200..=299, Told::Unknown) => unknown_platform_code(facts.service, platform, redactions),
+        (200..=299, Told::Nothing) => match read.body {
+            AnswerBody::Envelope(envelope) => {
+                envelope_judgement(facts, envelope, patterns, redactions)
+            }
+            AnswerBody::Text(text) => text_judgement(facts, &text, patterns, redactions),
+            other => unreadable(facts.service, &other, &answer.body, redactions),
+        },
+        (status, _) => http_refusal(facts, status, answer, read.body, patterns, redactions),
+    };
+    if let Some(id) = read.platform.and_then(|platform| platform.correlation_id)
+        && !redactions.would_change(&id)
+    {
+        judgement.carry(id);
+    }
+    judgement
 }
 
 fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_>) -> Judgement {
+    let certificate;
     let (code, disposition, message) = match failure {
         HttpFailure::NotSent(_) => {
             // Nothing is wrong with any dossier, so none spends an attempt on it.
             (codes::UNREACHABLE, Disposition::Environment, "there was no connection to the portal")
+        }
+        HttpFailure::Certificate { fault, .. } => {
+            certificate = format!("no secure connection to the portal: {fault}");
+            let code = if fault.is_ours() { codes::CLIENT_CERTIFICATE } else { codes::CERTIFICATE };
+            (code, Disposition::Environment, certificate.as_str())
         }
         HttpFailure::TimedOut(_) => {
             (codes::TIMEOUT, Disposition::Ambiguous, "the portal did not answer in time")
@@ -119,6 +155,9 @@ fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_
         HttpFailure::Invalid(_) => {
             (Signal::Environment(failure_seen.clone()), CallOutcome::Environment)
         }
+        HttpFailure::Certificate { .. } => {
+            (Signal::Environment(failure_seen.clone()), CallOutcome::NotConnected)
+        }
     };
     Judgement {
         meaning: Meaning::Failed(for_service(failure_seen, service)),
@@ -126,6 +165,7 @@ fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_
         outcome,
         error_code: None,
         message: words,
+        correlation_id: None,
     }
 }
 
@@ -140,7 +180,7 @@ fn unreadable(
         AnswerBody::Empty => (codes::EMPTY_ANSWER, "the answer is empty"),
         AnswerBody::Html => (codes::HTML_ANSWER, "a web page came back instead of an answer"),
         AnswerBody::SoapFault => (codes::SOAP_FAULT, "the adapter answered with a SOAP fault"),
-        AnswerBody::NotJson | AnswerBody::Envelope(_) => {
+        AnswerBody::NotJson | AnswerBody::Envelope(_) | AnswerBody::Text(_) => {
             (codes::NOT_JSON, "the answer cannot be read")
         }
     };
@@ -158,6 +198,7 @@ fn unreadable(
         outcome: CallOutcome::Unknown,
         error_code: None,
         message: if words.is_empty() { message.to_owned() } else { words },
+        correlation_id: None,
     }
 }
 
@@ -170,17 +211,17 @@ fn http_refusal(
     redactions: &Redactions<'_>,
 ) -> Judgement {
     let retry_after_ms = retry_after_ms(answer, facts.now);
-    let envelope = match body {
-        AnswerBody::Envelope(envelope) => Some(envelope),
-        _ => None,
+    let (envelope, text) = match body {
+        AnswerBody::Envelope(envelope) => (Some(envelope), String::new()),
+        AnswerBody::Text(text) => (None, text),
+        _ => (None, String::new()),
     };
     let error_code =
         envelope.as_ref().and_then(|envelope| envelope.code.as_ref()).map(|code| code.text.clone());
-    let words =
-        redactions.clean(envelope.as_ref().map_or("", |envelope| envelope.message.as_str()));
+    let words = redactions.clean(envelope.as_ref().map_or(&text, |envelope| &envelope.message));
     // Some gateways use 401 for what is an expired session; only the portal's own words tell.
     if matches!(status, 401 | 403)
-        && facts.service != Service::Login
+        && !matches!(facts.service, Service::Login | Service::Token)
         && let Some(envelope) = &envelope
         && envelope.code.as_ref().is_some_and(|code| !code.is_zero())
         && patterns.hear(facts.service, &envelope.message).says(AnswerClass::Session)
@@ -191,6 +232,7 @@ fn http_refusal(
             outcome: CallOutcome::SessionRefused,
             error_code,
             message: words,
+            correlation_id: None,
         };
     }
     let (code, disposition, message) = match status {
@@ -206,6 +248,11 @@ fn http_refusal(
         400 | 409 | 414 | 422 | 431 => {
             (codes::BAD_REQUEST, Disposition::Data, "the other side refused the request itself")
         }
+        401 if facts.has_token => (
+            codes::TOKEN,
+            Disposition::Environment,
+            "the integration platform does not accept the token",
+        ),
         401 => (
             codes::CREDENTIALS,
             Disposition::Environment,
@@ -242,16 +289,29 @@ fn http_refusal(
         Disposition::Data => (Signal::Success, CallOutcome::Refused),
     };
     let failure = for_service(failure, facts.service);
+    if failure.code == codes::TOKEN {
+        return Judgement {
+            meaning: Meaning::TokenRefused(failure),
+            signal,
+            outcome: CallOutcome::SessionRefused,
+            error_code,
+            message: details,
+            correlation_id: None,
+        };
+    }
     Judgement {
         // A login that is refused as a request holds the gate like any other impossible login.
         signal: match (facts.service, &signal) {
-            (Service::Login, Signal::Success) => Signal::Environment(failure.clone()),
+            (Service::Login | Service::Token, Signal::Success) => {
+                Signal::Environment(failure.clone())
+            }
             _ => signal,
         },
         meaning: Meaning::Failed(failure),
         outcome,
         error_code,
         message: details,
+        correlation_id: None,
     }
 }
 
@@ -272,6 +332,11 @@ fn envelope_judgement(
                 .with_details(words.clone()),
             facts.service,
         )),
+        // Tokens are judged before anybody looks for the portal's envelope.
+        (Service::Token, Some(_)) => Meaning::Failed(for_service(
+            Failure::new(codes::TOKEN, Disposition::Environment, "this is no answer with a token"),
+            facts.service,
+        )),
         (Service::Login, Some(zero)) => login_meaning(zero, envelope, &said, code_text, &words),
         (_, Some(false)) if said.says(AnswerClass::Session) => {
             Meaning::SessionRefused(session_failure(&words))
@@ -284,11 +349,15 @@ fn envelope_judgement(
         }
     };
     let (signal, outcome) = match &meaning {
-        Meaning::LoggedIn(_) | Meaning::Accepted(_) | Meaning::Found(_) | Meaning::Missing => {
-            (Signal::Success, CallOutcome::Useful)
-        }
+        Meaning::LoggedIn(_)
+        | Meaning::TokenGiven { .. }
+        | Meaning::Accepted(_)
+        | Meaning::Found(_)
+        | Meaning::Missing => (Signal::Success, CallOutcome::Useful),
         Meaning::Exists(_) | Meaning::UnknownDossier(_) => (Signal::Success, CallOutcome::Refused),
-        Meaning::SessionRefused(_) => (Signal::Success, CallOutcome::SessionRefused),
+        Meaning::SessionRefused(_) | Meaning::TokenRefused(_) => {
+            (Signal::Success, CallOutcome::SessionRefused)
+        }
         Meaning::Failed(failure) => match failure.disposition {
             Disposition::Environment => {
                 (Signal::Environment(failure.clone()), CallOutcome::Environment)
@@ -298,7 +367,7 @@ fn envelope_judgement(
             _ => (Signal::Success, CallOutcome::Refused),
         },
     };
-    Judgement { meaning, signal, outcome, error_code, message: words }
+    Judgement { meaning, signal, outcome, error_code, message: words, correlation_id: None }
 }
 
 fn push_meaning(
@@ -464,13 +533,13 @@ fn session_failure(words: &str) -> Failure {
         .with_details(words)
 }
 
-/// Look-ups and logins change nothing at the portal: what is ambiguous for a push may simply be
+/// Look-ups, logins and tokens change nothing at the portal: what is ambiguous for a push may simply be
 /// asked again, and nothing in them is a dossier's fault.
 fn for_service(mut failure: Failure, service: Service) -> Failure {
     failure.disposition = match (service, failure.disposition) {
-        (Service::Login | Service::LookUp, Disposition::Ambiguous)
+        (Service::Token | Service::Login | Service::LookUp, Disposition::Ambiguous)
         | (Service::LookUp, Disposition::Data) => Disposition::Retryable,
-        (Service::Login, Disposition::Data) => Disposition::Environment,
+        (Service::Token | Service::Login, Disposition::Data) => Disposition::Environment,
         (_, disposition) => disposition,
     };
     failure

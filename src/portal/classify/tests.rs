@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::http::CertificateFault;
 use crate::portal::redact::Phrases;
 
 const CODE: &str = "H55.242-260126-0001";
@@ -19,6 +20,8 @@ fn verdict(judgement: &Judgement) -> String {
         Meaning::Accepted(_) => "accepted".to_owned(),
         Meaning::Exists(of) => failure("exists", of),
         Meaning::UnknownDossier(of) => failure("unknown", of),
+        Meaning::TokenGiven { expires_in_s, .. } => format!("token for {expires_in_s:?}"),
+        Meaning::TokenRefused(of) => failure("token", of),
         Meaning::SessionRefused(of) => failure("session", of),
         Meaning::Found(echoed) => format!("found {}", echoed.len()),
         Meaning::Missing => "missing".to_owned(),
@@ -31,10 +34,21 @@ fn judge(
     is_updating: bool,
     outcome: &Result<HttpAnswer, HttpFailure>,
 ) -> Judgement {
+    judge_in(AnswerForm::Portal, service, is_updating, outcome)
+}
+
+fn judge_in(
+    form: AnswerForm,
+    service: Service,
+    is_updating: bool,
+    outcome: &Result<HttpAnswer, HttpFailure>,
+) -> Judgement {
     classify(
         &Facts {
             service,
+            form,
             is_updating,
+            has_token: form == AnswerForm::Platform && service != Service::Token,
             asked: (service == Service::LookUp).then_some(CODE),
             outcome,
             now: Timestamp::from_iso("2026-01-26T01:00:00Z").unwrap(),
@@ -287,7 +301,7 @@ fn look_ups_and_logins_are_never_ambiguous() {
         Err(HttpFailure::Invalid("x".to_owned())),
     ]);
     for outcome in &outcomes {
-        for service in [Service::LookUp, Service::Login] {
+        for service in [Service::LookUp, Service::Login, Service::Token] {
             if let Meaning::Failed(failure) = judge(service, false, outcome).meaning {
                 assert_ne!(failure.disposition, Disposition::Ambiguous, "{outcome:?}");
                 assert_ne!(failure.disposition, Disposition::Data, "{outcome:?}");
@@ -323,6 +337,16 @@ fn broken_connections_are_told_apart() {
             HttpFailure::Invalid("x".to_owned()),
             "failed portal.request_invalid Environment",
             CallOutcome::Environment,
+        ),
+        (
+            HttpFailure::Certificate { fault: CertificateFault::Expired, text: "x".to_owned() },
+            "failed portal.certificate Environment",
+            CallOutcome::NotConnected,
+        ),
+        (
+            HttpFailure::Certificate { fault: CertificateFault::OursMissing, text: "x".to_owned() },
+            "failed portal.client_certificate Environment",
+            CallOutcome::NotConnected,
         ),
     ];
     for (failure, expected, outcome) in cases {
@@ -434,9 +458,15 @@ fn every_failure_code_is_one_that_can_be_explained() {
             .into_iter()
             .map(move |body| answer(status, &[], body))
     });
+    let forms = [AnswerForm::Portal, AnswerForm::PortalOrText, AnswerForm::Platform];
     for outcome in outcomes.into_iter().chain(answers) {
-        for service in Service::ALL {
-            if let Meaning::Failed(failure) = judge(service, true, &outcome).meaning {
+        for (service, form) in Service::ALL
+            .into_iter()
+            .flat_map(|service| forms.into_iter().map(move |form| (service, form)))
+        {
+            if let Meaning::Failed(failure) | Meaning::TokenRefused(failure) =
+                judge_in(form, service, true, &outcome).meaning
+            {
                 assert!(
                     codes::CODES.iter().any(|(code, ..)| *code == failure.code),
                     "{}",
@@ -445,4 +475,139 @@ fn every_failure_code_is_one_that_can_be_explained() {
             }
         }
     }
+}
+
+#[test]
+fn a_wrappers_text_is_a_success_only_if_the_file_lists_it_whole() {
+    let judged = |service, body: &str| {
+        verdict(&judge_in(AnswerForm::PortalOrText, service, false, &answer(200, &[], body)))
+    };
+    let ours = "Cập nhật tiến độ hồ sơ thành công";
+    for body in [ours.to_owned(), format!("\"{ours}\""), format!(r#"{{"message":"{ours}."}}"#)] {
+        assert_eq!(judged(Service::Steps, &body), "accepted", "{body}");
+        assert_eq!(judged(Service::Dossiers, &body), "failed portal.unknown_text Ambiguous");
+        assert_eq!(judged(Service::LookUp, &body), "failed portal.unknown_text Retryable");
+        // Nobody else answers in plain text.
+        let elsewhere = judge(Service::Steps, false, &answer(200, &[], &body));
+        assert!(matches!(elsewhere.meaning, Meaning::Failed(_)), "{body}");
+    }
+    for body in ["OK", "thành công", "Cập nhật tiến độ hồ sơ thành công 1/2", "không thành công"]
+    {
+        assert_eq!(judged(Service::Steps, body), "failed portal.unknown_text Ambiguous", "{body}");
+    }
+    for (body, expected) in [
+        (r#"{"error_code":"0","message":"Cập nhật thành công"}"#, "accepted"),
+        (
+            r#"{"message":"{\"error_code\":\"-3\",\"message\":\"Sai\"}"}"#,
+            "failed portal.refused Data",
+        ),
+        ("<html><body>thành công</body></html>", "failed portal.html_answer Ambiguous"),
+        (r#"{"error_code":0,"mess"#, "failed portal.not_json Ambiguous"),
+        ("", "failed portal.empty_answer Ambiguous"),
+    ] {
+        assert_eq!(judged(Service::Steps, body), expected, "{body}");
+    }
+    let refused = answer(401, &[], ours);
+    let refused = judge_in(AnswerForm::PortalOrText, Service::Steps, false, &refused);
+    assert_eq!(verdict(&refused), "failed portal.credentials Environment");
+}
+
+#[test]
+fn a_platforms_envelope_is_opened_before_the_portals_is_judged() {
+    let judged = |body: &str| {
+        judge_in(AnswerForm::Platform, Service::Dossiers, false, &answer(200, &[], body))
+    };
+    let ok = r#"{"error_code":0,"message":"Đồng bộ hồ sơ thành công"}"#;
+    let as_text = serde_json::to_string(ok).unwrap();
+    let cases = [
+        (format!(r#"{{"code":200,"status":"SUCCESS","response":{ok}}}"#), "accepted"),
+        (format!(r#"{{"code":"200","response":{as_text}}}"#), "accepted"),
+        (format!(r#"{{"code":0,"response":{ok}}}"#), "accepted"),
+        (format!(r#"{{"correlationId":"c","response":{ok}}}"#), "accepted"),
+        // The portal's own answer, passed on as it is.
+        (ok.to_owned(), "accepted"),
+        (
+            r#"{"code":200,"response":{"error_code":"3","message":"đã tồn tại"}}"#.to_owned(),
+            "exists portal.exists Data",
+        ),
+        // A platform that calls itself successful says nothing about the portal.
+        (r#"{"code":200,"status":"SUCCESS"}"#.to_owned(), "failed portal.no_verdict Ambiguous"),
+        (
+            r#"{"code":200,"status":"thành công","response":null}"#.to_owned(),
+            "failed portal.no_verdict Ambiguous",
+        ),
+        (r#"{"code":200,"response":"thành công"}"#.to_owned(), "failed portal.not_json Ambiguous"),
+        (
+            format!(r#"{{"code":17,"response":{ok}}}"#),
+            "failed portal.unrecognised_answer Ambiguous",
+        ),
+        (r#"{"code":401,"status":"x"}"#.to_owned(), "token portal.token Environment"),
+        (r#"{"code":403}"#.to_owned(), "failed portal.forbidden Environment"),
+        (r#"{"code":"404"}"#.to_owned(), "failed portal.endpoint Environment"),
+        (r#"{"code":429}"#.to_owned(), "failed portal.throttled Throttled"),
+        (r#"{"code":503}"#.to_owned(), "failed portal.server_error Ambiguous"),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(verdict(&judged(&body)), expected, "{body}");
+    }
+    for (status, expected) in [
+        (401, "token portal.token Environment"),
+        (403, "failed portal.forbidden Environment"),
+        (404, "failed portal.endpoint Environment"),
+        (429, "failed portal.throttled Throttled"),
+    ] {
+        let answer = answer(status, &[("retry-after", "7")], r#"{"code":200}"#);
+        let judgement = judge_in(AnswerForm::Platform, Service::Steps, false, &answer);
+        assert_eq!(verdict(&judgement), expected, "{status}");
+    }
+}
+
+#[test]
+fn the_platforms_name_of_a_call_is_kept_unless_it_is_no_name() {
+    let judged = |id: &str| {
+        let body = format!(
+            r#"{{"code":200,"correlationId":{id},"response":{{"error_code":3,"message":"Sai"}}}}"#
+        );
+        judge_in(AnswerForm::Platform, Service::Dossiers, false, &answer(200, &[], &body))
+    };
+    let judgement = judged(r#""7f3a-0001""#);
+    assert_eq!(judgement.correlation_id.as_deref(), Some("7f3a-0001"));
+    let Meaning::Failed(failure) = judgement.meaning else { panic!("a refusal") };
+    assert_eq!(failure.details, "Sai; correlationId 7f3a-0001");
+    assert_eq!(judged("17").correlation_id.as_deref(), Some("17"));
+    for id in [r#""""#, "null", r#""Nguyễn Văn Thử""#, r#""a b""#, &format!("{:?}", "x".repeat(65))]
+    {
+        assert_eq!(judged(id).correlation_id, None, "{id}");
+    }
+}
+
+#[test]
+fn a_token_comes_from_wherever_platforms_put_it() {
+    let judged = |status, body: &str| {
+        verdict(&judge_in(AnswerForm::Platform, Service::Token, false, &answer(status, &[], body)))
+    };
+    for (body, expected) in [
+        (r#"{"access_token":"t","expires_in":300,"token_type":"Bearer"}"#, "token for Some(300)"),
+        (r#"{"access_token":"t","expires_in":"300"}"#, "token for Some(300)"),
+        (r#"{"access_token":"t"}"#, "token for None"),
+        (r#"{"access_token":"t","expires_in":0}"#, "token for None"),
+        (r#"{"access_token":"t","expires_in":-1}"#, "token for None"),
+        (
+            r#"{"code":0,"message":"ok","data":{"access_token":"t","expires_in":9}}"#,
+            "token for Some(9)",
+        ),
+        (r#"{"code":0,"message":"sai AccessKey","data":null}"#, "failed portal.token Environment"),
+        (r#"{"access_token":""}"#, "failed portal.token Environment"),
+        (r#"{"access_token":"a\nb"}"#, "failed portal.token Environment"),
+        ("", "failed portal.token Environment"),
+        ("<html></html>", "failed portal.token Environment"),
+    ] {
+        assert_eq!(judged(200, body), expected, "{body}");
+    }
+    let refused = r#"{"error":"invalid_client"}"#;
+    assert_eq!(judged(400, refused), "failed portal.bad_request Environment");
+    assert_eq!(judged(401, refused), "failed portal.credentials Environment");
+    assert_eq!(judged(404, ""), "failed portal.endpoint Environment");
+    assert_eq!(judged(429, ""), "failed portal.throttled Throttled");
+    assert_eq!(judged(500, ""), "failed portal.server_error Retryable");
 }

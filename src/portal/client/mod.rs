@@ -1,8 +1,11 @@
 //! The verbs of the portal: send dossiers, send steps, look one up, try the login.
 //!
-//! Every call takes the same way: a session, a permit of the gate, one send, one judgement, one
-//! [`Call`] for the record. A refused session is renewed once and the call repeated once; there is no
-//! other retry here, because when to try again is decided where attempts are counted.
+//! Every call takes the same way: a token and a session where the transport profile wants them, a
+//! permit of the gate, one send, one judgement, one [`Call`] for the record. A refused token or
+//! session is renewed once and the call repeated once; there is no other retry here, because when to
+//! try again is decided where attempts are counted.
+
+mod admission;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +15,46 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::AnswerPatterns;
-use super::call::{Call, Exchange, LookUpVerdict, PushVerdict};
+use super::call::{Call, Exchange, LookUpVerdict, PushVerdict, Service};
 use super::classify::{Facts, Judgement, Meaning, classify};
 use super::codes;
 use super::gate::{Closed, Gate, Permit, Signal};
-use super::profile::{Adapter, Operation, Profile};
+use super::grant::{Grant, Grants, NoGrant};
+use super::profile::{AnswerForm, Formed, Operation, Profile, Shown, TokenRequest};
 use super::redact::{Phrases, Redactions};
-use super::session::{LogIn, NoSession, Session, Sessions, Turn};
 use crate::clock::Clock;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
-use crate::http::{Http, HttpRequest, Method};
+use crate::http::{Http, HttpRequest};
 
 /// Where the portal is and who we are there.
 #[derive(Debug, Clone)]
 pub struct PortalSettings {
-    /// E.g. `http://<adapter>:8080/XrdAdapter/RestService/forward/`.
-    pub base_url: String,
-    pub auth_path: String,
-    pub integration_path: String,
-    pub share_path: String,
-    /// Sent as header and in the query; empty for none.
-    pub dstcode: String,
-    /// Code of the connected unit, e.g. `000.00.00.H55`.
-    pub madonvi: String,
+    /// The way there: addresses and envelopes.
+    pub profile: Arc<dyn Profile>,
+    /// Used only where the profile has sessions.
     pub username: String,
     pub password: SecretString,
+    pub token: Token,
     /// From connecting to the last byte of an answer.
     pub timeout_ms: u64,
-    /// A session older than this is renewed before it is used. Its real life is not published; ten
-    /// minutes is what known clients assume.
+    /// A session older than this is renewed before it is used, and so is a token whose life is not
+    /// told. A session's real life is not published; ten minutes is what known clients assume.
     pub session_max_age_ms: u64,
     /// Largest answer that is read.
     pub answer_bytes_max: usize,
+}
+
+/// What an integration platform wants to be shown with every call.
+#[derive(Debug, Clone)]
+pub enum Token {
+    None,
+    Fixed(SecretString),
+    /// Asked for with client credentials, and anew this long before it ends.
+    Fetched {
+        request: TokenRequest,
+        renew_before_ms: u64,
+    },
 }
 
 /// The portal. Cheap to clone.
@@ -81,15 +91,62 @@ impl Tenure {
 struct Inner {
     username: String,
     password: SecretString,
+    token: Token,
     timeout: Duration,
+    session_max_age: Duration,
     answer_bytes_max: usize,
-    profile: Box<dyn Profile>,
+    profile: Arc<dyn Profile>,
     http: Arc<dyn Http>,
     clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     answers: AnswerPatterns,
-    sessions: Sessions,
+    sessions: Grants,
+    tokens: Grants,
     phrases: Phrases,
+}
+
+/// What a call was let in with; `None`: nothing was needed.
+#[derive(Debug, Default, Clone)]
+struct Held {
+    session: Option<Arc<Grant>>,
+    token: Option<Arc<Grant>>,
+}
+
+/// What [`Portal::send`] has to know about a request beside its bytes.
+struct Sent<'a> {
+    service: Service,
+    form: AnswerForm,
+    items: u32,
+    packets: &'a [&'a str],
+    is_updating: bool,
+    asked: Option<&'a str>,
+}
+
+impl<'a> Sent<'a> {
+    fn of(operation: &Operation<'a>, form: AnswerForm) -> Self {
+        Self {
+            service: operation.service(),
+            form,
+            items: operation.items(),
+            packets: operation.packets(),
+            is_updating: matches!(operation, Operation::Dossiers { is_updating: true, .. }),
+            asked: match operation {
+                Operation::LookUp { ma_ho_so } => Some(ma_ho_so),
+                _ => None,
+            },
+        }
+    }
+
+    fn token() -> Self {
+        Self {
+            service: Service::Token,
+            form: AnswerForm::Platform,
+            items: 0,
+            packets: &[],
+            is_updating: false,
+            asked: None,
+        }
+    }
 }
 
 /// The only thing the client ever reads in a packet.
@@ -106,7 +163,7 @@ enum Stopped {
 }
 
 impl Portal {
-    /// Reaches the portal directly through the adapter.
+    /// Reaches the portal the way that the settings' profile knows.
     pub fn new(
         settings: PortalSettings,
         http: Arc<dyn Http>,
@@ -114,27 +171,22 @@ impl Portal {
         gate: Arc<Gate>,
         answers: AnswerPatterns,
     ) -> Self {
-        let profile = Adapter {
-            base_url: settings.base_url,
-            auth_path: settings.auth_path,
-            integration_path: settings.integration_path,
-            share_path: settings.share_path,
-            dstcode: settings.dstcode,
-            madonvi: settings.madonvi,
-        };
         Self {
             tenure: None,
             inner: Arc::new(Inner {
                 username: settings.username,
                 password: settings.password,
+                token: settings.token,
                 timeout: Duration::from_millis(settings.timeout_ms),
+                session_max_age: Duration::from_millis(settings.session_max_age_ms),
                 answer_bytes_max: settings.answer_bytes_max,
-                profile: Box::new(profile),
+                profile: settings.profile,
                 http,
                 clock,
                 gate,
                 answers,
-                sessions: Sessions::new(Duration::from_millis(settings.session_max_age_ms)),
+                sessions: Grants::new(),
+                tokens: Grants::new(),
                 phrases: Phrases::default(),
             }),
         }
@@ -177,11 +229,12 @@ impl Portal {
             Ok(
                 Meaning::Failed(failure)
                 | Meaning::SessionRefused(failure)
+                | Meaning::TokenRefused(failure)
                 | Meaning::Exists(failure)
                 | Meaning::UnknownDossier(failure),
             )
             | Err(Stopped::Failed(failure)) => LookUpVerdict::Failed(failure),
-            Ok(Meaning::LoggedIn(_) | Meaning::Accepted(_)) => {
+            Ok(Meaning::LoggedIn(_) | Meaning::TokenGiven { .. } | Meaning::Accepted(_)) => {
                 LookUpVerdict::Failed(unrecognised(Disposition::Retryable))
             }
             Err(Stopped::NotSent(Closed { until, failure })) => {
@@ -191,15 +244,13 @@ impl Portal {
         Exchange { verdict, calls }
     }
 
-    /// Logs in anew, whatever session there is; says whether account and address are right.
+    /// Asks for a new token and logs in anew, whatever there is of both; says whether account and
+    /// address are right. Where the profile needs neither there is nothing to try.
     pub async fn check_login(&self) -> Exchange<Result<(), Failure>> {
         let mut calls = Vec::new();
-        let duty = self.inner.sessions.insist().await;
-        let verdict = match self.log_in(duty, &mut calls).await {
-            Ok(_) => Ok(()),
-            Err(NoSession::Failed(failure) | NoSession::Closed(Closed { failure, .. })) => {
-                Err(failure)
-            }
+        let verdict = match self.renew_everything(&mut calls).await {
+            Ok(()) => Ok(()),
+            Err(NoGrant::Failed(failure) | NoGrant::Closed(Closed { failure, .. })) => Err(failure),
         };
         Exchange { verdict, calls }
     }
@@ -210,12 +261,19 @@ impl Portal {
             Ok(Meaning::Accepted(receipt)) => PushVerdict::Accepted(receipt),
             Ok(Meaning::Exists(failure)) => PushVerdict::Exists(failure),
             Ok(Meaning::UnknownDossier(failure)) => PushVerdict::UnknownDossier(failure),
-            Ok(Meaning::Failed(failure) | Meaning::SessionRefused(failure))
+            Ok(
+                Meaning::Failed(failure)
+                | Meaning::SessionRefused(failure)
+                | Meaning::TokenRefused(failure),
+            )
             | Err(Stopped::Failed(failure)) => PushVerdict::Failed(failure),
             // Not answers to a push; if one ever came, nobody would know what happened.
-            Ok(Meaning::LoggedIn(_) | Meaning::Found(_) | Meaning::Missing) => {
-                PushVerdict::Failed(unrecognised(Disposition::Ambiguous))
-            }
+            Ok(
+                Meaning::LoggedIn(_)
+                | Meaning::TokenGiven { .. }
+                | Meaning::Found(_)
+                | Meaning::Missing,
+            ) => PushVerdict::Failed(unrecognised(Disposition::Ambiguous)),
             Err(Stopped::NotSent(Closed { until, failure })) => {
                 PushVerdict::NotSent { failure, until }
             }
@@ -230,37 +288,36 @@ impl Portal {
         operation: Operation<'_>,
         calls: &mut Vec<Call>,
     ) -> Result<Meaning, Stopped> {
+        let inner = &self.inner;
+        let renews = inner.profile.has_sessions();
+        let is_look_up = matches!(operation, Operation::LookUp { .. });
         let session = self.session(calls).await?;
-        let (judgement, used) =
-            self.call(class, &operation, session, false, calls).await.map_err(Stopped::NotSent)?;
-        if !matches!(judgement.meaning, Meaning::SessionRefused(_)) {
-            return Ok(judgement.meaning);
+        let is_last_word = is_look_up && !renews;
+        let (mut judgement, mut used) =
+            self.call(class, &operation, session, is_last_word, calls).await?;
+        if renews && matches!(judgement.meaning, Meaning::SessionRefused(_)) {
+            // Refused with the session, the packets were not looked at: sending them again is safe.
+            inner.sessions.refused(number(used.session.as_ref()));
+            let session = self.session(calls).await?;
+            (judgement, used) = self.call(class, &operation, session, is_look_up, calls).await?;
         }
-        // Refused with the session, the packets were not looked at: sending them again is safe.
-        self.inner.sessions.refused(used.number);
-        let session = self.session(calls).await?;
-        let is_last_word = matches!(operation, Operation::LookUp { .. });
-        let (judgement, used) = self
-            .call(class, &operation, session, is_last_word, calls)
-            .await
-            .map_err(Stopped::NotSent)?;
         match judgement.meaning {
-            Meaning::SessionRefused(failure) if !is_last_word => {
-                self.session_or_packets(class, &operation, used, failure, calls).await
+            Meaning::SessionRefused(failure) if !is_look_up => {
+                self.session_or_packets(class, &operation, used.session, failure, calls).await
             }
             meaning => Ok(meaning),
         }
     }
 
-    /// Packets were refused twice, the second time right after a login, in words that sound like a
-    /// session's end. Either no session is good, or the words are about the packets ("… phiên …" in
-    /// a quoted field). A look-up with the same session tells: one such dossier must not hold up all
-    /// the others.
+    /// Packets were refused in words that sound like a session's end, right after a login or where
+    /// somebody else keeps the session. Either no session is good, or the words are about the packets
+    /// ("… phiên …" in a quoted field). A look-up with the same session tells: one such dossier must
+    /// not hold up all the others.
     async fn session_or_packets(
         &self,
         class: Priority,
         operation: &Operation<'_>,
-        session: Arc<Session>,
+        session: Option<Arc<Grant>>,
         failure: Failure,
         calls: &mut Vec<Call>,
     ) -> Result<Meaning, Stopped> {
@@ -271,10 +328,9 @@ impl Portal {
             .map(|packet| packet.ma_ho_so)
             .unwrap_or_default();
         let look_up = Operation::LookUp { ma_ho_so: &ma_ho_so };
-        let (judgement, used) =
-            self.call(class, &look_up, session, true, calls).await.map_err(Stopped::NotSent)?;
+        let (judgement, used) = self.call(class, &look_up, session, true, calls).await?;
         if matches!(judgement.meaning, Meaning::SessionRefused(_)) {
-            self.inner.sessions.refused(used.number);
+            self.inner.sessions.refused(number(used.session.as_ref()));
         }
         Ok(Meaning::Failed(match judgement.meaning {
             // Any answer with a code to another question: the session is good.
@@ -292,64 +348,43 @@ impl Portal {
         }))
     }
 
-    async fn session(&self, calls: &mut Vec<Call>) -> Result<Arc<Session>, Stopped> {
-        let inner = &self.inner;
-        let outcome = match inner.sessions.take_turn(|| inner.clock.monotonic()).await {
-            Turn::Have(session) => Ok(session),
-            Turn::Failed(why) => Err(why),
-            Turn::LogIn(duty) => self.log_in(duty, calls).await,
-        };
-        outcome.map_err(|why| match why {
-            NoSession::Failed(failure) => Stopped::Failed(failure),
-            NoSession::Closed(closed) => Stopped::NotSent(closed),
-        })
-    }
-
-    async fn log_in(
-        &self,
-        duty: LogIn<'_>,
-        calls: &mut Vec<Call>,
-    ) -> Result<Arc<Session>, NoSession> {
-        let inner = &self.inner;
-        let operation = Operation::Login { username: &inner.username, password: &inner.password };
-        let service = operation.service().as_str();
-        // Everybody waits for a login, so it goes first.
-        let permit = match inner.gate.admit(Priority::Urgent, service).await {
-            Ok(permit) => permit,
-            Err(closed) => return Err(duty.failed(NoSession::Closed(closed))),
-        };
-        let since = inner.clock.monotonic();
-        let judgement = self.send(Priority::Urgent, &operation, "", calls).await;
-        permit.done(judgement.signal);
-        match judgement.meaning {
-            Meaning::LoggedIn(secret) => Ok(duty.succeeded(secret, since)),
-            Meaning::Failed(failure) | Meaning::SessionRefused(failure) => {
-                Err(duty.failed(NoSession::Failed(failure)))
-            }
-            _ => Err(duty.failed(NoSession::Failed(unrecognised(Disposition::Retryable)))),
-        }
-    }
-
-    /// One call with a session. Returns the session that was used: a newer one may have come while
-    /// this call waited for its turn.
+    /// One call with session and token. A refused token stopped it at the platform, so it is renewed
+    /// once and the call repeated. Returns what was used: newer ones may have come while this call
+    /// waited for its turn.
     async fn call(
         &self,
         class: Priority,
         operation: &Operation<'_>,
-        session: Arc<Session>,
-        repeated: bool,
+        session: Option<Arc<Grant>>,
+        is_last_word: bool,
         calls: &mut Vec<Call>,
-    ) -> Result<(Judgement, Arc<Session>), Closed> {
+    ) -> Result<(Judgement, Held), Stopped> {
         let inner = &self.inner;
-        let permit = self.admit(class, operation.service().as_str()).await?;
-        let session = inner.sessions.current(inner.clock.monotonic()).unwrap_or(session);
-        let judgement = self.send(class, operation, session.secret.expose_secret(), calls).await;
-        permit.done(match &judgement.meaning {
-            // Refused right after a fresh login: every call would meet the same.
-            Meaning::SessionRefused(failure) if repeated => Signal::Environment(failure.clone()),
-            _ => judgement.signal.clone(),
-        });
-        Ok((judgement, session))
+        let mut renewed = false;
+        loop {
+            let token = self.token(calls).await?;
+            let permit =
+                self.admit(class, operation.service().as_str()).await.map_err(Stopped::NotSent)?;
+            let now = inner.clock.monotonic();
+            let held = Held {
+                session: inner.sessions.current(now).or_else(|| session.clone()),
+                token: inner.tokens.current(now).or(token),
+            };
+            let judgement = self.operate(class, operation, &held, calls).await;
+            if !renewed && self.may_renew(&judgement, &held) {
+                permit.done(Signal::Success);
+                renewed = true;
+                continue;
+            }
+            permit.done(match &judgement.meaning {
+                // Refused right after a fresh login: every call would meet the same.
+                Meaning::SessionRefused(failure) if is_last_word => {
+                    Signal::Environment(failure.clone())
+                }
+                _ => judgement.signal.clone(),
+            });
+            return Ok((judgement, held));
+        }
     }
 
     /// A permit that is still worth having when it comes.
@@ -375,23 +410,45 @@ impl Portal {
         }
     }
 
-    /// Forms, sends once, judges, records.
-    async fn send(
+    /// Forms the operation and sends it once.
+    async fn operate(
         &self,
         class: Priority,
         operation: &Operation<'_>,
-        session: &str,
+        held: &Held,
         calls: &mut Vec<Call>,
     ) -> Judgement {
         let inner = &self.inner;
-        let formed = inner.profile.form(operation, session);
+        let secret = |grant: &Option<Arc<Grant>>| grant.clone().map(|grant| grant.secret.clone());
+        let session = secret(&held.session).unwrap_or_default();
+        let token = match &inner.token {
+            Token::Fixed(token) => token.clone(),
+            Token::None | Token::Fetched { .. } => secret(&held.token).unwrap_or_default(),
+        };
+        let shown = Shown { session: session.expose_secret(), token: token.expose_secret() };
+        let formed = inner.profile.form(operation, shown);
+        let secrets = vec![shown.session, shown.token, inner.password.expose_secret()];
+        let sent = Sent::of(operation, inner.profile.answers());
+        self.send(class, &sent, formed, secrets, calls).await
+    }
+
+    /// Sends once, judges, records.
+    async fn send(
+        &self,
+        class: Priority,
+        sent: &Sent<'_>,
+        formed: Formed,
+        secrets: Vec<&str>,
+        calls: &mut Vec<Call>,
+    ) -> Judgement {
+        let inner = &self.inner;
         let sent_bytes = formed.body.len() as u64;
         let started_at = inner.clock.now();
         let started = inner.clock.monotonic();
         let outcome = inner
             .http
             .send(HttpRequest {
-                method: Method::Post,
+                method: formed.method,
                 url: formed.url,
                 headers: formed.headers,
                 body: formed.body,
@@ -401,37 +458,47 @@ impl Portal {
             .await;
         let duration = inner.clock.monotonic().saturating_sub(started);
         let facts = Facts {
-            service: operation.service(),
-            is_updating: matches!(operation, Operation::Dossiers { is_updating: true, .. }),
-            asked: match operation {
-                Operation::LookUp { ma_ho_so } => Some(ma_ho_so),
-                _ => None,
-            },
+            service: sent.service,
+            form: sent.form,
+            is_updating: sent.is_updating,
+            has_token: sent.service != Service::Token && !matches!(inner.token, Token::None),
+            asked: sent.asked,
             outcome: &outcome,
             now: inner.clock.now(),
         };
-        let redactions = Redactions {
-            secrets: vec![session, inner.password.expose_secret()],
-            packets: operation.packets(),
-            phrases: &inner.phrases,
-        };
+        let redactions = Redactions { secrets, packets: sent.packets, phrases: &inner.phrases };
         let judgement = classify(&facts, &inner.answers, &redactions);
-        calls.push(Call {
-            service: operation.service().as_str(),
+        let call = Call {
+            service: sent.service.as_str(),
             class,
             started_at,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            items: operation.items(),
+            items: sent.items,
             sent_bytes,
             answer_bytes: outcome.as_ref().map_or(0, |answer| answer.body.len() as u64),
             http_status: outcome.as_ref().ok().map(|answer| answer.status),
             error_code: judgement.error_code.clone(),
             message: judgement.message.clone(),
             outcome: judgement.outcome,
+            correlation_id: judgement.correlation_id.clone(),
             body_hash: formed.body_hash,
-        });
+        };
+        tracing::debug!(
+            service = call.service,
+            outcome = call.outcome.as_str(),
+            http_status = call.http_status,
+            correlation_id = call.correlation_id.as_deref(),
+            duration_ms = call.duration_ms,
+            "called"
+        );
+        calls.push(call);
         judgement
     }
+}
+
+fn number(grant: Option<&Arc<Grant>>) -> u64 {
+    // Grants are counted from 1.
+    grant.map_or(0, |grant| grant.number)
 }
 
 fn unrecognised(disposition: Disposition) -> Failure {

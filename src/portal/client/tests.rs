@@ -14,6 +14,7 @@ use crate::http::{HttpAnswer, HttpFailure};
 use crate::ids::Chance;
 use crate::portal::call::CallOutcome;
 use crate::portal::gate::BreakerSettings;
+use crate::portal::profile::{Adapter, Bearer, TokenBody};
 
 const OK: &str = r#"{"error_code":0,"message":"Đồng bộ hồ sơ thành công"}"#;
 const EXPIRED: &str = r#"{"error_code":"-1","message":"Phiên đăng nhập đã hết hạn"}"#;
@@ -27,6 +28,10 @@ struct ScriptedPortal {
     login: Mutex<Option<String>>,
     bodies: Mutex<Vec<String>>,
     logins: Mutex<u32>,
+    token: Mutex<Option<Result<HttpAnswer, HttpFailure>>>,
+    tokens: Mutex<u32>,
+    /// `Authorization` of every call that had one.
+    shown: Mutex<Vec<String>>,
 }
 
 impl std::fmt::Debug for ScriptedPortal {
@@ -42,6 +47,17 @@ impl Http for ScriptedPortal {
         tokio::task::yield_now().await;
         let body = String::from_utf8(request.body.to_vec()).unwrap();
         self.bodies.lock().unwrap().push(body);
+        if request.url.ends_with("/token") {
+            let mut tokens = self.tokens.lock().unwrap();
+            *tokens += 1;
+            let own = self.token.lock().unwrap().clone();
+            return own.unwrap_or_else(|| {
+                let body = format!(r#"{{"access_token":"token-{tokens}","expires_in":300}}"#);
+                answered(200, &body)
+            });
+        }
+        let shown = request.headers.iter().find(|(name, _)| name == "authorization");
+        self.shown.lock().unwrap().extend(shown.map(|(_, value)| value.clone()));
         if request.url.contains("/login") {
             let mut logins = self.logins.lock().unwrap();
             *logins += 1;
@@ -68,6 +84,42 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        let profile = Adapter {
+            base_url: "http://adapter.example.invalid/forward".to_owned(),
+            auth_path: "mapi/login".to_owned(),
+            integration_path: "mapi/g".to_owned(),
+            share_path: "mapi/p".to_owned(),
+            dstcode: "VN:GOV:000.00.00.G22:vpcpdvcprovider".to_owned(),
+            madonvi: "000.00.00.H55".to_owned(),
+        };
+        Self::with(Arc::new(profile), Token::None)
+    }
+
+    /// A platform that asks for tokens; with a login, the portal's session is used behind it.
+    fn behind_a_platform(login: &str) -> Self {
+        let base_url = "http://lgsp.example.invalid".to_owned();
+        let profile = Bearer {
+            base_url: base_url.clone(),
+            dossiers: "ngsp/DongBoHoSoMC".to_owned(),
+            steps: "ngsp/CapNhatTienDoHoSoMC".to_owned(),
+            look_up: "ngsp/TraCuuHoSo".to_owned(),
+            login: login.to_owned(),
+            madonvi: "000.00.00.H55".to_owned(),
+        };
+        let request = TokenRequest {
+            base_url,
+            address: "token".to_owned(),
+            body: TokenBody::Json,
+            client_id_field: "client_id".to_owned(),
+            client_id: "h55".to_owned(),
+            client_secret_field: "client_secret".to_owned(),
+            client_secret: SecretString::from("client sesame"),
+            fields: Vec::new(),
+        };
+        Self::with(Arc::new(profile), Token::Fetched { request, renew_before_ms: 60_000 })
+    }
+
+    fn with(profile: Arc<dyn Profile>, token: Token) -> Self {
         let clock = ManualClock::at(Timestamp::from_millis(1_800_000_000_000));
         let http = Arc::new(ScriptedPortal::default());
         let gate = Gate::unlimited(
@@ -76,14 +128,10 @@ impl Stage {
             Arc::new(Chance::seeded(42)),
         );
         let settings = PortalSettings {
-            base_url: "http://adapter.example.invalid/forward".to_owned(),
-            auth_path: "mapi/login".to_owned(),
-            integration_path: "mapi/g".to_owned(),
-            share_path: "mapi/p".to_owned(),
-            dstcode: "VN:GOV:000.00.00.G22:vpcpdvcprovider".to_owned(),
-            madonvi: "000.00.00.H55".to_owned(),
+            profile,
             username: "h55".to_owned(),
             password: SecretString::from("open sesame"),
+            token,
             timeout_ms: 6_000,
             session_max_age_ms: 600_000,
             answer_bytes_max: 1 << 20,
@@ -104,6 +152,10 @@ impl Stage {
 
     fn logins(&self) -> u32 {
         *self.http.logins.lock().unwrap()
+    }
+
+    fn tokens(&self) -> u32 {
+        *self.http.tokens.lock().unwrap()
     }
 
     fn bodies(&self) -> Vec<String> {
@@ -474,4 +526,119 @@ async fn a_call_whose_tenure_ended_while_it_waited_does_not_leave() {
     assert_eq!(stage.bodies().len(), before);
     // Nobody else is kept from sending.
     assert!(matches!(stage.create().await.verdict, PushVerdict::Accepted(_)));
+}
+
+const NO_TOKEN: &str = r#"{"code":401,"status":"INVALID_TOKEN","correlationId":"c-401"}"#;
+
+#[tokio::test]
+async fn one_token_serves_everybody_and_is_renewed_before_it_ends() {
+    let stage = Stage::behind_a_platform("");
+    let (one, other) = tokio::join!(stage.create(), stage.create());
+    assert!(matches!(one.verdict, PushVerdict::Accepted(_)), "{one:?}");
+    assert!(matches!(other.verdict, PushVerdict::Accepted(_)), "{other:?}");
+    assert_eq!((stage.tokens(), stage.logins()), (1, 0));
+    // 300 s of life less the margin of 60.
+    stage.clock.advance(Duration::from_secs(239));
+    stage.create().await;
+    assert_eq!(stage.tokens(), 1);
+    stage.clock.advance(Duration::from_secs(1));
+    let exchange = stage.create().await;
+    assert_eq!(services(&exchange.calls), ["token", "DongBoHoSoMC"]);
+    let shown = stage.http.shown.lock().unwrap().clone();
+    assert_eq!(shown.last().unwrap(), "Bearer token-2");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_and_the_call_repeated() {
+    for refusal in [answered(401, "expired"), answered(200, NO_TOKEN)] {
+        let stage = Stage::behind_a_platform("");
+        stage.next(refusal);
+        let exchange = stage.create().await;
+        assert!(matches!(exchange.verdict, PushVerdict::Accepted(_)), "{exchange:?}");
+        assert_eq!(services(&exchange.calls), ["token", "DongBoHoSoMC", "token", "DongBoHoSoMC"]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_twice_pauses_everything_and_is_nobodys_fault() {
+    let stage = Stage::behind_a_platform("");
+    for _ in 0..2 {
+        stage.next(answered(200, NO_TOKEN));
+    }
+    let exchange = stage.create().await;
+    let failure = failed(&exchange.verdict);
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition),
+        (codes::TOKEN, Disposition::Environment)
+    );
+    assert!(failure.details.ends_with("correlationId c-401"), "{}", failure.details);
+    assert_eq!(exchange.calls[1].correlation_id.as_deref(), Some("c-401"));
+    assert_eq!(stage.portal.gate().status().state, "closed");
+    let exchange = stage.create().await;
+    assert!(matches!(exchange.verdict, PushVerdict::NotSent { .. }), "{exchange:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_given_is_told_to_everybody_who_waited_for_it() {
+    let stage = Stage::behind_a_platform("");
+    *stage.http.token.lock().unwrap() =
+        Some(answered(400, r#"{"error":"invalid_client","error_description":"client sesame"}"#));
+    let (one, other) = tokio::join!(stage.create(), stage.create());
+    for exchange in [&one, &other] {
+        match &exchange.verdict {
+            PushVerdict::Failed(failure) | PushVerdict::NotSent { failure, .. } => {
+                assert_eq!(failure.disposition, Disposition::Environment);
+            }
+            verdict => panic!("{verdict:?}"),
+        }
+        assert!(!format!("{exchange:?}").contains("sesame"), "{exchange:?}");
+    }
+    assert_eq!(stage.tokens(), 1);
+}
+
+#[tokio::test]
+async fn behind_a_platform_the_portals_own_session_is_used_where_it_is_passed_on() {
+    let stage = Stage::behind_a_platform("ngsp/login");
+    stage.next(answered(200, &format!(r#"{{"code":200,"response":{EXPIRED}}}"#)));
+    let exchange = stage.create().await;
+    assert!(matches!(exchange.verdict, PushVerdict::Accepted(_)), "{exchange:?}");
+    assert_eq!(
+        services(&exchange.calls),
+        ["token", "login", "DongBoHoSoMC", "login", "DongBoHoSoMC"]
+    );
+    let last = stage.bodies().pop().unwrap();
+    assert!(last.starts_with(r#"{"session":"session-2","madonvi""#), "{last}");
+    assert!(stage.http.shown.lock().unwrap().iter().all(|shown| shown == "Bearer token-1"));
+    let tried = stage.portal.check_login().await;
+    assert_eq!((tried.verdict, services(&tried.calls)), (Ok(()), vec!["token", "login"]));
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_else_keeps_is_asked_about_before_the_packets_are_blamed() {
+    // The look-up works: the words were about the packets.
+    let stage = Stage::behind_a_platform("");
+    stage.next(answered(200, EXPIRED));
+    stage.next(answered(200, r#"{"error_code":0,"message":"","result":[]}"#));
+    let exchange = stage.create().await;
+    assert_eq!(failed(&exchange.verdict).disposition, Disposition::Data);
+    // It does not: everybody would meet the same.
+    let stage = Stage::behind_a_platform("");
+    stage.next(answered(200, EXPIRED));
+    stage.next(answered(200, EXPIRED));
+    let exchange = stage.create().await;
+    let failure = failed(&exchange.verdict);
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition),
+        (codes::SESSION, Disposition::Environment)
+    );
+    assert_eq!(stage.portal.gate().status().state, "closed");
+}
+
+#[test]
+fn a_short_lived_token_is_used_for_half_of_its_life() {
+    let used = |seconds, margin_ms| admission::used_life(Duration::from_secs(seconds), margin_ms);
+    assert_eq!(used(300, 60_000), Duration::from_mins(4));
+    assert_eq!(used(60, 60_000), Duration::from_secs(30));
+    assert_eq!(used(1, 60_000), Duration::from_millis(500));
+    assert_eq!(used(300, 0), Duration::from_mins(5));
 }

@@ -177,8 +177,11 @@ impl Pace {
         if std::mem::take(&mut self.refusing) {
             self.end_episode(now);
         }
-        if self.slowness.slower(now.saturating_sub(mark.left)) {
-            self.press();
+        let slow = self.slowness.is_slow(now.saturating_sub(mark.left));
+        if slow {
+            if self.slowness.may_press() {
+                self.press();
+            }
         } else if self.eased < 1.0 {
             self.eased = (self.eased * (1.0 + RELIEVED)).min(1.0);
         } else if mark.held_back {
@@ -288,7 +291,8 @@ struct Slowness {
 }
 
 impl Slowness {
-    fn slower(&mut self, latency: Duration) -> bool {
+    /// Takes one more answer into account.
+    fn is_slow(&mut self, latency: Duration) -> bool {
         let latency = latency.as_secs_f64();
         self.answers = self.answers.saturating_add(1);
         // The first answers are the whole experience; later ones weigh less and less.
@@ -296,13 +300,16 @@ impl Slowness {
         self.usual_s += (latency - self.usual_s) * part(2_000.0);
         self.recent_s += (latency - self.recent_s) * part(20.0);
         self.patience = self.patience.saturating_sub(1);
-        let slow = self.recent_s > self.usual_s * SLOW_FACTOR
-            && self.recent_s > self.usual_s + SLOW_BY_S
-            && self.patience == 0;
-        if slow {
+        self.recent_s > self.usual_s * SLOW_FACTOR && self.recent_s > self.usual_s + SLOW_BY_S
+    }
+
+    /// Not again at every answer.
+    fn may_press(&mut self) -> bool {
+        let may = self.patience == 0;
+        if may {
             self.patience = SLOW_PATIENCE;
         }
-        slow
+        may
     }
 }
 
@@ -363,8 +370,8 @@ mod tests {
             }
             pace.rate().unwrap()
         };
-        let quickly = climb(&mut pace, 11_000);
-        assert!((98.9..99.2).contains(&quickly), "{quickly}");
+        let quickly = climb(&mut pace, 250);
+        assert!((98.9..99.1).contains(&quickly), "{quickly}");
         let slowly = climb(&mut pace, 2_000);
         assert!((99.3..99.8).contains(&slowly), "{slowly}");
         climb(&mut pace, 100_000);

@@ -90,7 +90,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 
 fn changes(answer: HttpAnswer) -> Result<Page, SourceFailure> {
     match now(feed(settings(), [Ok(answer)]).0.changes(None, 500, None))? {
-        Changes::Page(page) => Ok(page),
+        Changes::Page(page) => Ok(*page),
         Changes::NotModified => panic!("not modified"),
     }
 }

@@ -9,6 +9,12 @@ macro_rules! fixture {
     };
 }
 
+macro_rules! hostile {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../fixtures/hostile/", $name)).as_slice()
+    };
+}
+
 fn refusal(body: impl AsRef<[u8]>) -> SourceFailure {
     changes(ok(body)).expect_err("a refusal")
 }
@@ -146,7 +152,7 @@ fn a_flaw_in_a_comment_before_an_item_is_not_the_items() {
 
 #[test]
 fn a_flaw_in_a_text_leaves_the_item_for_the_mapping_to_judge() {
-    let page = page(fixture!("hostile/control_characters.xml"));
+    let page = page(hostile!("control_characters.xml"));
     assert_eq!((page.items.len(), page.refused.len()), (1, 0));
     assert!(page.items[0].document.contains("V\u{1}n"));
 }
@@ -178,15 +184,15 @@ fn evidence_is_cut_at_a_character() {
 
 #[test]
 fn the_same_page_reads_alike_in_every_encoding() {
-    let expected = page(fixture!("hostile/utf_8_with_mark.xml")).items;
+    let expected = page(hostile!("utf_8_with_mark.xml")).items;
     assert_eq!(expected[0].ma_ho_so, "H55.242-260126-0001");
-    assert_eq!(page(fixture!("hostile/utf_16_le_with_mark.xml")).items, expected);
+    assert_eq!(page(hostile!("utf_16_le_with_mark.xml")).items, expected);
     // Tone marks come as combining characters, so the text differs and the fingerprint does not.
-    let other = page(fixture!("hostile/windows_1258.xml")).items;
+    let other = page(hostile!("windows_1258.xml")).items;
     assert_ne!(other[0].document, expected[0].document);
     assert_eq!(other[0].fingerprint, expected[0].fingerprint);
     // The transport's charset beats the document's own word.
-    let mut answer = ok(fixture!("hostile/declared_utf_8_is_windows_1258.xml"));
+    let mut answer = ok(hostile!("declared_utf_8_is_windows_1258.xml"));
     answer.headers =
         vec![("content-type".to_owned(), "application/xml; Charset=\"windows-1258\"".to_owned())];
     assert_eq!(changes(answer).unwrap().items[0].fingerprint, expected[0].fingerprint);
@@ -204,15 +210,15 @@ fn a_document_that_cannot_be_read_is_kept_and_asked_for_again() {
         (b" \n ", "source.truncated"),
         (b"<", "source.truncated"),
         (b"{\"error\": 1}", "source.not_xml"),
-        (fixture!("hostile/error_page.html"), "source.html_page"),
+        (hostile!("error_page.html"), "source.html_page"),
         (b"\n<HTML><br></HTML>", "source.html_page"),
-        (fixture!("hostile/entity_bomb.xml"), "source.doctype"),
-        (fixture!("hostile/two_roots.xml"), "source.not_xml"),
-        (fixture!("hostile/truncated.xml"), "source.truncated"),
-        (fixture!("hostile/mismatched_tag.xml"), "source.not_xml"),
-        (fixture!("hostile/duplicate_attribute.xml"), "source.not_xml"),
-        (fixture!("hostile/declared_utf_8_is_windows_1258.xml"), "source.encoding"),
-        (fixture!("hostile/soap_fault.xml"), "source.wrong_root"),
+        (hostile!("entity_bomb.xml"), "source.doctype"),
+        (hostile!("two_roots.xml"), "source.not_xml"),
+        (hostile!("truncated.xml"), "source.truncated"),
+        (hostile!("mismatched_tag.xml"), "source.not_xml"),
+        (hostile!("duplicate_attribute.xml"), "source.not_xml"),
+        (hostile!("declared_utf_8_is_windows_1258.xml"), "source.encoding"),
+        (hostile!("soap_fault.xml"), "source.wrong_root"),
         (fixture!("index.xml"), "source.wrong_root"),
         (fixture!("dossier.xml"), "source.wrong_root"),
         (deep.as_bytes(), "source.limits"),
@@ -229,12 +235,12 @@ fn a_document_that_cannot_be_read_is_kept_and_asked_for_again() {
 #[test]
 fn a_refused_document_names_the_place_and_the_dossier_but_no_value() {
     assert_eq!(
-        refusal(fixture!("hostile/mismatched_tag.xml")).to_string(),
+        refusal(hostile!("mismatched_tag.xml")).to_string(),
         "source.not_xml: the document is not well-formed XML inside dossier H55.242-260126-0002: \
          expected the end tag of the element that was opened last (at line 3:68)"
     );
     assert_eq!(
-        refusal(fixture!("hostile/entity_bomb.xml")).to_string(),
+        refusal(hostile!("entity_bomb.xml")).to_string(),
         "source.doctype: the document holds a document type declaration: expected a document \
          without DOCTYPE (none is ever read) (at line 2:1)"
     );
@@ -250,7 +256,7 @@ fn the_evidence_of_a_refused_document_is_bounded() {
 fn a_feed_that_breaks_its_protocol_is_stopped() {
     let long = format!("<DanhSachHoSo conTro='{}'/>", "c".repeat(4097));
     for body in [
-        std::str::from_utf8(fixture!("hostile/no_cursor.xml")).unwrap(),
+        std::str::from_utf8(hostile!("no_cursor.xml")).unwrap(),
         "<DanhSachHoSo conTro='' conNua='false'><HoSo><MaHoSo>a</MaHoSo></HoSo></DanhSachHoSo>",
         // Its only item is refused, but it is an item.
         "<DanhSachHoSo><HoSo/></DanhSachHoSo>",
@@ -266,6 +272,104 @@ fn a_feed_that_breaks_its_protocol_is_stopped() {
             "{body}"
         );
     }
+}
+
+/// The dossier that a spoilt page can be passed over for.
+fn lone(body: impl AsRef<[u8]>) -> Option<LoneItem> {
+    refusal(body).spoilt.expect("a spoilt page").lone
+}
+
+#[test]
+fn a_dossier_alone_in_a_spoilt_page_is_told_with_what_leads_on_behind_it() {
+    let lone = lone(
+        "<DanhSachHoSo conTro='c7' conNua='true'>\n<HoSo phienBan='2' capNhatLuc='20260126153000'>\
+         <MaHoSo>a</MaHoSo><GhiChu></HoSo>\n</DanhSachHoSo>\n",
+    )
+    .expect("one dossier");
+    assert_eq!((lone.cursor.as_str(), lone.more), ("c7", true));
+    assert_eq!(lone.changed_at, Timestamp::from_portal("20260126153000"));
+    assert_eq!(lone.item.rule, "source.not_xml");
+    assert_eq!(lone.item.ma_ho_so.as_deref(), Some("a"));
+    assert!(
+        lone.item.evidence.starts_with("<HoSo phienBan") && lone.item.evidence.ends_with("</HoSo>")
+    );
+    assert_eq!(lone.item.position.line, 2);
+}
+
+#[test]
+fn only_a_dossier_that_is_certainly_alone_and_whole_can_be_passed_over() {
+    let page = |inside: &str| format!("<DanhSachHoSo conTro='c'>{inside}</DanhSachHoSo>");
+    let bad = "<HoSo><MaHoSo>a</MaHoSo><b></HoSo>";
+    assert!(lone(page(bad)).is_some());
+    for (several, why) in [
+        (page(&format!("{bad}<HoSo/>")), "another behind it"),
+        (page(&format!("<HoSo><MaHoSo>b</MaHoSo></HoSo>{bad}")), "another before it"),
+        (page(&format!("{bad}<n:HoSo>")), "another under a prefix"),
+        (page(&format!("<!-- <HoSo> -->{bad}")), "perhaps another, in a comment"),
+        (page("<b></c>"), "none"),
+        (page(bad).replace("</DanhSachHoSo>", ""), "cut behind it"),
+        (page(bad).replace("</HoSo></DanhSachHoSo>", ""), "cut in it"),
+        (format!("{} 0.3 s", page(bad)), "something behind the root"),
+    ] {
+        assert!(lone(several).is_none(), "{why}");
+    }
+    let prefixed = page(bad).replace("DanhSachHoSo", "n:DanhSachHoSo").replace("<HoSo", "<n:HoSo");
+    assert!(lone(prefixed).is_some());
+    // Its elements have names that begin alike.
+    assert!(lone(page(&bad.replace("<b>", "<HoSoCoThanhPhanSoHoa>"))).is_some());
+}
+
+#[test]
+fn a_smaller_page_is_worth_asking_for_only_behind_a_root_that_can_be_read() {
+    for (body, is_worth) in [
+        ("<DanhSachHoSo conTro='c'><HoSo><b></HoSo></DanhSachHoSo>", true),
+        ("<DanhSachHoSo conTro='c'><HoSo>", true),
+        ("<DanhSachHoSo conTro='c'><HoSo><!DOCTYPE html></HoSo></DanhSachHoSo>", true),
+        ("<DanhSachHoSo><HoSo><b></HoSo></DanhSachHoSo>", false),
+        ("<DanhSachHoSo conTro='a&b'><HoSo><b></HoSo></DanhSachHoSo>", false),
+        ("<!DOCTYPE x><DanhSachHoSo conTro='c'/>", false),
+        ("<html></html>", false),
+        ("", false),
+    ] {
+        assert_eq!(refusal(body).spoilt.is_some(), is_worth, "{body}");
+    }
+}
+
+#[test]
+fn a_byte_that_is_no_text_is_blamed_on_the_one_dossier_with_it() {
+    let page = |inside: &[u8]| {
+        [
+            b"<DanhSachHoSo conTro='c'><HoSo><MaHoSo>a</MaHoSo><GhiChu>",
+            inside,
+            b"</GhiChu></HoSo></DanhSachHoSo>",
+        ]
+        .concat()
+    };
+    let found = lone(page(b"Th\xFF")).expect("one dossier");
+    assert_eq!((found.item.rule, found.item.ma_ho_so.as_deref()), ("source.encoding", Some("a")));
+    assert!(found.item.evidence.contains("Th\u{FFFD}"));
+    // In the root's own tag, nothing behind it can be trusted.
+    let root =
+        [b"<DanhSachHoSo maDonVi='\xFF' conTro='c'><HoSo/></DanhSachHoSo>".as_slice()].concat();
+    assert!(refusal(root).spoilt.is_none());
+    // A character set that nobody knows says nothing.
+    let unknown = b"<?xml version='1.0' encoding='x-unknown'?><DanhSachHoSo conTro='c'/>";
+    assert!(refusal(unknown).spoilt.is_none());
+}
+
+#[test]
+fn the_code_of_a_spoilt_dossier_is_told_when_it_cannot_be_mistaken() {
+    let code = |inside: &str| {
+        lone(format!("<DanhSachHoSo conTro='c'><HoSo>{inside}</HoSo></DanhSachHoSo>"))
+            .expect("one dossier")
+            .item
+            .ma_ho_so
+    };
+    assert_eq!(code("<b></c><MaHoSo> a </MaHoSo>").as_deref(), Some("a"), "behind the fault");
+    assert_eq!(code("<b></c><MaHoSo>a</MaHoSo><MaHoSo>a</MaHoSo>").as_deref(), Some("a"));
+    assert_eq!(code("<b></c><MaHoSo>a</MaHoSo><MaHoSo>b</MaHoSo>"), None);
+    assert_eq!(code("<b></c><MaHoSo>a&amp;b</MaHoSo>"), None);
+    assert_eq!(code("<b></c>"), None);
 }
 
 #[test]

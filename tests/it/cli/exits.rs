@@ -112,3 +112,76 @@ fn six_for_samples_with_elements_that_no_row_reads() {
     assert_eq!(ran.code, 6, "{}", ran.err);
     assert!(ran.out.contains("unused: Mau"), "{}", ran.out);
 }
+
+#[test]
+fn three_for_certificate_files_that_cannot_be_used_with_file_and_reason() {
+    use hoso_gateway::lab::certificates::{Authority, Validity};
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let authority = Authority::new("thử nghiệm").unwrap();
+    let (one, other) = (
+        authority.client("một", Validity::Good).unwrap(),
+        authority.client("hai", Validity::Good).unwrap(),
+    );
+    write("ca.pem", &authority.certificate_pem());
+    write("client.pem", &one.certificate_pem);
+    write("client.key", &one.key_pem);
+    write("other.key", &other.key_pem);
+    write("not.pem", "no certificate at all\n");
+    write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    write(
+        "locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let check = |source: &str, portal: &str| {
+        let text = format!(
+            "[[sources]]\nname = 'a'\nbase_url = 'https://a.example.invalid'\n{source}\n\
+             [portal]\nprofile = 'wrapper'\nbase_url = 'https://b.example.invalid'\n{portal}\n"
+        );
+        write("hoso.toml", &text);
+        let ran = hoso_at(folder.path(), &["config", "check", "--config", "hoso.toml"]);
+        (ran.code, ran.err)
+    };
+    let both = |certificate: &str, key: &str| {
+        format!("client_certificate_file = '{certificate}'\nclient_key_file = '{key}'")
+    };
+    assert_eq!(check("ca_file = 'ca.pem'", &both("client.pem", "client.key")).0, 0);
+    for (source, portal, told) in [
+        (
+            "ca_file = 'gone.pem'",
+            String::new(),
+            "sources[0].ca_file: gone.pem: the file cannot be read: ",
+        ),
+        (
+            "ca_file = 'not.pem'",
+            String::new(),
+            "sources[0].ca_file: not.pem: there is no certificate in PEM form in it",
+        ),
+        ("ca_file = 'broken.pem'", String::new(), "sources[0].ca_file: broken.pem: "),
+        (
+            "",
+            both("client.key", "client.key"),
+            "portal.client_certificate_file: client.key: there is no certificate",
+        ),
+        (
+            "",
+            both("client.pem", "client.pem"),
+            "portal.client_key_file: client.pem: there is no private key",
+        ),
+        (
+            "",
+            both("client.pem", "other.key"),
+            "portal.client_key_file: other.key: the key does not belong to the certificate",
+        ),
+        (
+            "",
+            both("client.pem", "locked.key"),
+            "portal.client_key_file: locked.key: the key is protected by a password",
+        ),
+    ] {
+        let (code, said) = check(source, &portal);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(&format!("hoso.toml: {told}")), "{told}\n{said}");
+        assert!(!said.contains("AAAA"), "{said}");
+    }
+}

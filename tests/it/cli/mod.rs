@@ -2,6 +2,7 @@
 
 mod exits;
 mod help;
+mod ledger;
 mod looks;
 mod verbs;
 

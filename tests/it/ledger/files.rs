@@ -4,7 +4,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use hoso_gateway::domain::entry::EntryState as S;
-use hoso_gateway::ledger::record::{RetryScope, UpkeepPolicy};
+use hoso_gateway::ledger::record::{Retention, RetryScope, UpkeepPolicy};
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::{Ledger, LedgerError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -280,7 +280,10 @@ async fn what_retention_drops_the_file_uses_again() {
         ledger.commit_pull(&page(t(at), items.collect())).await.unwrap();
         ledger.map(t(at)).await;
         while ledger.accept_all(t(at)).await > 0 {}
-        let policy = UpkeepPolicy { body_retention_ms: 1000, ..upkeep_policy() };
+        let policy = UpkeepPolicy {
+            retention: Retention { bodies_ms: 1000, ..upkeep_policy().retention },
+            ..upkeep_policy()
+        };
         let counts = ledger.upkeep(t(at + 50), &policy).await.unwrap();
         assert_eq!(counts.bodies_dropped, 400, "documents and packets");
         let mut conn = beside(&ledger.path()).await;

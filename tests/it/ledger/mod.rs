@@ -2,7 +2,10 @@
 //! plays source, mapping and portal; `files` is about SQLite's file alone; `lives` draws random
 //! sequences of verbs and checks the invariants after each.
 
+mod copies;
+mod damage;
 mod files;
+mod keys;
 mod lives;
 mod map;
 mod operate;
@@ -10,6 +13,7 @@ mod pause;
 mod pull;
 mod push;
 mod reconcile;
+mod retention;
 mod steps;
 mod support;
 mod upkeep;

@@ -275,3 +275,46 @@ async fn an_unreadable_item_stands_until_its_dossier_can_be_read() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].ma_ho_so, "");
 }
+
+#[tokio::test]
+async fn unread_dossiers_are_asked_for_in_turn_and_no_more_once_they_can_be_read() {
+    let ledger = open_ledger().await;
+    let unread = |code: Option<&str>, evidence: &str| RefusedRecord {
+        rule: "source.not_xml".into(),
+        reason: "a wrong end tag".into(),
+        ma_ho_so: code.map(str::to_owned),
+        evidence: evidence.into(),
+    };
+    let refused = vec![
+        unread(Some(A), "a"),
+        unread(Some(A), "a again"),
+        unread(Some(B), "b"),
+        unread(None, "?"),
+    ];
+    let commit = PullCommit { refused, ..page(t(10), Vec::new()) };
+    ledger.commit_pull(&commit).await.unwrap();
+    let claim = async |at: i64, until: i64, limit: u32| {
+        ledger.claim_unread(SOURCE, t(at), t(until), limit).await.unwrap()
+    };
+    assert!(claim(11, 9, 10).await.is_empty(), "they came just now");
+    assert!(ledger.claim_unread("another", t(20), t(10), 10).await.unwrap().is_empty());
+    // Two documents of A, then the one of B.
+    assert_eq!(claim(20, 10, 2).await, [A]);
+    assert_eq!(claim(21, 10, 2).await, [B]);
+    assert!(claim(22, 10, 2).await.is_empty(), "all were asked for");
+    // The feed shows B again as it was: that is no new turn.
+    let again = PullCommit { refused: vec![unread(Some(B), "b")], ..page(t(23), Vec::new()) };
+    ledger.commit_pull(&again).await.unwrap();
+    assert_eq!(claim(30, 20, 10).await, [A]);
+    ledger.pull(t(31), vec![item(A, 1, "a")]).await;
+    assert_eq!(claim(40, 39, 10).await, [B]);
+}
+
+#[tokio::test]
+async fn a_position_is_known_once_its_page_is_stored() {
+    let ledger = open_ledger().await;
+    ledger.commit_pull(&page_to("c1", 1, 1)).await.unwrap();
+    assert!(ledger.knows_position(SOURCE, "c1").await.unwrap());
+    assert!(!ledger.knows_position(SOURCE, "c2").await.unwrap());
+    assert!(!ledger.knows_position("another", "c1").await.unwrap());
+}

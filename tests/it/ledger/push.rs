@@ -29,6 +29,7 @@ fn call(outcome: &'static str) -> CallRecord {
         error_code: Some("0".into()),
         message: "thanh cong".into(),
         outcome,
+        correlation_id: None,
         body_hash: [7; 32],
     }
 }

@@ -17,8 +17,8 @@ use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
     AuditRecord, Claim, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
-    PullCommit, PullCounts, ReceivedItem, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
-    ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
+    PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts,
+    SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView};
@@ -65,6 +65,7 @@ pub(crate) fn item(code: &str, version: i64, text: &str) -> ReceivedItem {
         changed_at: Some(t(version)),
         deleted: false,
         ministry: false,
+        recoded_from: None,
         fingerprint: *blake3::hash(text.as_bytes()).as_bytes(),
         document: text.into(),
     }
@@ -81,6 +82,7 @@ pub(crate) fn page(at: Timestamp, items: Vec<ReceivedItem>) -> PullCommit {
         priority: Priority::Live,
         items,
         refused: Vec::new(),
+        origin: None,
         cursor: None,
         etag: None,
         caught_up: false,
@@ -146,10 +148,22 @@ pub(crate) fn claiming(token: i64, now: Timestamp, limit: u32) -> Claim {
     Claim { lease: lease(token, now), limit, turns, urgent_only: false }
 }
 
+/// Bodies for so many days, everything else for years.
+pub(crate) fn retention_of(days: u64) -> Retention {
+    Retention {
+        bodies_ms: days * DAY_MS,
+        attempts_ms: 3650 * DAY_MS,
+        revisions_ms: 3650 * DAY_MS,
+        audit_ms: 3650 * DAY_MS,
+        books_ms: 3650 * DAY_MS,
+        rows_max: 1000,
+    }
+}
+
 pub(crate) fn upkeep_policy() -> UpkeepPolicy {
     UpkeepPolicy {
         deadline_near_ms: 86_400_000,
-        body_retention_ms: 90 * DAY_MS,
+        retention: retention_of(90),
         cursor_retention_ms: DAY_MS,
         watchdog_ms: 60_000,
         resend_unknown_supplement: false,
@@ -216,9 +230,9 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
         text.strip_suffix("@portal").map_or((text, false), |text| (text, true));
     let (packet, steps) = text.split_once('|').unwrap_or((text, ""));
     let outcome = if unmapped.deleted {
-        MapOutcome::NotOurs { rule: "source.deleted" }
+        MapOutcome::NotOurs { rule: "source.deleted", recoded_to: None }
     } else if unmapped.ministry {
-        MapOutcome::NotOurs { rule: "source.ministry" }
+        MapOutcome::NotOurs { rule: "source.ministry", recoded_to: None }
     } else if text.starts_with('!') {
         let diagnostics = [
             ("mapping.length", Severity::Warning),
@@ -250,6 +264,8 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
             finished: false,
             ma_tthc: "1.000105".into(),
             ma_don_vi: Some("H55.242".into()),
+            recoded_from: unmapped.recoded_from.clone(),
+            files: PacketFiles::default(),
         })
     };
     MappedEntry {

@@ -4,15 +4,15 @@ use hoso_gateway::domain::entry::EntryState as S;
 use hoso_gateway::ledger::record::{PullCommit, ResyncOutcome, UpkeepPolicy};
 
 use super::support::{
-    LEASE_SECONDS, SOURCE, TestLedger, accepted, again, audit, dead, item, open_ledger, page, t,
-    upkeep_policy,
+    LEASE_SECONDS, SOURCE, TestLedger, accepted, again, audit, dead, item, open_ledger, page,
+    retention_of, t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";
 const DAYS: i64 = 24 * 60 * 60;
 
 fn days(days: u64) -> UpkeepPolicy {
-    UpkeepPolicy { body_retention_ms: days * 24 * 60 * 60 * 1000, ..upkeep_policy() }
+    UpkeepPolicy { retention: retention_of(days), ..upkeep_policy() }
 }
 
 /// Whether the newest document, and how many acknowledged packets, are still there.

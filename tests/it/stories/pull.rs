@@ -108,11 +108,12 @@ async fn a_spoilt_document_is_refused_whole_kept_as_evidence_and_read_later() {
         (Misbehaviour::WrongDeclaration, "source.encoding"),
     ] {
         let gateway = Story::of(10).start().await;
-        let rule = MisbehaviourRule::once(misbehaviour);
+        let rule = MisbehaviourRule::until_cleared(misbehaviour);
         gateway.province.misbehave(rule);
         let refused = gateway.pull().await;
         assert!(refused.is_err(), "{code}: {refused:?}");
         assert_eq!(refused.unwrap_err().code, code);
+        gateway.province.clear_misbehaviour();
         let standing = gateway.standing().await;
         assert!(standing.dossiers.is_empty(), "{code}: part of it was taken");
         assert_eq!(standing.refused_documents, 1, "{code}");

@@ -11,7 +11,7 @@ use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::portal::{LabPortal, PortalOptions};
 use hoso_gateway::lab::province::{Province, ProvinceOptions};
 use hoso_gateway::ledger::Ledger;
-use hoso_gateway::ledger::view::Standing;
+use hoso_gateway::ledger::view::{Problem, Standing};
 use tempfile::TempDir;
 
 /// Between two looks at a state.
@@ -37,6 +37,16 @@ impl Site {
         portal: PortalOptions,
         settings: &str,
     ) -> Self {
+        Self::open_with(province, portal, None, settings).await
+    }
+
+    /// With this instead of the address of the feed in the source's block.
+    pub(crate) async fn open_with(
+        province: ProvinceOptions,
+        portal: PortalOptions,
+        source: Option<&str>,
+        settings: &str,
+    ) -> Self {
         let clock = Arc::new(SystemClock::new());
         let time: Arc<dyn Clock> = clock.clone();
         let (username, password) = (portal.username.clone(), portal.password.clone());
@@ -52,7 +62,7 @@ path = "ledger.db"
 
 [[sources]]
 name = "mot-cua"
-base_url = "{}"
+{}
 poll_ms = 100
 
 [portal]
@@ -74,12 +84,16 @@ unconfirmed_every_ms = 100
 
 {settings}
 "#,
-            province.url(),
+            source.map_or_else(|| format!("base_url = \"{}\"", province.url()), str::to_owned),
             portal.url()
         );
         std::fs::write(folder.path().join("hoso.toml"), text).expect("a file");
         std::fs::write(folder.path().join("password"), password).expect("a file");
         Self { province, portal, clock, folder, ledger: None, processes: 0 }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -127,12 +141,15 @@ unconfirmed_every_ms = 100
 
     /// Codes of the dossiers that wait for a person.
     pub(crate) async fn problem_codes(&mut self) -> Vec<String> {
+        self.problems().await.into_iter().map(|problem| problem.ma_ho_so).collect()
+    }
+
+    async fn problems(&mut self) -> Vec<Problem> {
         self.standing().await;
         let ledger = self.ledger.as_ref().expect("a ledger");
         let filter =
             hoso_gateway::ledger::view::ProblemFilter { limit: 1000, ..Default::default() };
-        let problems = ledger.problems(&filter).await.expect("problems");
-        problems.into_iter().map(|problem| problem.ma_ho_so).collect()
+        ledger.problems(&filter).await.expect("problems")
     }
 
     pub(crate) fn comparison(&self) -> Comparison {
@@ -157,6 +174,35 @@ unconfirmed_every_ms = 100
                 self.clock.monotonic().saturating_sub(since) < PATIENCE,
                 "never delivered: {comparison:?}\n{standing:?}"
             );
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until this many problems stand, and gives their codes.
+    pub(crate) async fn until_problems(&mut self, wanted: usize) -> Vec<String> {
+        let since = self.clock.monotonic();
+        loop {
+            let problems = self.problems().await;
+            if problems.len() == wanted {
+                return problems.into_iter().map(|problem| problem.code).collect();
+            }
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "never {wanted} problems: {problems:?}"
+            );
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the ledger knows so many dossiers.
+    pub(crate) async fn until_known(&mut self, dossiers: u64) {
+        let since = self.clock.monotonic();
+        loop {
+            let known = self.standing().await.map(|standing| standing.dossiers.values().sum());
+            if known == Some(dossiers) {
+                return;
+            }
+            assert!(self.clock.monotonic().saturating_sub(since) < PATIENCE, "never known");
             self.clock.sleep(LOOK).await;
         }
     }
@@ -210,6 +256,16 @@ impl Process {
             .status()
             .expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// The most memory that it ever had at once.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a process that runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+        let kilobytes = line.split_whitespace().nth(1).expect("a number");
+        kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

@@ -18,8 +18,10 @@ use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
 use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{CallEntry, LabPortal, Outcome, PortalOptions, Service};
-use hoso_gateway::lab::province::{Province, ProvinceOptions};
+use hoso_gateway::lab::province::{Province, ProvinceOptions, Question, RawAnswer};
+use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
+use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::map::{MapReport, map_once};
@@ -49,6 +51,8 @@ pub(crate) struct Story {
     pub(crate) portal: PortalOptions,
     pub(crate) password: String,
     pub(crate) token: String,
+    /// Follows the portal's address, where the way in does not begin there.
+    pub(crate) portal_path: &'static str,
     settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
 }
 
@@ -68,6 +72,7 @@ impl Story {
             },
             password: portal.password.clone(),
             token: String::new(),
+            portal_path: "",
             portal,
             settings: BTreeMap::new(),
         };
@@ -104,6 +109,12 @@ impl Story {
     pub(crate) async fn start(self) -> TestGateway {
         let clock = StoryClock::new();
         let time: Arc<dyn Clock> = Arc::new(clock.clone());
+        let secrets = Secrets {
+            password: self.password,
+            token: self.token,
+            client_secret: self.portal.client_secret.clone(),
+            wrapper_secret: self.portal.wrapper_secret.clone().unwrap_or_default(),
+        };
         let province = hoso_gateway::lab::province::start(self.province, Arc::clone(&time))
             .await
             .expect("a province");
@@ -120,20 +131,26 @@ impl Story {
                 .or_insert_with(|| format!("\"{value}\""));
         };
         set("source", "name", "mot-cua");
-        set("source", "base_url", &province.url());
-        set("portal", "base_url", &portal.url());
-        let secrets = Secrets { password: self.password, token: self.token };
+        set("portal", "base_url", &format!("{}{}", portal.url(), self.portal_path));
+        let is_feed = settings["source"].get("kind").is_none_or(|kind| kind == "\"feed\"");
+        if is_feed {
+            let url = format!("\"{}\"", province.url());
+            settings.entry("source").or_default().entry("base_url").or_insert(url);
+        }
         let config = config(&settings, folder.path(), &secrets);
         let mut gateway = TestGateway::wire(config, clock, province, portal, folder).await;
         gateway.settings = settings;
+        gateway.secrets = secrets;
         gateway
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Secrets {
     password: String,
     token: String,
+    client_secret: String,
+    wrapper_secret: String,
 }
 
 impl Environment for Secrets {
@@ -141,6 +158,8 @@ impl Environment for Secrets {
         match name {
             "HOSO_PORTAL_PASSWORD" => Some(self.password.clone()),
             "HOSO_SOURCE_MOT_CUA_TOKEN" => Some(self.token.clone()),
+            "HOSO_PORTAL_CLIENT_SECRET" => Some(self.client_secret.clone()),
+            "HOSO_PORTAL_WRAPPER_SECRET" => Some(self.wrapper_secret.clone()),
             _ => None,
         }
     }
@@ -185,6 +204,7 @@ pub(crate) struct TestGateway {
     /// Ends the renewal of the gate without the verbs hearing of it.
     stop_keeping: Stop,
     settings: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    secrets: Secrets,
     keeper: tokio::task::JoinHandle<()>,
     folder: TempDir,
 }
@@ -204,11 +224,12 @@ impl TestGateway {
         let stop_keeping = Stop::new();
         let (line, keeper) = open(&config, &context, &clock, &stop_keeping).await;
         Self {
-            sources: build::sources(&config).expect("sources"),
+            sources: build::sources(&config, &context.clock).expect("sources"),
             mapping: build::mapping(&config).expect("a mapping"),
             line,
             keeper,
             settings: BTreeMap::new(),
+            secrets: Secrets::default(),
             clock,
             province,
             portal,
@@ -221,25 +242,44 @@ impl TestGateway {
 
     /// Stops the gateway and starts it again on the same ledger with other settings and secrets.
     pub(crate) async fn restart(
+        self,
+        password: &str,
+        token: &str,
+        change: &[(&'static str, &'static str, &str)],
+    ) -> Self {
+        self.restart_after(password, token, change, async || {}).await
+    }
+
+    /// The file that holds the ledger.
+    pub(crate) fn ledger_path(&self) -> std::path::PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+
+    /// [`TestGateway::restart`], with something done to the ledger's file while nobody has it open.
+    pub(crate) async fn restart_after(
         mut self,
         password: &str,
         token: &str,
         change: &[(&'static str, &'static str, &str)],
+        between: impl AsyncFnOnce(),
     ) -> Self {
         self.stop.cancel();
         self.stop_keeping.cancel();
         self.keeper.await.expect("the gate was kept");
         self.line.ownership.release(&self.context).await.expect("the gate is given back");
         self.context.ledger.close().await;
+        between().await;
         for (section, key, value) in change {
             self.settings.entry(section).or_default().insert(key, (*value).to_owned());
         }
-        let secrets = Secrets { password: password.to_owned(), token: token.to_owned() };
+        let secrets =
+            Secrets { password: password.to_owned(), token: token.to_owned(), ..self.secrets };
         let config = config(&self.settings, self.folder.path(), &secrets);
         let settings = self.settings;
         let mut again =
             Self::wire(config, self.clock, self.province, self.portal, self.folder).await;
         again.settings = settings;
+        again.secrets = secrets;
         again
     }
 
@@ -247,11 +287,17 @@ impl TestGateway {
     pub(crate) async fn end(self) {
         let standing = self.standing().await;
         let leased = standing.dossiers.get(&EntryState::Leased).copied();
+        let path = self.ledger_path();
         assert_eq!(leased.unwrap_or(0), 0, "a lease is left");
         self.stop.cancel();
         self.stop_keeping.cancel();
         self.keeper.await.expect("the gate was kept");
         self.context.ledger.close().await;
+        // Whatever happened in the story: the ledger keeps its own rules.
+        if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
+            assert_eq!(ledger.check().await.expect("a readable ledger"), []);
+            ledger.close().await;
+        }
         self.province.shutdown().await.expect("a sound province");
         self.portal.shutdown().await.expect("a sound portal");
     }
@@ -320,6 +366,11 @@ impl TestGateway {
 
     // --- the source's side ---
 
+    /// The folder of the configuration, where relative paths begin.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn put(&self, paper: &Paper) {
         self.province.put_raw(paper.xml()).expect("a dossier");
     }
@@ -373,6 +424,16 @@ impl TestGateway {
         reconcile_once(&self.context, &self.sources[0], Some(&self.line), &self.stop)
             .await
             .expect("books")
+    }
+
+    /// [`Self::reconcile`], from a source that may fail.
+    pub(crate) async fn try_reconcile(&self) -> Result<Books, Failure> {
+        let line = &self.sources[0];
+        match reconcile_once(&self.context, line, Some(&self.line), &self.stop).await {
+            Ok(books) => Ok(books),
+            Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) async fn upkeep(&self) -> UpkeepCounts {
@@ -458,6 +519,16 @@ impl TestGateway {
     pub(crate) fn outcomes(&self, service: Service) -> Vec<Outcome> {
         let calls = self.calls(service);
         calls.into_iter().map(|call| call.outcome).collect()
+    }
+}
+
+/// A document that the province gives in place of every page.
+pub(crate) fn raw_page(body: &str) -> RawAnswer {
+    RawAnswer {
+        on: Question::Changes,
+        times: None,
+        content_type: "application/xml; charset=utf-8".to_owned(),
+        bytes: body.to_owned().into(),
     }
 }
 
