@@ -156,7 +156,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
             entry_id: entry.entry_id,
             dossier_id: entry.dossier_id,
             mapping_version: "2026.1".into(),
-            outcome: MapOutcome::Valid(ValidPacket {
+            outcome: MapOutcome::Valid(Box::new(ValidPacket {
                 packet_hash: *blake3::hash(entry.document.as_bytes()).as_bytes(),
                 packet: entry.document,
                 steps: steps(&entry.ma_ho_so),
@@ -169,7 +169,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
                 ma_don_vi: Some("H55.242".into()),
                 recoded_from: None,
                 files: hoso_gateway::ledger::record::PacketFiles::default(),
-            }),
+            })),
         })
         .collect();
     let since = Instant::now();

@@ -178,7 +178,7 @@ fn size_text(sizes: &Sizes) -> String {
         ]
     });
     let mut text = words::table(&["CLASS", "ROWS", "SIZE", "GROWTH"], rows);
-    text.push_str("\n");
+    text.push('\n');
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{name:<10}{value}");

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn the_place_of_a_class_in_the_table_is_its_rank() {
         for (at, class) in Priority::ALL.into_iter().enumerate() {
-            assert_eq!((class as usize, class.rank()), (at, at as i64));
+            assert_eq!((class as usize, class.rank()), (at, i64::try_from(at).unwrap()));
         }
     }
 

@@ -118,7 +118,7 @@ pub enum MapOutcome {
         /// The code under which its source goes on, if that is why.
         recoded_to: Option<String>,
     },
-    Valid(ValidPacket),
+    Valid(Box<ValidPacket>),
 }
 
 /// A dossier that passed every check, in the form in which it is sent.

@@ -155,7 +155,7 @@ fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> 
             let Sound { mut dossier, steps, warnings, recoded_from, gone } = *sound;
             let files = files::settle(&mut dossier, gone, sent);
             let packet = canonical(&dossier);
-            MapOutcome::Valid(ValidPacket {
+            MapOutcome::Valid(Box::new(ValidPacket {
                 packet_hash: *blake3::hash(packet.as_bytes()).as_bytes(),
                 packet,
                 filed_at_portal: dossier.noi_nop_ho_so == "1",
@@ -169,7 +169,7 @@ fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> 
                 ma_tthc: dossier.ma_tthc,
                 recoded_from,
                 files,
-            })
+            }))
         }
     };
     MappedEntry {

@@ -13,7 +13,7 @@ fn model(counts: Counts, jitter_ms: u64, windows: Vec<Window>) -> Model {
         counts,
         limit: 100,
         jitter: Duration::from_millis(jitter_ms),
-        length: Duration::from_secs(600),
+        length: Duration::from_mins(10),
         warm_up: Duration::from_secs(200),
         windows,
         headroom: 0.01,
@@ -69,7 +69,7 @@ async fn a_portal_that_grants_less_than_the_configuration_believes_is_found_out(
 #[tokio::test]
 async fn a_window_that_begins_with_the_clock_is_recognised() {
     let model = Model {
-        length: Duration::from_secs(900),
+        length: Duration::from_mins(15),
         ..model(Counts::CalendarSecond, 50, vec![Window::catching_up(100, 1000)])
     };
     let Outcome { gate, .. } = model::run(&model).await;

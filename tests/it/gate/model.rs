@@ -289,7 +289,7 @@ fn delay(model: &Model, chance: &Chance) -> Duration {
 }
 
 fn figures(model: &Model, accepted: usize, refused: usize, overshoots: usize) -> Figures {
-    let seconds = (model.length - model.warm_up).as_secs_f64();
+    let seconds = model.length.saturating_sub(model.warm_up).as_secs_f64();
     Figures {
         used: accepted as f64 / (seconds * f64::from(model.limit)),
         refused_in_a_thousand: 1000.0 * refused as f64 / (accepted + refused).max(1) as f64,

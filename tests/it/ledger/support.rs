@@ -253,7 +253,7 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
                 .into(),
         }
     } else {
-        MapOutcome::Valid(ValidPacket {
+        MapOutcome::Valid(Box::new(ValidPacket {
             packet: packet.trim().to_owned(),
             packet_hash: *blake3::hash(packet.trim().as_bytes()).as_bytes(),
             steps: steps.split_whitespace().map(step).collect(),
@@ -266,7 +266,7 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
             ma_don_vi: Some("H55.242".into()),
             recoded_from: unmapped.recoded_from.clone(),
             files: PacketFiles::default(),
-        })
+        }))
     };
     MappedEntry {
         entry_id: unmapped.entry_id,
