@@ -190,7 +190,8 @@ async fn pause(invocation: &Invocation, arguments: PauseArguments) -> Result<(),
     let until = arguments.until.or(arguments.duration.map(|duration| now + duration));
     if until.is_some_and(|until| until <= now) {
         context.ledger.close().await;
-        return Err(Failure::new(Exit::Usage, "--until lies in the past"));
+        return Err(Failure::new(Exit::Usage, "--until lies in the past")
+            .hint("without an offset it is Vietnam time; --for 2h counts from now"));
     }
     let scope = arguments.scope.scope();
     let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);

@@ -96,7 +96,9 @@ async fn an_urgent_resync_starts_within_two_seconds_however_much_is_claimed_ahea
     let last = code(100);
     let operator = async {
         gateway.until("the backlog moves", || gateway.portal.state().calls > 20).await;
-        resync(&gateway.context, None, std::slice::from_ref(&last), ACTOR, "the citizen waits").await.unwrap();
+        resync(&gateway.context, None, std::slice::from_ref(&last), ACTOR, "the citizen waits")
+            .await
+            .unwrap();
         let asked_at = gateway.context.clock.now();
         let mut looked_at = asked_at;
         for turn in 0_u32.. {
