@@ -197,7 +197,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
         let batch = SettleBatch {
             calls: (0..=claimed.len() / 50).map(|_| call(at)).collect(),
             entries: entries.collect(),
-            steps: Vec::new(),
+            ..SettleBatch::default()
         };
         let since = Instant::now();
         ledger.settle(at, &batch).await.unwrap();
@@ -228,8 +228,8 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
         });
         let batch = SettleBatch {
             calls: claimed.iter().map(|_| call(at)).collect(),
-            entries: Vec::new(),
             steps: lanes.collect(),
+            ..SettleBatch::default()
         };
         let since = Instant::now();
         ledger.settle(at, &batch).await.unwrap();
@@ -266,6 +266,9 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
         cursor_retention_ms: 24 * 3_600_000,
         watchdog_ms: 600_000,
         resend_unknown_supplement: false,
+        wait_max_ms: 1_200_000,
+        lease_max_ms: 125_000,
+        owner_max_ms: 17_000,
     };
     let since = Instant::now();
     ledger.upkeep(at, &policy).await.unwrap();

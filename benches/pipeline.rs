@@ -19,6 +19,7 @@ use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::daemon::{Daemon, Schedule};
 use hoso_gateway::http::ReqwestHttp;
 use hoso_gateway::pipeline::Stop;
+use hoso_gateway::pipeline::pulse::Pulse;
 
 use support::{Lab, cpu_seconds, get, memory_mb, post};
 
@@ -144,6 +145,8 @@ async fn run(dossiers: u32, per_call: u32) -> Figures {
         sources,
         mapping: build::mapping(&config).map_err(|f| f.to_string()).expect("mapping"),
         schedule: Schedule { reconcile: None, ..build::schedule(&config) },
+        config_hash: config.hash(),
+        pulse: Pulse::default(),
         holder: "bench".to_owned(),
     };
     let stop = Stop::new();

@@ -5,6 +5,7 @@
 //!
 //! - [`domain`]: ground floor; plain types of the work, no async, no I/O, no "now".
 //! - [`clock`], [`ids`], [`http`]: the only doors to time, chance and the network.
+//! - [`machine`], [`notify`]: the doors to the operating system and to its service manager.
 //! - [`xml`]: hardened XML reading.
 //! - [`config`]: one commented file, every mistake told at once.
 //! - [`source`]: the provincial system: what changed, one dossier, the index.
@@ -28,7 +29,9 @@ pub mod http;
 pub mod ids;
 pub mod lab;
 pub mod ledger;
+pub mod machine;
 pub mod mapping;
+pub mod notify;
 pub mod pipeline;
 pub mod portal;
 pub mod source;

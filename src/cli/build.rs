@@ -13,7 +13,7 @@ use crate::config::{
     self, Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous,
     UnknownStep,
 };
-use crate::daemon::{OpenPortal, Schedule};
+use crate::daemon::{Daemon, OpenPortal, Schedule};
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
 use crate::ids::Chance;
@@ -24,6 +24,7 @@ use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::mapping::{self, Mapping};
 use crate::pipeline::orders::heed_orders;
 use crate::pipeline::ownership::Ownership;
+use crate::pipeline::pulse::{Beat, Pulse};
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
 use crate::portal::gate::{BreakerSettings, Gate, GateSettings, Window};
@@ -33,6 +34,8 @@ use crate::xml;
 
 /// Revisions mapped in one pass: a transaction of some tens of milliseconds.
 const MAP_LIMIT: u32 = 512;
+/// Longer than any one step of a loop at the ledger takes, also on a slow and busy disk.
+const LEDGER_PATIENCE: Duration = Duration::from_mins(2);
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Everything that all commands share: time, chance, ledger, numbers.
@@ -46,7 +49,13 @@ fn with_ledger(config: &Config, ledger: Arc<dyn Ledger>) -> Context {
         chance: Arc::new(Chance::from_system()),
         ledger,
         settings: Arc::new(settings(config)),
+        beat: Beat::default(),
     }
+}
+
+/// The same time, chance and ledger, with the numbers of another configuration.
+pub fn next_context(config: &Config, context: &Context) -> Context {
+    Context { settings: Arc::new(settings(config)), ..context.clone() }
 }
 
 /// Reading every page of a large ledger takes a while: the service does it when it starts, a person
@@ -151,6 +160,41 @@ pub fn mapping(config: &Config) -> Result<Arc<Mapping>, Failure> {
     })
 }
 
+/// Everything that the configuration names beside itself (mapping, answers, certificates), read and
+/// checked as the service does; every reason against it.
+pub fn named(config: &Config) -> Result<(), Vec<Failure>> {
+    let certificates = certificates::check(config).err().map(Failure::from);
+    let found = [mapping(config).err(), answers(config).err(), certificates];
+    let failures: Vec<Failure> = found
+        .into_iter()
+        .flatten()
+        .map(|failure| match failure.code {
+            Some(_) => failure,
+            None => failure.code("config.unusable_file"),
+        })
+        .collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// A generation of loops.
+pub fn daemon(
+    config: &Config,
+    context: &Context,
+    pulse: &Pulse,
+    holder: &str,
+) -> Result<Daemon, Failure> {
+    Ok(Daemon {
+        open_portal: open_portal(config, context)?,
+        context: context.clone(),
+        sources: sources(config, &context.clock)?,
+        mapping: mapping(config)?,
+        schedule: schedule(config),
+        holder: holder.to_owned(),
+        config_hash: config.hash(),
+        pulse: pulse.clone(),
+    })
+}
+
 pub fn mapping_settings(config: &Config) -> mapping::Settings {
     mapping::Settings {
         province_codes: config.province.codes.clone(),
@@ -175,6 +219,7 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
                     page_limit: source.page_limit,
                     overlap_ms: source.overlap_ms,
                     settle_lag_ms: source.settle_lag_ms,
+                    start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
                     source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
@@ -182,6 +227,7 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
                     settle_lag_ms: 0,
+                    start_from: source.start_from,
                 },
             })
         })
@@ -208,6 +254,15 @@ fn feed_settings(source: &SourceConfig) -> FeedSettings {
     }
 }
 
+fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
+    match &config.portal.answers_file {
+        Some(path) => {
+            AnswerPatterns::load(path).map_err(|error| Failure::new(Exit::Files, error.to_string()))
+        }
+        None => Ok(AnswerPatterns::builtin()),
+    }
+}
+
 fn directory_settings(source: &SourceConfig) -> DirectorySettings {
     DirectorySettings {
         name: source.name.clone(),
@@ -228,11 +283,7 @@ pub(super) fn secret(secret: &config::Secret) -> SecretString {
 
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
-    let answers = match &config.portal.answers_file {
-        Some(path) => AnswerPatterns::load(path)
-            .map_err(|error| Failure::new(Exit::Files, error.to_string()))?,
-        None => AnswerPatterns::builtin(),
-    };
+    let answers = answers(config)?;
     let http = certificates::client(config, &config.portal.tls())?;
     let portal_settings = way::portal_settings(config);
     let gate_settings = gate_settings(config);
@@ -243,7 +294,14 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
         let answers = answers.clone();
         Box::pin(async move {
             let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
-            let memory = LedgerQuota::new(Arc::clone(&context.ledger), Arc::clone(&clock));
+            let memory = LedgerQuota::new(
+                Arc::clone(&context.ledger),
+                Arc::clone(&clock),
+                gate_settings.windows.clone(),
+                gate_settings.headroom,
+            );
+            let memory =
+                if ownership.opens_another_gate() { memory.after_settling() } else { memory };
             let chance = Arc::clone(&context.chance);
             let gate =
                 Gate::open(gate_settings, Arc::clone(&clock), chance, Arc::new(memory)).await?;
@@ -281,7 +339,23 @@ pub fn gate_settings(config: &Config) -> GateSettings {
 }
 
 pub fn schedule(config: &Config) -> Schedule {
+    let call = Duration::from_millis(config.push.lease_ms + config.portal.timeout_ms);
+    let pace = config
+        .gate
+        .windows
+        .iter()
+        .map(|window| Duration::from_millis(window.window_ms / u64::from(window.limit.max(1))))
+        .max()
+        .unwrap_or_default();
+    let slowest_source = config.sources.iter().map(|source| source.timeout_ms).max().unwrap_or(0);
     Schedule {
+        ledger_patience: LEDGER_PATIENCE,
+        source_patience: LEDGER_PATIENCE + Duration::from_millis(slowest_source),
+        // A call waits for its turn at the gate before it leaves, twice with a log-in.
+        portal_patience: LEDGER_PATIENCE
+            + call
+            + pace.saturating_mul(4)
+            + Duration::from_millis(slowest_source),
         poll: config.sources.iter().map(|source| Duration::from_millis(source.poll_ms)).collect(),
         read_back: Duration::from_millis(config.reconcile.unconfirmed_every_ms),
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
@@ -331,7 +405,20 @@ fn settings(config: &Config) -> Settings {
             rows_max: config.retention.rows_max,
         },
         watchdog_ms: config.upkeep.watchdog_ms,
+        wait_max_ms: longest_wait_ms(config),
     }
+}
+
+/// A retry, its jitter included, or a pause of the gate: whatever is due later than this was written
+/// by another clock.
+fn longest_wait_ms(config: &Config) -> u64 {
+    let retry = Duration::from_millis(config.retry.max_ms).mul_f64(1.0 + config.retry.jitter);
+    let gate = config.gate.breaker_cool_down_max_ms.max(config.gate.environment_retry_ms);
+    u64::try_from(retry.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(gate)
+        .max(config.push.lease_ms)
+        .saturating_add(60_000)
 }
 
 /// Names this process in the ledger.
@@ -348,5 +435,7 @@ pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
 pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     let usual = Path::new("/etc/hoso/hoso.toml");
     let path = path.or_else(|| usual.exists().then_some(usual));
-    crate::config::load(path, &crate::config::SystemEnvironment)
+    let config = crate::config::load(path, &crate::config::SystemEnvironment)?;
+    config.not_in_the_future(SystemClock::new().now())?;
+    Ok(config)
 }

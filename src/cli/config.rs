@@ -16,8 +16,8 @@ use crate::domain::diagnostic::Position;
 pub(super) enum Which {
     /// Tell every problem of the configuration at once, with line and column
     ///
-    /// Also asks for what running needs: a source, the portal's account, every secret, and
-    /// certificate files that can be used.
+    /// Also asks for what running needs (a source, the portal's account, every secret), and reads
+    /// what the file names (mapping, answers, certificates) as the service does.
     ///
     /// Example: hoso config check --config hoso.toml
     #[command(verbatim_doc_comment)]
@@ -78,6 +78,9 @@ fn check(invocation: &Invocation) -> Result<(), Failure> {
         .and_then(|config| super::certificates::check(&config).map(|()| config));
     match found {
         Ok(config) => {
+            if let Err(failures) = super::build::named(&config) {
+                return unusable(invocation, failures);
+            }
             let checked = Checked { ready: true, problems: Vec::new() };
             invocation.output.result(&checked, |_| {
                 format!(
@@ -94,6 +97,30 @@ fn check(invocation: &Invocation) -> Result<(), Failure> {
         }
         Err(errors) => Err(errors.into()),
     }
+}
+
+/// The file is sound, and something that it names is not.
+fn unusable(invocation: &Invocation, mut failures: Vec<Failure>) -> Result<(), Failure> {
+    if invocation.output.wants_json() {
+        let file = invocation.config_path.as_deref().map(|path| path.display().to_string());
+        let problems = failures
+            .into_iter()
+            .map(|failure| Wrong {
+                file: file.clone().unwrap_or_default(),
+                position: None,
+                key: String::new(),
+                message: failure.message,
+                hint: failure.hint.unwrap_or_default(),
+            })
+            .collect();
+        invocation.output.json(&Checked { ready: false, problems });
+        return Err(Failure { told: true, ..Failure::new(Exit::Files, "") });
+    }
+    let last = failures.pop();
+    for failure in failures {
+        invocation.output.talk(&failure.to_string());
+    }
+    last.map_or(Ok(()), Err)
 }
 
 fn wrong(errors: ConfigErrors) -> Vec<Wrong> {

@@ -240,6 +240,14 @@ fn show(view: &DossierView, now: Timestamp) -> String {
             crate::domain::entry::PortalKnown::Unknown => "nobody has asked yet",
         },
     );
+    if let (Some(adoption), Some(cut_over)) = (view.adoption.as_deref(), view.cut_over) {
+        let answer = match adoption {
+            "known" => "the portal had it",
+            "unknown" => "the portal did not have it",
+            _ => "the portal was not asked yet",
+        };
+        line("taken over", &format!("{answer}; cut-over {cut_over}"));
+    }
     line(
         "acknowledged",
         &view.acked_at.map_or_else(|| "never".to_owned(), |at| words::when(at, now)),
@@ -369,7 +377,11 @@ fn trimmed_text(trimmed: &TrimmedView) -> String {
 }
 
 fn attempt_text(attempt: &AttemptView) -> String {
-    let mut text = format!("{} {}: {}", attempt.kind, attempt.number, attempt.outcome);
+    let mut text = match (attempt.kind.as_str(), attempt.number) {
+        // Nothing of ours was sent that could be read back.
+        ("read_back", 0) => format!("asked before sending: {}", attempt.outcome.replace('_', " ")),
+        (kind, number) => format!("{kind} {number}: {}", attempt.outcome),
+    };
     // Writing to a String cannot fail, here and below.
     if let Some(service) = &attempt.service {
         let _infallible = write!(text, ", {service}");

@@ -74,6 +74,8 @@ fn all() -> impl Iterator<Item = CodeRow> {
         crate::portal::CODES,
         crate::pipeline::CODES,
         crate::ledger::CODES,
+        crate::config::CODES,
+        crate::daemon::CODES,
     ]
     .into_iter()
     .flatten()

@@ -10,7 +10,9 @@ use clap::Subcommand;
 use super::failure::{Exit, Failure};
 use super::{Invocation, signals};
 use crate::clock::{Clock, SystemClock};
+use crate::http::ReqwestHttp;
 use crate::lab::certificates::{self, ServerTls};
+use crate::lab::older_sync::OlderSyncOptions;
 use crate::lab::portal::{Faults, PortalOptions, Profile, ReadBack};
 use crate::lab::province::ProvinceOptions;
 use crate::lab::{self, population::PopulationOptions};
@@ -24,6 +26,7 @@ use crate::lab::{self, population::PopulationOptions};
 pub(super) enum Which {
     Province(ProvinceArguments),
     Portal(PortalArguments),
+    OlderSync(OlderSyncArguments),
 }
 
 /// Simulate the provincial system: change feed and index of synthetic dossiers
@@ -31,6 +34,7 @@ pub(super) enum Which {
 /// Control:
 ///   GET  /lab/state       counts, changes left, requests served
 ///   GET  /lab/expected    what the portal must end up with: code, digest, digests of steps
+///   GET  /lab/packets     the same in the portal's own form: packet, steps
 ///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"delete": "CODE"},
 ///                         {"add": N}, or a raw HoSo element as text
 ///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1},
@@ -167,6 +171,69 @@ pub(super) struct PortalArguments {
     tls: TlsArguments,
 }
 
+/// Fill a simulated portal as an older program would have done, once, with mistakes
+///
+/// Reads what the simulated province has now, sends most of it by ordinary calls, and prints the
+/// `start_from` with which a gateway takes over. What it left out or sent with an older text is
+/// listed with --json.
+///
+/// Example: hoso lab older-sync --left-out 0.05 --stale 0.05
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct OlderSyncArguments {
+    /// Base address of the simulated province
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    province: String,
+    /// Base address of the simulated portal
+    #[arg(long, default_value = "http://127.0.0.1:8082")]
+    portal: String,
+    /// Share of dossiers that are never sent
+    #[arg(long, default_value_t = 0.05)]
+    left_out: f64,
+    /// Share of dossiers that are sent with an older text
+    #[arg(long, default_value_t = 0.0)]
+    stale: f64,
+    /// The same seed makes the same mistakes
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+async fn older_sync(
+    invocation: &Invocation,
+    arguments: OlderSyncArguments,
+    clock: &SystemClock,
+) -> Result<(), Failure> {
+    let account = PortalOptions::default();
+    let options = OlderSyncOptions {
+        province: arguments.province,
+        portal: arguments.portal,
+        username: account.username,
+        password: account.password,
+        dstcode: account.dstcode.unwrap_or_default(),
+        left_out: arguments.left_out,
+        stale: arguments.stale,
+        seed: arguments.seed,
+    };
+    let failed = |why: String| {
+        Failure::new(Exit::Failed, format!("the older program stopped: {why}"))
+            .hint("it needs `hoso lab province` and a `hoso lab portal` that holds nothing yet")
+    };
+    let http =
+        ReqwestHttp::new(Duration::from_secs(10), 4).map_err(|error| failed(error.to_string()))?;
+    let report = lab::older_sync::run(&options, &http, clock).await.map_err(failed)?;
+    invocation.output.result(&report, |report| {
+        format!(
+            "{} dossiers and {} steps sent, {} left out, {} with an older text\nstart_from = \"{}\"",
+            report.sent.len(),
+            report.steps,
+            report.left_out.len(),
+            report.stale.len(),
+            report.until
+        )
+    });
+    Ok(())
+}
+
 pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Failure> {
     let mut requests = signals::stop_requests()?;
     let clock = Arc::new(SystemClock::new());
@@ -215,6 +282,7 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
                 Err(Failure::new(Exit::Failed, message).hint("name a folder that can be written"))
             })
         }
+        Which::OlderSync(arguments) => older_sync(invocation, arguments, &clock).await,
         Which::Portal(arguments) => {
             let Some(faults) = Faults::preset(&arguments.faults) else {
                 return Err(Failure::new(

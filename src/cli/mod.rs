@@ -1,8 +1,10 @@
 //! Commands for operators. One file a verb; [`build`] wires real parts together; `output` is the
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
+mod adopt;
 pub mod build;
 mod certificates;
+mod check;
 mod config;
 mod demo;
 mod dossier;
@@ -10,6 +12,7 @@ mod explain;
 mod failure;
 mod lab;
 mod ledger;
+mod log;
 mod mapping;
 mod migrate;
 mod output;
@@ -33,7 +36,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Exit, Failure};
 pub use output::Output;
 
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 
 const AFTER_HELP: &str = "\
 Where to begin:
@@ -78,6 +81,7 @@ enum Command {
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
+    Adopt(adopt::Arguments),
     #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
@@ -127,13 +131,14 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match arguments.command {
-            Command::Demo(arguments) => demo::run(&invocation, arguments).await,
-            Command::Serve(arguments) => serve::run(&invocation, arguments).await,
+            Command::Demo(arguments) => Box::pin(demo::run(&invocation, arguments)).await,
+            Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
+            Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
@@ -154,22 +159,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
-}
-
-/// Sends log lines to stderr in the configured form. `RUST_LOG` is not read: one place decides.
-fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).map_err(|error| {
-        Failure::new(Exit::Files, format!("log.level: {error}"))
-            .hint("use error, warn, info, debug or trace")
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A log file is read with tools that do not know colours.
-        .with_ansi(false);
-    let started = match config.log.format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    started.map_err(|error| Failure::new(Exit::Failed, format!("no log: {error}")))
 }

@@ -17,6 +17,7 @@ impl Person {
     }
 }
 
+/// The name of the logged-in user.
 #[expect(
     clippy::disallowed_methods,
     reason = "the name of the logged-in user is known to the environment alone"
@@ -26,7 +27,7 @@ pub(super) fn user() -> String {
     name.unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn said(text: &str) -> Result<String, String> {
+pub(super) fn said(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it must say something".to_owned()),
         text => Ok(text.to_owned()),

@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::codes::{AgencyCode, ProcedureCode};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
-use crate::ledger::record::{GateNote, Pause, PauseScope, Resumed};
+use crate::ledger::record::{GateNote, PauseScope, Resumed, SendingPause};
 use crate::ledger::view::{Refusal, WaitingWork};
 use crate::pipeline::orders;
 use crate::portal::GateStatus;
@@ -154,7 +154,7 @@ struct Told {
     /// When the gate's owner wrote `gate`.
     noted_at: Option<Timestamp>,
     gate: Option<GateStatus>,
-    pauses: Vec<Pause>,
+    pauses: Vec<SendingPause>,
     waiting: BTreeMap<String, WaitingWork>,
     /// The newest within a week.
     refusals: Vec<Refusal>,
@@ -166,7 +166,7 @@ async fn status(invocation: &Invocation) -> Result<(), Failure> {
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
     let noted = ledger.noted_gate(GateNote::Status).await?;
-    let waiting = ledger.waiting(now).await?;
+    let waiting = ledger.waiting_by_class(now).await?;
     let refusals = ledger.refusals(now - Duration::from_hours(7 * 24), REFUSALS_SHOWN).await?;
     ledger.close().await;
     let told = Told {
@@ -175,7 +175,7 @@ async fn status(invocation: &Invocation) -> Result<(), Failure> {
         noted_at: noted.as_ref().map(|(at, _)| *at),
         // Of another version: not shown rather than misread.
         gate: noted.and_then(|(_, body)| serde_json::from_str(&body).ok()),
-        pauses: standing.pauses,
+        pauses: standing.sending_pauses,
         waiting: waiting.into_iter().map(|(class, work)| (class.to_string(), work)).collect(),
         refusals,
     };
@@ -198,7 +198,7 @@ async fn pause(invocation: &Invocation, arguments: PauseArguments) -> Result<(),
     orders::pause(&context, &scope, until, &actor, reason).await?;
     let standing = context.ledger.standing(now).await?;
     context.ledger.close().await;
-    let paused = standing.pauses.into_iter().find(|pause| pause.scope == scope);
+    let paused = standing.sending_pauses.into_iter().find(|pause| pause.scope == scope);
     invocation.output.result(&paused, |paused| {
         let said = paused.as_ref().map_or_else(String::new, orders::sentence);
         let follows = match &standing.gate_owner {

@@ -8,8 +8,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-use super::{Invocation, build, signals, start_logging};
-use crate::config::{Config, SourceConfig, SourceKind};
+use super::{Invocation, build, log, signals};
+use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::{watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
@@ -60,7 +60,7 @@ pub(super) enum Verb {
 
 pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failure> {
     let config = invocation.config_to_run()?;
-    start_logging(&config)?;
+    log::start(&config.log, &SystemEnvironment)?;
     let context = build::context(&config, true).await?;
     let stop = Stop::new();
     let requests = signals::stop_requests()?;
@@ -188,8 +188,12 @@ async fn map(
     }
     invocation.output.result(&total, |report| {
         let counts = &report.counts;
+        let awaiting = match counts.awaiting {
+            0 => String::new(),
+            count => format!(", {count} await adoption"),
+        };
         format!(
-            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours; {} new step(s)",
+            "{} mapped: {} ready, {} unchanged, {} quarantined, {} not ours{awaiting}; {} new step(s)",
             report.mapped,
             counts.ready,
             counts.unchanged,
@@ -368,7 +372,7 @@ async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failur
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.
-async fn with_gate<T>(
+pub(super) async fn with_gate<T>(
     config: &Config,
     context: &Context,
     stop: &Stop,

@@ -1,17 +1,28 @@
-//! `hoso serve`: the background service.
+//! `hoso serve`: the background service, and how it takes another configuration while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::Failure;
-use super::{Invocation, build, person, signals, start_logging};
-use crate::daemon::{Daemon, with_two_stage_shutdown};
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::{Exit, Failure};
+use super::log::LogLevel;
+use super::{Invocation, build, log, person, signals};
+use crate::config::{Config, ConfigErrors, Environment, SystemEnvironment};
+use crate::daemon::{Change, Herald, with_two_stage_shutdown};
 use crate::ledger::record::PauseScope;
-use crate::pipeline::{Stop, orders};
+use crate::notify::Notifier;
+use crate::pipeline::pulse::Pulse;
+use crate::pipeline::{Context, Stop, orders};
 
 /// Run the gateway until it is told to stop
 ///
 /// SIGTERM or Ctrl-C lets calls on their way finish (`serve.drain_ms`); a second one ends at once.
 /// Nothing is lost either way: calls without an outcome are looked up at the next start.
+///
+/// SIGHUP reads the configuration again, with everything that it names. If anything is wrong, all of
+/// it is logged and the service goes on as before; else calls on their way finish, and the service
+/// goes on with the new one. Speaks sd_notify, with a watchdog that every loop must keep quiet.
 ///
 /// Example: hoso serve --config /etc/hoso/hoso.toml
 #[derive(Debug, clap::Args)]
@@ -26,37 +37,60 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
+    let env = SystemEnvironment;
     let config = invocation.config_to_run()?;
-    start_logging(&config)?;
-    let mapping = build::mapping(&config)?;
+    let level = log::start(&config.log, &env)?;
     let requests = signals::stop_requests()?;
+    let reloads = signals::reload_requests()?;
+    let herald = herald(&env)?;
+    // Everything that the configuration names is read before the ledger is touched.
+    build::named(&config).map_err(first)?;
     let context = build::context(&config, !arguments.no_migrate).await?;
     if arguments.hold {
         let reason = "started with --hold";
         orders::pause(&context, &PauseScope::All, None, &person::user(), reason).await?;
         tracing::warn!("everything is paused; `hoso portal resume` lets sending begin");
     }
-    let sources = build::sources(&config, &context.clock)?;
-    let daemon = Daemon {
-        open_portal: build::open_portal(&config, &context)?,
-        context: context.clone(),
-        sources,
-        mapping: mapping.clone(),
-        schedule: build::schedule(&config),
-        holder: build::holder("serve"),
-    };
+    let pulse = Pulse::default();
+    let daemon = build::daemon(&config, &context, &pulse, &build::holder("serve"))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        mapping = mapping.version(),
+        configuration = short(&daemon.config_hash),
+        mapping = daemon.mapping.version(),
         ledger = %config.ledger.path.display(),
         sources = config.sources.len(),
         "hoso-gateway starts"
     );
     let stop = Stop::new();
     let drain = Duration::from_millis(config.serve.drain_ms);
-    let clock = std::sync::Arc::clone(&context.clock);
-    let ended =
-        with_two_stage_shutdown(clock.as_ref(), drain, &stop, requests, daemon.run(&stop)).await;
+    let clock = Arc::clone(&context.clock);
+    let (begun, first_begun) = oneshot::channel();
+    let (changes, taken) = mpsc::channel(1);
+    let working = daemon.run_and_change(&stop, begun, taken);
+    let working = with_two_stage_shutdown(clock.as_ref(), drain, &stop, requests, working);
+    let beside = async {
+        let reloading = Reloading {
+            invocation,
+            herald: &herald,
+            level: &level,
+            context: &context,
+            pulse: &pulse,
+            changes,
+        };
+        let reloading = async {
+            if first_begun.await.is_ok() {
+                herald.ready();
+                reloading.on_request(config, reloads).await;
+            }
+            // Without loops there is nothing to reload; the end is told by the work itself.
+            std::future::pending::<()>().await;
+        };
+        futures_util::future::join(herald.speak(&context, &pulse, &stop), reloading).await;
+    };
+    let ended = tokio::select! {
+        ended = working => ended,
+        () = beside => None,
+    };
     let result = match ended {
         Some(result) => result.map_err(Failure::from),
         None => Ok(()),
@@ -64,4 +98,123 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     context.ledger.close().await;
     tracing::info!("hoso-gateway stopped");
     result
+}
+
+/// The service manager, as it named itself to this process.
+fn herald(env: &dyn Environment) -> Result<Herald, Failure> {
+    let notifier = Notifier::open(env.variable("NOTIFY_SOCKET").as_deref()).map_err(|error| {
+        Failure::new(Exit::Failed, format!("NOTIFY_SOCKET names no socket: {error}"))
+            .hint("the service manager sets it; unset it to run without one")
+    })?;
+    let mine = env.variable("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
+    let watchdog = env
+        .variable("WATCHDOG_USEC")
+        .and_then(|us| us.parse::<u64>().ok())
+        .filter(|us| mine && *us > 0)
+        .map(Duration::from_micros);
+    Ok(Herald::new(notifier, watchdog))
+}
+
+/// What a reload needs of the running service.
+struct Reloading<'a> {
+    invocation: &'a Invocation,
+    herald: &'a Herald,
+    level: &'a LogLevel,
+    context: &'a Context,
+    pulse: &'a Pulse,
+    changes: mpsc::Sender<Change>,
+}
+
+impl Reloading<'_> {
+    async fn on_request(&self, mut running: Config, mut requests: mpsc::Receiver<()>) {
+        while requests.recv().await.is_some() {
+            self.herald.reloading();
+            match self.take(&running).await {
+                Ok(next) => running = next,
+                Err(refusals) => {
+                    for refusal in &refusals {
+                        tracing::error!(
+                            code = refusal.code.as_deref().unwrap_or("config.invalid"),
+                            "reload refused: {}",
+                            refusal.message
+                        );
+                    }
+                    tracing::warn!(
+                        problems = refusals.len(),
+                        configuration = short(&running.hash()),
+                        "the service goes on with the configuration that it has"
+                    );
+                }
+            }
+            self.herald.ready();
+        }
+    }
+
+    /// Nothing of the running service is touched before everything of the next one is built.
+    async fn take(&self, running: &Config) -> Result<Config, Vec<Failure>> {
+        let config = self.read(running)?;
+        let context = build::next_context(&config, self.context);
+        let next = build::daemon(&config, &context, self.pulse, &build::holder("serve"))
+            .map_err(|failure| vec![failure])?;
+        let (hash, mapping) = (next.config_hash.clone(), next.mapping.version().to_owned());
+        self.level.set(&config.log).map_err(|failure| vec![failure])?;
+        tracing::info!(configuration = short(&hash), "reloading: settling what is out");
+        let (begun, has_begun) = oneshot::channel();
+        if self.changes.send(Change { next, begun }).await.is_err() || has_begun.await.is_err() {
+            // Stopped meanwhile; the end is told elsewhere.
+            std::future::pending::<()>().await;
+        }
+        tracing::info!(
+            configuration = short(&hash),
+            mapping,
+            sources = config.sources.len(),
+            "the new configuration is in force"
+        );
+        Ok(config)
+    }
+
+    /// The file and everything that it names; every reason against it.
+    fn read(&self, running: &Config) -> Result<Config, Vec<Failure>> {
+        let config =
+            build::read_config(self.invocation.config_path.as_deref()).map_err(one_by_one)?;
+        let mut refusals = config.ready_to_run().map_err(one_by_one).err().unwrap_or_default();
+        refusals.extend(config.needs_restart(running).into_iter().map(|option| {
+            Failure::new(
+                Exit::Files,
+                format!("{option} was changed, which only a restart of the service can do"),
+            )
+            .code("config.needs_restart")
+        }));
+        if let Err(more) = build::named(&config) {
+            refusals.extend(more);
+        }
+        if refusals.is_empty() { Ok(config) } else { Err(refusals) }
+    }
+}
+
+/// Each problem as a line of the log.
+fn one_by_one(errors: ConfigErrors) -> Vec<Failure> {
+    let file_name = errors.file_name;
+    let told = |problem| {
+        let one = ConfigErrors { file_name: file_name.clone(), problems: vec![problem] };
+        Failure::new(Exit::Files, one.to_string().replace("\n  hint:", "; hint:"))
+            .code("config.invalid")
+    };
+    errors.problems.into_iter().map(told).collect()
+}
+
+/// A configuration's name as people compare it.
+pub(super) fn short(hash: &str) -> &str {
+    &hash[..hash.len().min(12)]
+}
+
+/// All of them in one failure: a start is refused once.
+fn first(failures: Vec<Failure>) -> Failure {
+    let mut failures = failures.into_iter();
+    let mut first = failures.next().unwrap_or_else(|| Failure::new(Exit::Files, ""));
+    for other in failures {
+        first.message.push('\n');
+        first.message.push_str(&other.message);
+    }
+    first
 }

@@ -1,4 +1,5 @@
-//! Requests to stop: SIGTERM (service manager) and SIGINT (Ctrl-C), each time they come.
+//! Requests to stop: SIGTERM (service manager) and SIGINT (Ctrl-C), each time they come; and to read the
+//! configuration again: SIGHUP.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,6 +18,22 @@ pub(super) fn stop_requests() -> Result<mpsc::Receiver<()>, Failure> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// One message for each request to reload, from now on; several that come before the first is done are
+/// one.
+pub(super) fn reload_requests() -> Result<mpsc::Receiver<()>, Failure> {
+    let failed = |error| Failure::new(Exit::Failed, format!("signals cannot be watched: {error}"));
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
             if sender.send(()).await.is_err() {
                 return;
             }

@@ -11,8 +11,9 @@ use super::{explain, words};
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
-use crate::ledger::record::{Pause, PauseScope};
+use crate::ledger::record::{PauseScope, SendingPause};
 use crate::ledger::view::{DossierView, EntryView, Standing};
 use crate::pipeline::orders;
 
@@ -58,7 +59,11 @@ pub(super) fn situation(view: &DossierView, standing: &Standing, now: Timestamp)
         }
     }
     told.steps(view, gate_owner);
-    told.pauses(view, &standing.pauses);
+    told.pauses(view, &standing.sending_pauses);
+    // What was believed has become owed again.
+    let is_suspicion = view.newest_entry().is_some_and(|entry| {
+        matches!(entry.state, EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed)
+    });
     for found in view.discrepancies.iter().filter(|found| found.resolved_at.is_none()) {
         told.facts.push(format!(
             "open discrepancy since {}: {}: {}",
@@ -70,6 +75,11 @@ pub(super) fn situation(view: &DossierView, standing: &Standing, now: Timestamp)
             "not_received" | "behind" => {
                 "wait for the next poll; if it stays, ask the operator of the source \
                     why its feed is behind its index"
+                    .to_owned()
+            }
+            "missing" if is_suspicion => {
+                "nothing; a portal that does not show a dossier is believed when a later \
+                 reconciliation finds the same (`hoso run reconcile`)"
                     .to_owned()
             }
             "missing" | "different" => {
@@ -193,6 +203,27 @@ impl Situation {
                 }
             }
             EntryState::Superseded => "A newer change took its place",
+            EntryState::Awaiting => {
+                self.until = (entry.due_at > self.now).then_some(entry.due_at);
+                let cut_over = view.cut_over.map_or_else(String::new, |at| format!(" before {at}"));
+                self.awaits(format!(
+                    "a look at the portal, because an older program may have sent it{cut_over}"
+                ));
+                if entry.priority <= Priority::DeadlineNear {
+                    self.sender(gate_owner);
+                } else {
+                    self.may("nothing; it is asked about when it changes, or by `hoso adopt`");
+                }
+                "It is mapped; nothing of it is sent before the portal was asked"
+            }
+            EntryState::Presumed => {
+                self.may(format!(
+                    "nothing; if the portal shows something else: hoso resync --code {code} \
+                     --reason TEXT"
+                ));
+                "The portal has it, and an older program is believed to have sent this; the \
+                 portal never acknowledged it here"
+            }
         };
         standing.clone_into(&mut self.standing);
         // What was found before it was put back is answered by mapping it anew.
@@ -217,6 +248,13 @@ impl Situation {
         if leased > 0 {
             self.waits_for
                 .push(format!("the portal's answer about {}", words::count(leased, "step")));
+        }
+        let presumed = count("presumed_sent");
+        if presumed > 0 {
+            self.facts.push(format!(
+                "{} believed to be sent by the older program before the cut-over",
+                words::count(presumed, "step")
+            ));
         }
         if pending > 0 && !refused {
             let due = view.steps_due_at.filter(|at| *at > self.now);
@@ -258,7 +296,7 @@ impl Situation {
     }
 
     /// What waits to be sent and may not: said first, because it holds back all the rest.
-    fn pauses(&mut self, view: &DossierView, pauses: &[Pause]) {
+    fn pauses(&mut self, view: &DossierView, pauses: &[SendingPause]) {
         let (tthc, don_vi) = (view.ma_tthc.as_deref(), view.ma_don_vi.as_deref());
         let sendable = [EntryState::Ready, EntryState::Unconfirmed];
         let waits = view.newest_entry().is_some_and(|entry| sendable.contains(&entry.state))

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::{Invocation, build, run, words};
+use super::serve::short;
+use super::{Invocation, build, check, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -17,12 +18,19 @@ use crate::pipeline::orders;
 /// Say where everything stands, the verdict first
 ///
 /// Reads the ledger only, so it may be asked at any time, also while the service runs. Exit code 0
-/// whenever the ledger could be read, whatever it says; `hoso run reconcile` judges by exit code.
+/// whenever the ledger could be read, whatever it says.
 ///
-/// Example: hoso status --config /etc/hoso/hoso.toml
+/// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
+/// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
+///
+/// Example: hoso status --check
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// One line and an exit code, for monitoring
+    #[arg(long)]
+    check: bool,
+}
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -32,14 +40,19 @@ struct Status {
     problems: u64,
     /// What the portal's quota bought in the last 24 hours.
     calls: CallTotals,
+    /// Of the configuration file as it is now; that in force has its own.
+    file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
     #[serde(flatten)]
     standing: Standing,
 }
 
-pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
     let config = invocation.config()?;
+    if arguments.check {
+        return check::run(invocation, &config).await;
+    }
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
     let standing = ledger.standing(now).await?;
@@ -51,6 +64,7 @@ pub(super) async fn run(invocation: &Invocation, _: Arguments) -> Result<(), Fai
         at: now,
         problems: problems(&standing),
         calls,
+        file_hash: config.hash(),
         room,
         standing,
     };
@@ -103,7 +117,7 @@ fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String 
         1 => parts.push("1 discrepancy is open".to_owned()),
         more => parts.push(format!("{} discrepancies are open", words::thousands(more))),
     }
-    parts.extend(standing.pauses.iter().map(orders::sentence));
+    parts.extend(standing.sending_pauses.iter().map(orders::sentence));
     let open = of(standing, EntryState::is_open);
     let owed = steps(standing, &["pending", "leased"]);
     if open > 0 {
@@ -114,17 +128,31 @@ fn verdict(standing: &Standing, full_in: Option<u64>, now: Timestamp) -> String 
     } else if owed > 0 {
         parts.push(format!("{} on {} way", words::count(owed, "step"), its(owed)));
     }
+    let awaiting = of(standing, |state| state == EntryState::Awaiting);
+    if awaiting > 0 {
+        let verb = if awaiting == 1 { "awaits" } else { "await" };
+        parts.push(format!(
+            "{} {verb} adoption from the older program: hoso adopt",
+            words::count(awaiting, "dossier")
+        ));
+    }
     if !parts.is_empty() {
         parts.join("; ")
     } else if standing.dossiers.is_empty() {
         "no dossier has been received yet".to_owned()
     } else {
-        "everything is synchronised".to_owned()
+        match of(standing, |state| state == EntryState::Presumed) {
+            0 => "everything is synchronised".to_owned(),
+            presumed => format!(
+                "everything is synchronised, {} of it presumed from the older program",
+                words::count(presumed, "dossier")
+            ),
+        }
     }
 }
 
 /// Days until the ledger's room ends, if that is soon.
-fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
+pub(super) fn full_soon(room: &Sizes, warn_days: u64) -> Option<u64> {
     room.days_left.filter(|days| *days < warn_days)
 }
 
@@ -176,6 +204,23 @@ fn text(status: &Status) -> String {
         .as_deref()
         .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
+    if let Some(pause) = standing.pause.as_ref().filter(|_| standing.gate_owner.is_some()) {
+        let since = words::when(pause.since, now);
+        let _infallible = writeln!(text, "  not sending   since {since}, {}", pause.failure);
+    }
+    if let Some(in_force) = &standing.in_force {
+        let _infallible = writeln!(
+            text,
+            "configuration   {} since {}{}",
+            short(&in_force.hash),
+            words::when(in_force.since, now),
+            if in_force.hash == status.file_hash {
+                ""
+            } else {
+                "; the file is another one now: `systemctl reload hoso`"
+            }
+        );
+    }
     for source in &standing.sources {
         let told = |at: Option<Timestamp>| {
             at.map_or_else(|| "never".to_owned(), |at| words::when(at, now))
@@ -210,6 +255,7 @@ fn step_words(state: &str) -> &'static str {
         "leased" => "are being sent",
         "acked" => "the portal acknowledged them",
         "held" => "wait for a person",
+        "awaiting" => "wait until their dossier is adopted",
         "presumed_sent" => "believed sent by an older system",
         "withdrawn" => "taken back by the source before they were sent",
         _ => "",
@@ -241,6 +287,14 @@ mod tests {
         let mut owed = standing(&[(EntryState::Accepted, 3)]);
         owed.steps.insert("pending".to_owned(), 2);
         assert_eq!(said(&owed), "2 steps on their way");
+        assert_eq!(
+            said(&standing(&[(EntryState::Awaiting, 2), (EntryState::Accepted, 1)])),
+            "2 dossiers await adoption from the older program: hoso adopt"
+        );
+        assert_eq!(
+            said(&standing(&[(EntryState::Presumed, 1)])),
+            "everything is synchronised, 1 dossier of it presumed from the older program"
+        );
         let mut failing = standing(&[(EntryState::Accepted, 3)]);
         failing.sources.push(SourceStanding {
             name: "mot-cua".to_owned(),

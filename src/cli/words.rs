@@ -1,12 +1,11 @@
 //! How numbers, times and states are said. Plain text, understandable without colour.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::domain::entry::EntryState;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, span};
 
 /// `2026-01-26 08:30:00+07:00 (3 min ago)`.
 pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
@@ -22,17 +21,6 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
         format!("in {}", span(future))
     } else {
         "now".to_owned()
-    }
-}
-
-/// The largest unit that says something: `12 s`, `3 min`, `5 h`, `2 days`.
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -82,6 +70,8 @@ pub(super) const fn state(state: EntryState) -> &'static str {
         EntryState::Accepted => "the portal acknowledged it",
         EntryState::Dead => "refused for good or out of attempts, needs a person",
         EntryState::Superseded => "a newer change took its place",
+        EntryState::Awaiting => "an older program may have sent it; the portal is asked first",
+        EntryState::Presumed => "at the portal by an older program, never acknowledged here",
     }
 }
 

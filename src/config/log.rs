@@ -16,8 +16,11 @@ pub struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
+    /// `journald` when stderr is the journal, else `text`.
+    Auto,
     Text,
     Json,
+    Journald,
 }
 
 impl Log {

@@ -8,6 +8,7 @@
 //! Start with `default.toml`, then [`Config`]. `read` lays the user's file over the defaults,
 //! `problems` collects what is wrong, `secrets` is the only reader of the environment.
 
+mod alarms;
 mod gate;
 mod ledger;
 mod log;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use alarms::Alarms;
 pub use gate::{Gate, Window};
 pub use ledger::{Ledger, Synchronous};
 pub use log::{Log, LogFormat};
@@ -51,11 +53,31 @@ pub use sources::{SourceAuth, SourceConfig, SourceKind};
 pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
+use crate::domain::time::Timestamp;
 use problems::Problems;
 use read::Document;
 
 /// Every option with its default and its reason, as TOML.
 pub const DEFAULT: &str = include_str!("default.toml");
+
+/// Table of this module's codes for `hoso explain`: code, meaning, what to do.
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "config.invalid",
+        "The configuration cannot be used: a mistake in the file, or a secret that is not to be had. A running service keeps the one that it has.",
+        "Mend what the message names; `hoso config check` reads the file as the service does.",
+    ),
+    (
+        "config.unusable_file",
+        "A file that the configuration names (mapping, answers, certificates) cannot be used. A running service keeps what it has.",
+        "Mend what the message names; `hoso config check` reads the file as the service does.",
+    ),
+    (
+        "config.needs_restart",
+        "An option was changed that is read only when the process starts, so the reload was refused as a whole. The service goes on with the old configuration.",
+        "Restart the service, or take that change back and reload again.",
+    ),
+];
 
 /// Everything that can be set, complete and checked.
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +95,7 @@ pub struct Config {
     pub reconcile: Reconcile,
     pub upkeep: Upkeep,
     pub serve: Serve,
+    pub alarms: Alarms,
     pub log: Log,
     /// Where it came from, for messages.
     #[serde(skip)]
@@ -123,6 +146,7 @@ impl Config {
             reconcile: document.section("reconcile", &mut problems),
             upkeep: document.section("upkeep", &mut problems),
             serve: document.section("serve", &mut problems),
+            alarms: document.section("alarms", &mut problems),
             log: document.section("log", &mut problems),
             file_name: file_name.to_owned(),
         };
@@ -154,6 +178,15 @@ impl Config {
             source.check_ready(&format!("sources[{at}]"), &mut problems);
         }
         self.portal.check_ready(&mut problems);
+        problems.none()
+    }
+
+    /// A cut-over lies in the past: until it, another program sends.
+    pub fn not_in_the_future(&self, now: Timestamp) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(&self.file_name, "");
+        for (at, source) in self.sources.iter().enumerate() {
+            source.check_time(&format!("sources[{at}]"), now, &mut problems);
+        }
         problems.none()
     }
 
@@ -201,6 +234,32 @@ impl Config {
         text
     }
 
+    /// Names what is in force: 64 hexadecimal digits of every option, defaults included. Secrets are
+    /// left out, so another password is not another configuration.
+    pub fn hash(&self) -> String {
+        // See `effective_toml` on why this does not fail; should it ever, all such files look alike.
+        let options = toml::to_string_pretty(self).unwrap_or_default();
+        blake3::hash(options.as_bytes()).to_hex().to_string()
+    }
+
+    /// Options that differ from those of `running` and are read only when the process starts.
+    pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
+        let (ledger, old) = (&self.ledger, &running.ledger);
+        [
+            ("ledger.path", ledger.path != old.path),
+            ("ledger.synchronous", ledger.synchronous != old.synchronous),
+            ("ledger.busy_timeout_ms", ledger.busy_timeout_ms != old.busy_timeout_ms),
+            ("ledger.key_file", ledger.key_file != old.key_file),
+            ("ledger.old_key_file", ledger.old_key_file != old.old_key_file),
+            ("ledger.size_budget_bytes", ledger.size_budget_bytes != old.size_budget_bytes),
+            ("serve.drain_ms", self.serve.drain_ms != running.serve.drain_ms),
+            ("log.format", self.log.format != running.log.format),
+        ]
+        .into_iter()
+        .filter_map(|(option, differs)| differs.then_some(option))
+        .collect()
+    }
+
     fn check(&self, problems: &mut Problems) {
         self.ledger.check(problems);
         self.retention.check(problems);
@@ -214,6 +273,7 @@ impl Config {
         self.reconcile.check(problems);
         self.upkeep.check(problems);
         self.serve.check(problems);
+        self.alarms.check(problems);
         self.log.check(problems);
     }
 

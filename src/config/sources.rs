@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::problems::Problems;
 use super::secrets::{Environment, Secret};
 use super::tls::TlsFiles;
-use super::values::{base_url, optional, optional_path, within};
+use super::values::{base_url, optional, optional_path, optional_time, within};
+use crate::domain::time::Timestamp;
 
 /// Options of the other kind of source are refused, and not shown; they stand at their defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +41,9 @@ pub struct SourceConfig {
     pub item_bytes_max: usize,
     pub depth_max: usize,
     pub volatile_query_keys: Vec<String>,
+    /// The cut-over from an older program.
+    #[serde(deserialize_with = "optional_time")]
+    pub start_from: Option<Timestamp>,
     #[serde(with = "optional_path")]
     pub ca_file: Option<PathBuf>,
     #[serde(with = "optional_path")]
@@ -195,6 +199,17 @@ impl SourceConfig {
         }
     }
 
+    pub(super) fn check_time(&self, key: &str, now: Timestamp, problems: &mut Problems<'_>) {
+        if let Some(at) = self.start_from.filter(|at| *at > now) {
+            problems.at(
+                &format!("{key}.start_from"),
+                format!("{at} is in the future"),
+                "the older program still sends until then: start this gateway after the cut-over, \
+                 with the time at which the older one stopped",
+            );
+        }
+    }
+
     /// `mot-cua` → `MOT_CUA`, as it stands in names of variables.
     fn variable_name(&self) -> String {
         self.name.to_ascii_uppercase().replace('-', "_")
@@ -291,6 +306,9 @@ impl Serialize for SourceConfig {
         shown.serialize_entry("item_bytes_max", &self.item_bytes_max)?;
         shown.serialize_entry("depth_max", &self.depth_max)?;
         shown.serialize_entry("volatile_query_keys", &self.volatile_query_keys)?;
+        // With its zone, as it is read back.
+        let start_from = self.start_from.map_or(String::new(), |at| at.to_string());
+        shown.serialize_entry("start_from", &start_from)?;
         shown.end()
     }
 }

@@ -67,7 +67,7 @@ fn nothing_written_is_the_defaults() {
     );
     assert_eq!(config.push.steps_on_unknown_status_5, UnknownStep::Hold);
     assert_eq!(config.retry.attempts_max, 12);
-    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(
         load(None, &Machine::default()).unwrap().effective_toml().lines().next(),
         Some("# In force, from built-in defaults and the defaults.")
@@ -126,6 +126,36 @@ fn the_complete_sample_sets_every_option_to_something_else() {
 }
 
 #[test]
+fn a_cut_over_is_a_time_with_its_zone_or_in_vietnam_and_not_in_the_future() {
+    let at = |text: &str| {
+        let source = "[[sources]]\nname = 'a'\nbase_url = 'http://a.example.invalid'\n";
+        read(&format!("{source}start_from = '{text}'\n"))
+    };
+    let midnight = Timestamp::from_portal("20260201000000");
+    for text in [
+        "2026-02-01T00:00:00+07:00",
+        "2026-01-31T17:00:00Z",
+        "2026-02-01 00:00:00",
+        "20260201000000",
+    ] {
+        assert_eq!(at(text).sources[0].start_from, midnight, "{text}");
+    }
+    assert_eq!(at("").sources[0].start_from, None);
+    let config = at("2026-02-01T00:00:00+07:00");
+    // What is shown reads back as the same.
+    let again = Config::from_toml(&config.effective_toml(), "shown.toml", &Machine::default());
+    assert_eq!(again.unwrap().sources[0].start_from, midnight);
+    let now = midnight.unwrap();
+    config.not_in_the_future(now).unwrap();
+    let told = config.not_in_the_future(Timestamp::from_millis(now.millis() - 1)).unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        "hoso.toml: sources[0].start_from: 2026-02-01 00:00:00+07:00 is in the future\n  hint: the older program \
+         still sends until then: start this gateway after the cut-over, with the time at which the older one stopped"
+    );
+}
+
+#[test]
 fn every_default_is_explained() {
     let mut explained = false;
     for line in DEFAULT.lines() {
@@ -141,6 +171,10 @@ fn every_default_is_explained() {
                 "breaker_cool_down_max_ms",
                 "multiplier",
                 "max_ms",
+                "lag_p99_ms",
+                "working_hours",
+                "holidays",
+                "disk_free_min_bytes",
                 "limit",
                 "window_ms",
                 "burst",
@@ -315,6 +349,30 @@ fn each_profile_asks_for_what_it_uses_and_for_nothing_else() {
 }
 
 #[test]
+fn a_configuration_is_named_by_its_options_and_not_by_how_they_are_written() {
+    let plain = read("[push]\nconcurrency = 7\n");
+    assert_eq!(plain.hash().len(), 64);
+    assert_eq!(plain.hash(), read("# a remark\n[push]\nconcurrency = 7 # seven\n").hash());
+    assert_ne!(plain.hash(), read("").hash());
+    let secret = |value| {
+        Config::from_toml(MINIMAL, "hoso.toml", &machine(&[("HOSO_PORTAL_PASSWORD", value)], &[]))
+            .unwrap()
+            .hash()
+    };
+    assert_eq!(secret("one"), secret("two"));
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_named() {
+    let old = read("");
+    assert!(
+        read("[gate]\nheadroom = 0.1\n[log]\nlevel = 'debug'\n").needs_restart(&old).is_empty()
+    );
+    let new = "[ledger]\npath = '/x.db'\nsynchronous = 'normal'\n[log]\nformat = 'json'\n";
+    assert_eq!(read(new).needs_restart(&old), ["ledger.path", "ledger.synchronous", "log.format"]);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let errors = load(Some(Path::new("/etc/hoso.toml")), &Machine::default()).unwrap_err();
     assert_eq!(
@@ -334,7 +392,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retri]\n".into(), "hoso.toml:1:2: retri: unknown key\n  hint: did you mean retry?"),
         (
             "[telemetry]\n".into(),
-            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are gate, ledger, log, mapping, portal, province, push, reconcile, retention, retry, serve, sources, upkeep",
+            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are alarms, gate, ledger, log, mapping, portal, province, push, reconcile, retention, retry, serve, sources, upkeep",
         ),
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),
@@ -360,6 +418,11 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[[sources]]\nname = 'a'\n".into(), "hoso.toml:1:1: sources[0].base_url: this block needs it and has no default for it"),
         ("[gate]\nheadroom = 0\n[[gate.windows]]\nlimit = 5\n".into(), "hoso.toml:3:1: gate.windows[0].window_ms: this block needs it and has no default for it"),
         ("[ledger]\nsynchronous = 'off'\n".into(), "hoso.toml:2:15: ledger.synchronous: unknown variant `off`, expected `full` or `normal`"),
+        (
+            with("start_from = '2026-02-01'\n"),
+            "hoso.toml:4:14: sources[0].start_from: no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; without a zone it is Vietnam time",
+        ),
+        (with("start_from = 2026-02-01T00:00:00+07:00\n"), "hoso.toml:4:14: sources[0].start_from: expected a text, found a date\n  hint: write it in quotes"),
         (with("path = '/srv/drop'\n"), "hoso.toml:4:8: sources[0].path: a source of kind \"feed\" has no such option\n  hint: remove it, or set kind = \"directory\""),
         (with("kind = 'directory'\npath = 'drop'\n"), "hoso.toml:3:12: sources[0].base_url: a source of kind \"directory\" has no such option\n  hint: remove it, or set kind = \"feed\""),
         ("[[sources]]\nname = 'a'\nkind = 'directory'\n".into(), "hoso.toml:1:1: sources[0].path: kind = \"directory\" needs a path\n  hint: the folder into which the files are dropped"),
@@ -448,6 +511,11 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retry]\nmultiplier = 0.5\n".into(), "hoso.toml:2:14: retry.multiplier: 0.5 is not within 1 and 10"),
         ("[reconcile]\nrepair = ['extra']\n".into(), "hoso.toml:2:11: reconcile.repair[0]: \"extra\" is no bucket that can be repaired\n  hint: one of missing, different"),
         ("[ledger]\npath = ''\n".into(), "hoso.toml:2:8: ledger.path: the ledger needs a file"),
+        ("[alarms]\nworking_hours = '17:00-07:30'\n".into(), "hoso.toml:2:17: alarms.working_hours: the day ends before it begins\n  hint: e.g. \"07:30-17:00\""),
+        ("[alarms]\nworking_days = ['mon', 'monday']\n".into(), "hoso.toml:2:24: alarms.working_days[1]: \"monday\" is no day\n  hint: one of mon, tue, wed, thu, fri, sat, sun"),
+        ("[alarms]\nworking_days = []\n".into(), "hoso.toml:2:16: alarms.working_days: without a working day nothing is ever late\n  hint: e.g. [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]"),
+        ("[alarms]\nholidays = ['2026-09-02']\n".into(), "hoso.toml:2:13: alarms.holidays[0]: \"2026-09-02\" is no day of the calendar\n  hint: each year \"0902\", or once \"20260902\""),
+        ("[alarms]\ndisk_free_min_percent = 100\n".into(), "hoso.toml:2:25: alarms.disk_free_min_percent: 100 is not within 0 and 99"),
         ("[ledger]\nbody_retention_days = 90\n".into(), "hoso.toml:2:1: ledger.body_retention_days: this option has moved\n  hint: it is retention.bodies_days now; move the value there"),
         ("[ledger]\nold_key_file = 'k'\n".into(), "hoso.toml:2:16: ledger.old_key_file: an older key without a present one\n  hint: name the key in use in ledger.key_file"),
         ("[ledger]\nsize_budget_bytes = 5\n".into(), "hoso.toml:2:21: ledger.size_budget_bytes: 5 bytes hold no ledger\n  hint: 0 means no budget"),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use super::problems::Problems;
+use crate::domain::time::Timestamp;
 
 /// `""` is "not set", for everything that is read from and shown as a text.
 pub(super) mod optional {
@@ -56,6 +57,22 @@ pub(super) mod optional_path {
         let text = String::deserialize(deserializer)?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
+}
+
+/// `""` is "not set"; else a point in time with its zone, or in Vietnam time.
+pub(super) fn optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Timestamp::from_source(&text).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(
+            "no point in time: write date and time of day, as \"2026-02-01T00:00:00+07:00\"; \
+             without a zone it is Vietnam time",
+        )
+    })
 }
 
 /// A number within its limits, both included.

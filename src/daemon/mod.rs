@@ -1,41 +1,64 @@
-//! The loops: when each verb runs, how it is supervised, and how it all ends.
+//! The loops: when each verb runs, how it is supervised, how one configuration follows another, and
+//! how it all ends.
 //!
-//! Owns schedules, wake-ups and shutdown in two stages. Knows nothing of what the verbs do. Waking
-//! early is a courtesy: every loop also looks by itself, so a lost wake-up costs a moment, never a
-//! dossier.
+//! Owns schedules, wake-ups, generations (see [`Change`]) and shutdown in two stages. Knows nothing of
+//! what the verbs do, nor of files and signals. Waking early is a courtesy: every loop also looks by
+//! itself, so a lost wake-up costs a moment, never a dossier. Every loop gives signs of life (see
+//! [`Pulse`]); what follows when one is silent is decided by whoever holds the pulse.
+
+mod clocks;
+mod gate;
+mod herald;
+
+pub use herald::Herald;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use clocks::Clocks;
 
 use crate::clock::Clock;
 use crate::domain::failure::Disposition;
+use crate::ledger::view::{InForce, Pause};
 use crate::mapping::Mapping;
+use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::map::map_once;
 use crate::pipeline::orders::{heed_orders, report_gate};
-use crate::pipeline::ownership::{GATE, Ownership};
+use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pull::pull_once;
+use crate::pipeline::pulse::Pulse;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::{measure_once, upkeep_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
+/// Table of this module's codes for `hoso explain`: code, meaning, what to do.
+pub const CODES: &[(&str, &str, &str)] = &[(
+    "daemon.wedged",
+    "A loop of the service has given no sign of life for longer than its work can take. The service manager is no longer told that all is well, and restarts the service when its watchdog runs out.",
+    "Look at what the log says before it: a disk or a machine that stands still is the usual cause. Please report it if it comes back.",
+)];
+
 /// How often a loop looks by itself when nothing wakes it.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long to wait before the gate is asked for again while another process owns it.
-const OWNER_RETRY: Duration = Duration::from_secs(1);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// How often the gate's owner looks for what operators want: it takes effect within a second.
 const ORDERS_LOOK: Duration = Duration::from_millis(500);
 /// How often the gate's owner writes down how the gate stands.
 const REPORT: Duration = Duration::from_secs(5);
+/// Over the settle window, before a dossier that the portal did not show is looked at again.
+const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
 const MEASURE: Duration = Duration::from_hours(1);
+/// Longer than measuring the largest ledger takes.
+const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
@@ -48,6 +71,11 @@ pub struct Schedule {
     /// `None`: the books are only closed on request.
     pub reconcile: Option<Duration>,
     pub upkeep: Duration,
+    /// The longest honest silence of a loop that only asks the ledger, that asks a source, and that
+    /// asks the portal; a loop that is silent for longer is wedged.
+    pub ledger_patience: Duration,
+    pub source_patience: Duration,
+    pub portal_patience: Duration,
 }
 
 /// Opens the portal once the gate is ours; it must continue the quota of the last owner.
@@ -57,7 +85,7 @@ pub type OpenPortal = Box<
         + Sync,
 >;
 
-/// Everything the daemon runs.
+/// Everything that one generation of loops runs from.
 pub struct Daemon {
     pub context: Context,
     pub sources: Vec<SourceLine>,
@@ -66,6 +94,19 @@ pub struct Daemon {
     pub schedule: Schedule,
     /// Names this process in the ledger, e.g. `serve pid 4711`.
     pub holder: String,
+    /// Names the configuration in the ledger, once its loops own the gate.
+    pub config_hash: String,
+    /// Where the loops give their signs of life.
+    pub pulse: Pulse,
+}
+
+/// Another configuration for a running daemon: the present loops settle what is out and end, then the
+/// next ones begin. The gate stays ours in between.
+pub struct Change {
+    /// Built on the same ledger and clock.
+    pub next: Daemon,
+    /// Told when the next loops run.
+    pub begun: oneshot::Sender<()>,
 }
 
 /// Wakes the next loop of the line.
@@ -75,44 +116,80 @@ struct Wakers {
     push: Arc<Notify>,
 }
 
+/// The gate, as soon as it is ours.
+type Owned = watch::Receiver<Option<Arc<Ownership>>>;
+
 impl Daemon {
     /// Runs until `stop`; then nothing new is begun, and it returns when what is out is settled.
     /// A loop that ends by a defect ends the daemon, so that a supervisor restarts it whole.
     pub async fn run(self, stop: &Stop) -> anyhow::Result<()> {
+        let (_none, changes) = mpsc::channel(1);
+        self.run_and_change(stop, oneshot::channel().0, changes).await
+    }
+
+    /// [`Daemon::run`], which says when its loops run and takes other configurations.
+    pub async fn run_and_change(
+        self,
+        stop: &Stop,
+        begun: oneshot::Sender<()>,
+        changes: mpsc::Receiver<Change>,
+    ) -> anyhow::Result<()> {
+        let keeper = self.context.watched(&self.pulse, "gate", self.schedule.ledger_patience);
+        let holder = self.holder.clone();
+        let (owner, owned) = watch::channel(None);
+        // Renewing must outlive `stop`: what is out is still ours until it is settled.
+        let settled = Stop::new();
+        let working = async {
+            let done = generations(Change { next: self, begun }, stop, changes, owned).await;
+            settled.cancel();
+            done
+        };
+        let keeping = gate::keep(&keeper, &holder, &owner, stop, &settled);
+        let (done, kept) = futures_util::future::join(working, keeping).await;
+        done.and(kept)
+    }
+
+    /// One generation: until `stop`, or until a loop ends by a defect, which ends the others.
+    async fn run_loops(
+        self,
+        stop: &Stop,
+        owned: Owned,
+        begun: oneshot::Sender<()>,
+    ) -> anyhow::Result<()> {
         let wakers = Wakers::default();
+        let (pulse, schedule) = (self.pulse.clone(), self.schedule.clone());
         let mut loops: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        for (line, every) in self.sources.iter().cloned().zip(self.schedule.poll.iter().copied()) {
-            let (context, wakers, stop) = (self.context.clone(), wakers.clone(), stop.clone());
+        for (line, every) in self.sources.iter().cloned().zip(schedule.poll.iter().copied()) {
+            let name = format!("pull {}", line.source.name());
+            let context = self.context.watched(&pulse, name, schedule.source_patience);
+            let (wakers, stop) = (wakers.clone(), stop.clone());
             loops.spawn(async move { pull_loop(&context, &line, every, &wakers, &stop).await });
         }
         {
-            let (context, wakers, stop) = (self.context.clone(), wakers.clone(), stop.clone());
+            let context = self.context.watched(&pulse, "map", schedule.ledger_patience);
+            let (wakers, stop) = (wakers.clone(), stop.clone());
             let mapping = Arc::clone(&self.mapping);
             loops.spawn(async move { map_loop(&context, &mapping, &wakers, &stop).await });
         }
         {
-            let (context, stop) = (self.context.clone(), stop.clone());
-            let every = self.schedule.upkeep;
+            let context = self.context.watched(&pulse, "upkeep", schedule.ledger_patience);
+            let (stop, every) = (stop.clone(), schedule.upkeep);
             loops.spawn(async move { upkeep_loop(&context, every, &stop).await });
         }
         {
-            let (context, stop) = (self.context.clone(), stop.clone());
+            let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
+            let stop = stop.clone();
             loops.spawn(async move {
-                every_loop(&context, MEASURE, &stop, || async {
+                every_loop(&context, "measure", MEASURE, &stop, || async {
                     measure_once(&context).await.map(drop)
                 })
                 .await
             });
         }
-        loops.spawn(portal_loops(
-            self.context.clone(),
-            self.sources,
-            self.open_portal,
-            self.schedule,
-            self.holder,
-            wakers,
-            stop.clone(),
-        ));
+        let stopping = stop.clone();
+        loops.spawn(async move { portal_loops(self, owned, wakers, stopping).await });
+        // Nobody may be interested any more.
+        begun.send(()).ok();
         let mut first_error = None;
         while let Some(ended) = loops.join_next().await {
             let ended = ended.map_err(anyhow::Error::from).and_then(|result| result);
@@ -127,6 +204,34 @@ impl Daemon {
     }
 }
 
+/// One generation after the other, until `stop` or a defect.
+async fn generations(
+    first: Change,
+    stop: &Stop,
+    mut changes: mpsc::Receiver<Change>,
+    owned: Owned,
+) -> anyhow::Result<()> {
+    let mut next = Some(first);
+    while let Some(Change { next: daemon, begun }) = next.take() {
+        let ending = stop.child_token();
+        let running = daemon.run_loops(&ending, owned.clone(), begun);
+        tokio::pin!(running);
+        let done = tokio::select! {
+            done = &mut running => done,
+            Some(change) = changes.recv() => {
+                ending.cancel();
+                next = Some(change);
+                running.await
+            }
+        };
+        if done.is_err() || stop.is_cancelled() || next.is_none() {
+            stop.cancel();
+            return done;
+        }
+    }
+    Ok(())
+}
+
 async fn pull_loop(
     context: &Context,
     line: &SourceLine,
@@ -135,10 +240,13 @@ async fn pull_loop(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let mut failures: u32 = 0;
+    let mut pass: u64 = 0;
     let mut passed_over = 0;
     let mut remarks = Vec::new();
     while !stop.is_cancelled() {
-        let wait = match pull_once(context, line, stop).await {
+        pass += 1;
+        let span = tracing::info_span!("pull", source = line.source.name(), pass);
+        let wait = match pull_once(context, line, stop).instrument(span).await {
             Ok(report) => {
                 if report.passed_over > passed_over {
                     tracing::warn!(
@@ -199,8 +307,11 @@ async fn map_loop(
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
+    let mut pass: u64 = 0;
     while !stop.is_cancelled() {
-        let wait = match map_once(context, mapping).await {
+        pass += 1;
+        let span = tracing::info_span!("map", pass);
+        let wait = match map_once(context, mapping).instrument(span).await {
             Ok(report) if report.mapped > 0 => {
                 wakers.push.notify_one();
                 continue;
@@ -215,9 +326,20 @@ async fn map_loop(
 
 async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
     let mut was_stuck = false;
+    let mut pass: u64 = 0;
+    let mut clocks = Clocks::read(context);
     while !stop.is_cancelled() {
-        let wait = match upkeep_once(context).await {
+        pass += 1;
+        clocks.tell_a_step(context);
+        let span = tracing::info_span!("upkeep", pass);
+        let wait = match upkeep_once(context).instrument(span).await {
             Ok(counts) => {
+                if counts.clock_set_back > 0 {
+                    tracing::warn!(
+                        shortened = counts.clock_set_back,
+                        "the clock was set back: what would have waited for the old time is due now"
+                    );
+                }
                 if counts.leases_expired + counts.step_leases_expired > 0 {
                     tracing::warn!(
                         dossiers = counts.leases_expired,
@@ -245,62 +367,57 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
     Ok(())
 }
 
-/// Waits for the gate, then runs everything that sends, then gives the gate back.
+/// Waits for the gate, then runs everything that sends.
 async fn portal_loops(
-    context: Context,
-    sources: Vec<SourceLine>,
-    open_portal: OpenPortal,
-    schedule: Schedule,
-    holder: String,
+    daemon: Daemon,
+    mut owned: Owned,
     wakers: Wakers,
     stop: Stop,
 ) -> anyhow::Result<()> {
-    let Some(ownership) = take_gate(&context, &holder, &stop).await? else {
+    let Daemon { context, sources, open_portal, schedule, holder, config_hash, pulse, mapping } =
+        daemon;
+    let ownership = tokio::select! {
+        found = owned.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
+        () = stop.cancelled() => None,
+    };
+    let Some(ownership) = ownership else {
         return Ok(());
     };
-    let ownership = Arc::new(ownership);
-    let line = open_portal(Arc::clone(&ownership)).await?;
-    // Renewing must outlive `stop`: what is out is still ours until it is settled.
-    let settled = Stop::new();
-    let keep = async {
-        let lost = Stop::new();
-        tokio::select! {
-            () = ownership.keep(&context, &lost) => {
-                stop.cancel();
-                // A service manager must see this as a failure and start the service again.
-                Err(anyhow::anyhow!("another process took the portal's gate"))
-            }
-            () = settled.cancelled() => Ok(()),
-        }
+    let line = open_portal(ownership).await?;
+    let in_force = InForce {
+        holder,
+        hash: config_hash,
+        since: context.clock.now(),
+        mapping_version: mapping.version().to_owned(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let work = async {
-        // One that ends by a defect asks the others to end; what they have out is settled first.
-        let (pushed, read_back, reconciled, watched) = futures_util::future::join4(
-            ending(&stop, push_loop(&context, &line, &wakers, &stop)),
-            ending(
-                &stop,
-                every_loop(&context, schedule.read_back, &stop, || async {
-                    let report = read_back_once(&context, &line, &stop).await?;
-                    if report.again > 0 {
-                        wakers.push.notify_one();
-                    }
-                    Ok(())
-                }),
-            ),
-            ending(
-                &stop,
-                reconcile_loop(&context, &sources, &line, schedule.reconcile, &wakers, &stop),
-            ),
-            ending(&stop, watch_orders(&context, &line, &stop)),
-        )
-        .await;
-        settled.cancel();
-        pushed.and(read_back).and(reconciled).and(watched)
-    };
-    let (done, kept): (anyhow::Result<()>, anyhow::Result<()>) =
-        futures_util::future::join(work, keep).await;
-    ownership.release(&context).await?;
-    done.and(kept)
+    context.ledger.record_in_force(&in_force).await?;
+    let watched = |name| context.watched(&pulse, name, schedule.portal_patience);
+    let (pushing, reading) = (watched("push"), watched("read back"));
+    let (adopting, closing) = (watched("adopt"), watched("reconcile"));
+    let heeding = watched("orders");
+    // One that ends by a defect asks the others to end; what they have out is settled first.
+    let (pushed, read_back, adopted, reconciled, heeded) = futures_util::future::join5(
+        ending(&stop, push_loop(&pushing, &line, &wakers, &stop)),
+        ending(
+            &stop,
+            every_loop(&reading, "read back", schedule.read_back, &stop, || async {
+                let report = read_back_once(&reading, &line, &stop).await?;
+                if report.again > 0 {
+                    wakers.push.notify_one();
+                }
+                Ok(())
+            }),
+        ),
+        ending(&stop, adopt_loop(&adopting, &line, schedule.read_back, &wakers, &stop)),
+        ending(
+            &stop,
+            reconcile_loop(&closing, &sources, &line, schedule.reconcile, &wakers, &stop),
+        ),
+        ending(&stop, watch_orders(&heeding, &line, &stop)),
+    )
+    .await;
+    pushed.and(read_back).and(adopted).and(reconciled).and(heeded)
 }
 
 /// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
@@ -341,43 +458,25 @@ async fn ending(stop: &Stop, work: impl Future<Output = anyhow::Result<()>>) -> 
     done
 }
 
-async fn take_gate(
-    context: &Context,
-    holder: &str,
-    stop: &Stop,
-) -> anyhow::Result<Option<Ownership>> {
-    let mut told = false;
-    while !stop.is_cancelled() {
-        match Ownership::take(context, GATE, holder).await {
-            Ok(Ok(ownership)) => return Ok(Some(ownership)),
-            Ok(Err(other)) => {
-                if !told {
-                    tracing::info!(owner = other.holder, "another process owns the gate; waiting");
-                    told = true;
-                }
-                pause(context, OWNER_RETRY, None, stop).await;
-            }
-            Err(error) => {
-                let wait = survive(error.into())?;
-                pause(context, wait, None, stop).await;
-            }
-        }
-    }
-    Ok(None)
-}
-
 async fn push_loop(
     context: &Context,
     line: &PortalLine,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let mut closed_for = None;
+    let mut closed_for: Option<String> = None;
+    let mut told_ledger = false;
+    let mut pass: u64 = 0;
     while !stop.is_cancelled() {
-        let wait = match push_once(context, line, stop).await {
+        pass += 1;
+        let span = tracing::info_span!("push", pass);
+        let wait = match push_once(context, line, stop).instrument(span).await {
             Ok(report) => {
                 if let Some(closed) = report.gate_closed {
                     if closed_for.as_ref() != Some(&closed.failure.code) {
+                        let failure = closed.failure.clone();
+                        let pause = Pause { since: context.clock.now(), failure };
+                        told_ledger = record_pause(context, Some(&pause)).await;
                         tracing::warn!(
                             code = closed.failure.code,
                             until = %closed.until,
@@ -390,7 +489,12 @@ async fn push_loop(
                     wait.clamp(Duration::from_millis(50), LOOK)
                 } else {
                     if closed_for.take().is_some() {
+                        told_ledger = false;
                         tracing::info!("sending goes on");
+                    }
+                    if !told_ledger {
+                        // Also what a process before this one left there.
+                        told_ledger = record_pause(context, None).await;
                     }
                     LOOK
                 }
@@ -402,6 +506,73 @@ async fn push_loop(
     Ok(())
 }
 
+/// For `hoso status`; sending does not depend on it. `false`: not written.
+async fn record_pause(context: &Context, pause: Option<&Pause>) -> bool {
+    let recorded = context.ledger.record_pause(pause).await;
+    if let Err(error) = &recorded {
+        tracing::debug!(code = error.code(), "the pause of sending was not recorded");
+    }
+    recorded.is_ok()
+}
+
+/// Asks the portal about what an older program may have sent: dossiers for which something waits
+/// by itself, the others while a run of `hoso adopt` is open.
+async fn adopt_loop(
+    context: &Context,
+    line: &PortalLine,
+    every: Duration,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let mut pace: Option<RunPace> = None;
+    let mut pass: u64 = 0;
+    while !stop.is_cancelled() {
+        pass += 1;
+        context.alive();
+        let span = tracing::info_span!("pass", of = "adopt", pass);
+        let some = adopt_some(context, line, &mut pace, wakers, stop).instrument(span);
+        let wait = match some.await {
+            Ok(Some(wait)) => wait.min(every),
+            Ok(None) => continue,
+            Err(error) => survive(error)?,
+        };
+        pause(context, wait, None, stop).await;
+    }
+    Ok(())
+}
+
+/// How long to wait before the next look; `None`: there is more to ask at once.
+async fn adopt_some(
+    context: &Context,
+    line: &PortalLine,
+    pace: &mut Option<RunPace>,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> Result<Option<Duration>, VerbError> {
+    let pressing = adopt_pressing_once(context, line, stop).await?;
+    let mut answered = pressing.answered() > 0;
+    let mut wait = Duration::MAX;
+    if let Some(run) = context.ledger.adoption_run(None).await? {
+        let mut working = pace.filter(|pace| pace.run() == run.id).unwrap_or(RunPace::of(run.id));
+        match working.step(context, line, stop).await? {
+            RunStep::More => answered = true,
+            RunStep::Wait(until) => wait = until,
+            // Asked to stop: whoever owns the gate next goes on.
+            RunStep::Over if stop.is_cancelled() => {}
+            RunStep::Over => {
+                context.ledger.end_adoption(context.clock.now(), run.id).await?;
+                tracing::info!(run = run.id, "an adoption run ended");
+            }
+        }
+        *pace = Some(working);
+    }
+    if answered {
+        wakers.push.notify_one();
+        return Ok(None);
+    }
+    Ok(Some(wait))
+}
+
 async fn reconcile_loop(
     context: &Context,
     sources: &[SourceLine],
@@ -411,6 +582,7 @@ async fn reconcile_loop(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let Some(every) = every else {
+        context.resting(Duration::MAX);
         stop.cancelled().await;
         return Ok(());
     };
@@ -423,37 +595,63 @@ async fn reconcile_loop(
         None => every.min(FIRST_BOOKS),
     };
     pause(context, first, None, stop).await;
-    every_loop(context, every, stop, || async {
-        for source in sources {
-            match reconcile_once(context, source, Some(line), stop).await {
-                Ok(books) => {
-                    tracing::info!(
-                        source = books.source,
-                        at_source = books.at_source,
-                        matched = books.matched,
-                        closed = books.closed,
-                        without_index = books.without_index,
-                        "books compared"
-                    );
-                    wakers.map.notify_one();
-                }
-                Err(VerbError::Source { source_name, failure }) => {
-                    tracing::warn!(
-                        source = source_name,
-                        code = failure.code,
-                        "no books: {failure}"
-                    );
-                }
-                Err(error) => return Err(error),
-            }
+    let again = Duration::from_millis(context.settings.reconcile_settle_ms) + SUSPICION;
+    let mut pass: u64 = 0;
+    while !stop.is_cancelled() {
+        pass += 1;
+        context.alive();
+        let span = tracing::info_span!("pass", of = "reconcile", pass);
+        let wait = match close_books(context, sources, line, wakers, stop).instrument(span).await {
+            // What the portal did not show is looked at again as soon as that can be believed.
+            Ok(suspected) if suspected > 0 => every.min(again),
+            Ok(_) => every,
+            Err(error) => survive(error)?,
+        };
+        pause(context, wait, None, stop).await;
+    }
+    Ok(())
+}
+
+/// Returns how many dossiers were missed at the portal and must be looked at again.
+async fn close_books(
+    context: &Context,
+    sources: &[SourceLine],
+    line: &PortalLine,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> Result<u64, VerbError> {
+    let mut suspected = 0;
+    for source in sources {
+        if stop.is_cancelled() {
+            break;
         }
-        Ok(())
-    })
-    .await
+        match reconcile_once(context, source, Some(line), stop).await {
+            // The next process, or the next configuration, begins anew.
+            Ok(_) if stop.is_cancelled() => {}
+            Ok(books) => {
+                suspected += books.suspected;
+                tracing::info!(
+                    source = books.source,
+                    at_source = books.at_source,
+                    matched = books.matched,
+                    closed = books.closed,
+                    without_index = books.without_index,
+                    "books compared"
+                );
+                wakers.map.notify_one();
+            }
+            Err(VerbError::Source { source_name, failure }) => {
+                tracing::warn!(source = source_name, code = failure.code, "no books: {failure}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(suspected)
 }
 
 async fn every_loop<F, W>(
     context: &Context,
+    name: &'static str,
     every: Duration,
     stop: &Stop,
     verb: F,
@@ -462,8 +660,12 @@ where
     F: Fn() -> W,
     W: Future<Output = Result<(), VerbError>>,
 {
+    let mut pass: u64 = 0;
     while !stop.is_cancelled() {
-        let wait = match verb().await {
+        pass += 1;
+        context.alive();
+        let span = tracing::info_span!("pass", of = name, pass);
+        let wait = match verb().instrument(span).await {
             Ok(()) => every,
             Err(error) => survive(error)?,
         };
@@ -493,6 +695,7 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
 }
 
 async fn pause(context: &Context, wait: Duration, wake: Option<&Notify>, stop: &Stop) {
+    context.resting(wait);
     let woken = async {
         match wake {
             Some(wake) => wake.notified().await,

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! Received ─┬─> Quarantined ──(mapping or data changed)──> Received
-//!           ├─> NotOurs | Unchanged
+//!           ├─> NotOurs | Unchanged | Presumed
+//!           ├─> Awaiting ──(the portal was asked)──> Ready | Presumed
 //!           └─> Ready ─> Leased ─┬─> Accepted
 //!                 ^              ├─> Ready         (later, or split, or flag flipped)
 //!                 │              ├─> Unconfirmed ──read-back──> Ready | Accepted
@@ -44,10 +45,15 @@ pub enum EntryState {
     Dead,
     /// A newer revision took its place before it was sent.
     Superseded,
+    /// An older program may have sent the dossier; nothing leaves before the portal was asked.
+    Awaiting,
+    /// The portal has the dossier, and an older program is believed to have sent this packet; it
+    /// was never acknowledged to us.
+    Presumed,
 }
 
 impl EntryState {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Received,
         Self::Quarantined,
         Self::NotOurs,
@@ -58,6 +64,8 @@ impl EntryState {
         Self::Accepted,
         Self::Dead,
         Self::Superseded,
+        Self::Awaiting,
+        Self::Presumed,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -72,6 +80,8 @@ impl EntryState {
             Self::Accepted => "accepted",
             Self::Dead => "dead",
             Self::Superseded => "superseded",
+            Self::Awaiting => "awaiting",
+            Self::Presumed => "presumed",
         }
     }
 
@@ -86,10 +96,19 @@ impl EntryState {
             S::Received => {
                 matches!(
                     next,
-                    S::Quarantined | S::NotOurs | S::Unchanged | S::Ready | S::Superseded
+                    S::Quarantined
+                        | S::NotOurs
+                        | S::Unchanged
+                        | S::Ready
+                        | S::Superseded
+                        | S::Awaiting
+                        | S::Presumed
                 )
             }
             S::Quarantined | S::Dead => matches!(next, S::Received | S::Superseded),
+            S::Awaiting => {
+                matches!(next, S::Awaiting | S::Ready | S::Presumed | S::Superseded)
+            }
             S::Ready => matches!(next, S::Leased | S::Superseded),
             S::Leased => {
                 matches!(next, S::Accepted | S::Ready | S::Unconfirmed | S::Dead | S::Superseded)
@@ -97,7 +116,7 @@ impl EntryState {
             S::Unconfirmed => {
                 matches!(next, S::Unconfirmed | S::Accepted | S::Ready | S::Dead | S::Superseded)
             }
-            S::NotOurs | S::Unchanged | S::Accepted | S::Superseded => false,
+            S::NotOurs | S::Unchanged | S::Accepted | S::Superseded | S::Presumed => false,
         }
     }
 

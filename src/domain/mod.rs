@@ -3,6 +3,7 @@
 //! Start with [`dossier`] (what the portal takes), [`entry`] (the obligation that one revision
 //! creates, and its state machine) and [`failure`] (why something did not succeed).
 
+pub mod adoption;
 pub mod codes;
 pub mod diagnostic;
 pub mod discrepancy;
@@ -19,3 +20,4 @@ pub mod share;
 pub mod status;
 pub mod step;
 pub mod time;
+pub mod working_time;

@@ -93,6 +93,18 @@ impl Timestamp {
         format!("{:04}{:02}{:02}", t.year(), t.month(), t.day())
     }
 
+    /// The time of day, `04:00`; with the day in front when that is a day or more from `now`.
+    pub fn short(self, now: Self) -> String {
+        let t = self.vietnam();
+        let day = Duration::from_hours(24);
+        if now.since(self) < day && self.since(now) < day {
+            format!("{:02}:{:02}", t.hour(), t.minute())
+        } else {
+            let (year, month) = (t.year(), t.month());
+            format!("{year:04}-{month:02}-{:02} {:02}:{:02}", t.day(), t.hour(), t.minute())
+        }
+    }
+
     fn vietnam(self) -> civil::DateTime {
         VIETNAM.to_datetime(
             jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
@@ -101,6 +113,17 @@ impl Timestamp {
 
     fn from_vietnam(time: civil::DateTime) -> Option<Self> {
         VIETNAM.to_timestamp(time).ok().map(|instant| Self(instant.as_millisecond()))
+    }
+}
+
+/// The largest unit that says something: `12 s`, `3 min`, `5 h`, `2 days`.
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! They stand on the other side of the wire, so that the demo, the tests, the benchmarks and
 //! rehearsals need nobody else. They implement the documented contracts and use nothing of the
-//! gateway's but its clock and its way of writing time; what they claim about a delivery is
+//! gateway's but its clock, its way of writing time and its door to the network; what they claim about a delivery is
 //! therefore independent of the code that delivered it. Both start on a socket, speak HTTP, take
 //! orders under `/lab/` (the tables are in [`province`] and [`portal`]) and hand the same facts out
 //! in process.
+//!
+//! [`older_sync`] is the program before the gateway: it fills a portal from a province, with mistakes.
 //!
 //! [`digest::compare`] is the judge: what the province expects against what the portal holds.
 
 pub mod certificates;
 pub mod digest;
+pub mod older_sync;
 pub mod packet;
 pub mod population;
 pub mod portal;

@@ -5,6 +5,7 @@
 //! an argument. Start with the trait, then [`record`] for what goes in and [`view`] for what people
 //! read.
 
+pub mod adoption;
 mod body;
 pub mod key;
 mod orders;
@@ -21,13 +22,20 @@ use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
+use adoption::{
+    AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
+    ToAdopt,
+};
 use record::{
     AuditRecord, Books, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, GateNote,
     HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders, PauseScope, PullCommit, PullCounts,
     Resumed, ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap,
     UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
-use view::{CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork};
+use view::{
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
+    Waiting, WaitingWork,
+};
 
 /// Why a verb of the ledger failed. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
@@ -327,11 +335,68 @@ pub trait Ledger: Debug + Send + Sync {
         resolution: &str,
     ) -> Result<u64, LedgerError>;
 
-    /// Makes acknowledged dossiers that the portal lost owed again: packet and all steps. Those that
-    /// have something open already are left alone.
-    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError>;
+    /// Which of these codes an earlier reconciliation already missed at the portal, and since when.
+    async fn suspected_missing(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<(String, Timestamp)>, LedgerError>;
+
+    /// Makes acknowledged (or presumed) dossiers that the portal lost owed again: packet and all
+    /// steps. Requests for a supplement that it had are held for a person, unless
+    /// `resend_supplements`. Dossiers that have something open already are left alone.
+    async fn repair_missing(
+        &self,
+        now: Timestamp,
+        dossiers: &[i64],
+        resend_supplements: bool,
+    ) -> Result<u64, LedgerError>;
 
     async fn record_books(&self, books: &Books) -> Result<(), LedgerError>;
+
+    // --- taking over from an older sync ---
+
+    /// The cut-over of a source: dossiers of it that are new to the ledger from now on await
+    /// adoption. Moves the cut-over of those that await it already; `None` leaves them as they are.
+    async fn set_start_from(
+        &self,
+        source: &str,
+        start_from: Option<Timestamp>,
+    ) -> Result<(), LedgerError>;
+
+    /// Opens a run of `hoso adopt` with its audit row, and ends the one that was open. Whoever owns
+    /// the portal's gate works on it.
+    async fn open_adoption(
+        &self,
+        now: Timestamp,
+        order: &AdoptionOrder,
+        audit: &AuditRecord,
+    ) -> Result<i64, LedgerError>;
+
+    async fn end_adoption(&self, now: Timestamp, run: i64) -> Result<(), LedgerError>;
+
+    /// The run of this id; with `None` the one that is open.
+    async fn adoption_run(&self, run: Option<i64>) -> Result<Option<AdoptionRun>, LedgerError>;
+
+    /// Up to `limit` dossiers to ask the portal about, pressing ones first; those of a run are
+    /// taken from its budget before this returns.
+    async fn claim_adoption(
+        &self,
+        now: Timestamp,
+        scope: AdoptionScope,
+        limit: u32,
+    ) -> Result<ToAdopt, LedgerError>;
+
+    /// Writes what the portal said of awaiting dossiers, each with its entry, its steps and its
+    /// lane. An answer about an entry that something newer has replaced is only put on record.
+    async fn settle_adoption(
+        &self,
+        now: Timestamp,
+        batch: &AdoptionBatch,
+    ) -> Result<AdoptionCounts, LedgerError>;
+
+    /// What awaits adoption, by source; sources without any are left out.
+    async fn awaiting(&self) -> Result<Vec<AwaitingCounts>, LedgerError>;
 
     // --- upkeep ---
 
@@ -401,10 +466,21 @@ pub trait Ledger: Debug + Send + Sync {
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
     /// What waits to be sent, by class.
-    async fn waiting(&self, now: Timestamp)
-    -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
+    async fn waiting_by_class(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
     /// The newest calls that the portal refused because of its quota, newest first.
     async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError>;
+    /// What monitoring asks for: answered from small indexes, however large the ledger is. Lags are
+    /// those of dossiers that were synchronised since `lag_since`.
+    async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError>;
+    /// What waits to be sent, for one line about a running service.
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, LedgerError>;
+    /// Remembers which configuration the owner of the gate runs with.
+    async fn record_in_force(&self, in_force: &InForce) -> Result<(), LedgerError>;
+    /// Remembers since when and why nothing is sent although work is due; `None`: it goes on.
+    async fn record_pause(&self, pause: Option<&Pause>) -> Result<(), LedgerError>;
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError>;
     async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError>;
@@ -425,6 +501,13 @@ pub trait Ledger: Debug + Send + Sync {
     async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError>;
 
     async fn remember_quota(&self, window: &str, until: Timestamp) -> Result<(), LedgerError>;
+    /// How many calls began since `since`, by parts of `part_ms`, each named by its beginning, oldest
+    /// first; parts without calls are left out.
+    async fn calls_by_time(
+        &self,
+        since: Timestamp,
+        part_ms: u64,
+    ) -> Result<Vec<(Timestamp, u32)>, LedgerError>;
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError>;
 
     /// What the gate's owner leaves for its successor and for other processes; the last one stays.

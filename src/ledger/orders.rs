@@ -62,7 +62,7 @@ impl std::fmt::Display for PauseScope {
 
 /// Sending that an operator has stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pause {
+pub struct SendingPause {
     #[serde(flatten)]
     pub scope: PauseScope,
     pub actor: String,
@@ -75,7 +75,7 @@ pub struct Pause {
 /// What operators want of a process that sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orders {
-    pub pauses: Vec<Pause>,
+    pub pauses: Vec<SendingPause>,
     /// Something urgent could be claimed.
     pub urgent_waits: bool,
 }
@@ -86,7 +86,7 @@ pub struct Resumed {
     /// `false`: there was no such pause.
     pub ended: bool,
     /// Pauses that still hold.
-    pub still: Vec<Pause>,
+    pub still: Vec<SendingPause>,
 }
 
 /// What the gate's owner notes for its successor and for other processes.

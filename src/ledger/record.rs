@@ -15,7 +15,7 @@ use crate::domain::share::Turns;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
-pub use super::orders::{GateNote, Orders, Pause, PauseScope, Resumed};
+pub use super::orders::{GateNote, Orders, PauseScope, Resumed, SendingPause};
 
 pub type Hash = [u8; 32];
 
@@ -28,6 +28,8 @@ pub struct SourcePosition {
     pub etag: Option<String>,
     /// Whether the feed was ever read to its end; before that, work is a first fill.
     pub caught_up: bool,
+    /// The cut-over in force; see `Ledger::set_start_from`.
+    pub start_from: Option<Timestamp>,
 }
 
 /// One page of a feed, to be stored whole.
@@ -166,8 +168,10 @@ pub struct MappedStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MapCounts {
     pub ready: u64,
-    /// Valid, but the portal already acknowledged exactly this packet.
+    /// Valid, but the portal already acknowledged exactly this packet, or is believed to have it.
     pub unchanged: u64,
+    /// An older program may have sent the dossier; the portal is asked first.
+    pub awaiting: u64,
     pub quarantined: u64,
     pub not_ours: u64,
     /// Older entries whose place a newer revision took.
@@ -180,6 +184,7 @@ impl AddAssign for MapCounts {
     fn add_assign(&mut self, more: Self) {
         self.ready += more.ready;
         self.unchanged += more.unchanged;
+        self.awaiting += more.awaiting;
         self.quarantined += more.quarantined;
         self.not_ours += more.not_ours;
         self.superseded += more.superseded;
@@ -272,6 +277,9 @@ pub struct SettleBatch {
     pub calls: Vec<CallRecord>,
     pub entries: Vec<SettledEntry>,
     pub steps: Vec<SettledSteps>,
+    /// Requests for a supplement (status 5) that the portal had and lost are sent again rather
+    /// than held.
+    pub resend_supplements: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -336,7 +344,7 @@ pub struct IndexStanding {
     pub newest_state: EntryState,
     pub newest_version: Option<i64>,
     pub newest_changed_at: Option<Timestamp>,
-    /// The newest entry's packet is the acknowledged one.
+    /// The newest entry's packet is the acknowledged one, or is believed to be at the portal.
     pub acknowledged: bool,
     pub acked_at: Option<Timestamp>,
 }
@@ -363,6 +371,9 @@ pub struct Books {
     pub matched: u64,
     pub different: u64,
     pub missing: u64,
+    /// Of the missing ones: missed for the first time, or too short a while ago to be believed.
+    #[serde(default)]
+    pub suspected: u64,
     pub unverifiable: u64,
     pub quarantined: u64,
     pub dead: u64,
@@ -380,7 +391,7 @@ pub struct Books {
     /// given. Such books are never closed.
     #[serde(default)]
     pub without_index: bool,
-    /// Why not, if not.
+    /// Why not, if not; or what else a reader must know.
     pub remark: String,
 }
 
@@ -412,6 +423,12 @@ pub struct UpkeepPolicy {
     pub resend_unknown_supplement: bool,
     /// Waiting work whose appointed time is nearer than this is raised to its class.
     pub deadline_near_ms: u64,
+    /// No honest wait for another attempt is longer.
+    pub wait_max_ms: u64,
+    /// No honest lease is longer.
+    pub lease_max_ms: u64,
+    /// No honest ownership of a singleton is longer.
+    pub owner_max_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -431,6 +448,9 @@ pub struct UpkeepCounts {
     pub sources_resumed: u64,
     /// Runnable rows that nobody took in time.
     pub stuck: u64,
+    /// Waits, leases and ownerships that ended further in the future than any honest one, because the
+    /// wall clock was set back since; they were shortened.
+    pub clock_set_back: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::record::{Books, Pause};
+use super::record::{Books, SendingPause};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -20,7 +20,8 @@ pub struct Standing {
     /// Entries (not dossiers) that a newer revision replaced.
     pub superseded: u64,
     /// Steps of dossiers that are neither quarantined nor not ours, by state; `waiting` are pending
-    /// ones behind a packet that the portal refused for good.
+    /// ones behind a packet that the portal refused for good, `awaiting` those of dossiers that
+    /// await adoption.
     pub steps: BTreeMap<String, u64>,
     pub refused_documents: u64,
     pub open_discrepancies: BTreeMap<String, u64>,
@@ -35,9 +36,11 @@ pub struct Standing {
     /// Sources of a restored backup of which nothing is sent before they have been read again.
     pub rereading: Vec<String>,
     /// Sending that operators have stopped.
-    pub pauses: Vec<Pause>,
+    pub sending_pauses: Vec<SendingPause>,
     /// Dossiers set aside by a pause of their procedure or agency.
     pub set_aside: u64,
+    pub in_force: Option<InForce>,
+    pub pause: Option<Pause>,
 }
 
 /// What one class of work waits for.
@@ -60,6 +63,68 @@ pub struct Refusal {
     pub service: String,
     pub http_status: Option<u16>,
     pub message: String,
+}
+
+/// What monitoring asks for.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Health {
+    pub lag: Lag,
+    /// Since when the oldest change (or step) is on its way; what waits for a person is not.
+    pub oldest_unsynchronised_at: Option<Timestamp>,
+    /// Dossiers, held steps and documents that wait for a person.
+    pub problems: u64,
+    pub sources: Vec<SourceStanding>,
+    /// The last books of each source.
+    pub books: Vec<BooksStanding>,
+    pub gate_owner: Option<String>,
+    pub in_force: Option<InForce>,
+    pub pause: Option<Pause>,
+}
+
+/// From a change at the source until the portal had acknowledged packet and every step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Lag {
+    /// How many dossiers the figures are about.
+    pub dossiers: u64,
+    /// Absent when there are none.
+    pub p95_ms: Option<u64>,
+    pub p99_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BooksStanding {
+    pub source: String,
+    pub ended_at: Timestamp,
+    pub closed: bool,
+}
+
+/// The configuration that the gate's owner runs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InForce {
+    pub holder: String,
+    /// Of every option, defaults included and secrets left out; 64 hexadecimal digits.
+    pub hash: String,
+    pub since: Timestamp,
+    pub mapping_version: String,
+    pub program_version: String,
+}
+
+/// Why nothing is sent although work is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    pub since: Timestamp,
+    pub failure: Failure,
+}
+
+/// What is on its way, for one line about a running service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Packets and step lanes that could go at this moment; counting ends at ten thousand of each.
+    pub due: u64,
+    pub oldest_at: Option<Timestamp>,
+    pub books: Vec<BooksStanding>,
+    pub gate_owner: Option<String>,
+    pub pause: Option<Pause>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -90,6 +155,10 @@ pub struct DossierView {
     pub packet_state: String,
     pub acked_at: Option<Timestamp>,
     pub acked_entry_id: Option<i64>,
+    /// `awaiting`, `known` or `unknown`, if an older program may have sent it.
+    pub adoption: Option<String>,
+    /// The cut-over that it waits under, or was adopted under.
+    pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
     /// Procedure, agency and appointed time, once mapped.
     pub ma_tthc: Option<String>,

@@ -133,6 +133,12 @@ fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
 }
 
 impl Job {
+    pub(super) fn token(&self) -> i64 {
+        match self {
+            Self::Packets { token, .. } | Self::Steps { token, .. } => *token,
+        }
+    }
+
     fn priority(&self) -> Priority {
         match self {
             Self::Packets { entries, .. } => entries.first().map(|entry| entry.priority),

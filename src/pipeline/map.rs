@@ -27,6 +27,7 @@ pub struct MapReport {
 
 /// Maps up to `settings.map_limit` received revisions, the oldest of each dossier first.
 pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapReport, VerbError> {
+    context.alive();
     let waiting = context.ledger.to_map(context.settings.map_limit).await?;
     if waiting.is_empty() {
         return Ok(MapReport::default());
@@ -37,7 +38,10 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     let judging = Arc::clone(mapping);
     // Pure computation of some milliseconds: not on a thread that drives sockets. So is the second
     // part, below.
+    let span = tracing::Span::current();
+    let pass = span.clone();
     let judged = tokio::task::spawn_blocking(move || {
+        let _pass = pass.entered();
         waiting.into_iter().map(|revision| judge(&judging, revision)).collect::<Vec<_>>()
     })
     .await?;
@@ -53,6 +57,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     };
     let version = mapping.version().to_owned();
     let mapped = tokio::task::spawn_blocking(move || {
+        let _pass = span.entered();
         let mut packets: BTreeMap<i64, Vec<Dossier>> = BTreeMap::new();
         for (dossier_id, packet) in sent {
             // One of an older program may hold other fields; it is as good as one past retention.
@@ -73,6 +78,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
 
 /// What mapping says of one stored revision.
 struct Judged {
+    ma_ho_so: String,
     entry_id: i64,
     dossier_id: i64,
     verdict: Verdict,
@@ -94,6 +100,7 @@ struct Sound {
 
 fn judge(mapping: &Mapping, revision: ToMap) -> Judged {
     let (entry_id, dossier_id) = (revision.entry_id, revision.dossier_id);
+    let ma_ho_so = revision.ma_ho_so.clone();
     let not_ours = |rule, recoded_to| Verdict::NotSent(MapOutcome::NotOurs { rule, recoded_to });
     let verdict = if revision.recoded_to.is_some() {
         // Also a deletion of the old code: the new one is its reason.
@@ -105,7 +112,7 @@ fn judge(mapping: &Mapping, revision: ToMap) -> Judged {
     } else {
         judge_document(mapping, revision)
     };
-    Judged { entry_id, dossier_id, verdict }
+    Judged { ma_ho_so, entry_id, dossier_id, verdict }
 }
 
 fn judge_document(mapping: &Mapping, revision: ToMap) -> Verdict {
@@ -172,6 +179,15 @@ fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> 
             }))
         }
     };
+    let (became, code) = match &outcome {
+        MapOutcome::Valid(_) => ("valid", None),
+        MapOutcome::NotOurs { rule, .. } => ("not ours", Some(*rule)),
+        MapOutcome::Quarantined { diagnostics } => {
+            let first = diagnostics.iter().find(|found| found.severity == Severity::Error);
+            ("quarantined", first.map(|found| found.rule.as_str()))
+        }
+    };
+    tracing::debug!(dossier = judged.ma_ho_so, entry = judged.entry_id, code, "mapped: {became}");
     MappedEntry {
         entry_id: judged.entry_id,
         dossier_id: judged.dossier_id,

@@ -39,6 +39,7 @@ pub(super) async fn ask_again(
         context.ledger.claim_unread(name, now, now - ASKED_EVERY, ASKED_AT_ONCE_MAX).await?;
     let mut items = Vec::new();
     for code in codes {
+        context.alive();
         match line.source.dossier(&code).await {
             Ok(Some(item)) if !line.is_young(context.clock.now(), item.changed_at) => {
                 items.push(received(item));

@@ -4,6 +4,7 @@
 //! mapping → ledger → portal → ledger. Daemon, command line and tests call the same functions. No
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
+pub mod adopt;
 mod claim;
 mod files;
 pub mod map;
@@ -11,6 +12,7 @@ mod mended;
 pub mod orders;
 pub mod ownership;
 pub mod pull;
+pub mod pulse;
 pub mod push;
 pub mod quota;
 pub mod read_back;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use claim::ClaimTurns;
 use orders::Orders;
 use ownership::Ownership;
+use pulse::{Beat, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -47,6 +50,26 @@ pub struct Context {
     pub chance: Arc<Chance>,
     pub ledger: Arc<dyn Ledger>,
     pub settings: Arc<Settings>,
+    /// Where a pass gives its signs of life; nobody listens unless a daemon runs it.
+    pub beat: Beat,
+}
+
+impl Context {
+    /// A sign of life: something has moved.
+    pub fn alive(&self) {
+        self.beat.strike(self.clock.monotonic());
+    }
+
+    /// Nothing will move for `wait`, on purpose.
+    pub fn resting(&self, wait: Duration) {
+        self.beat.rest(self.clock.monotonic(), wait);
+    }
+
+    /// The same, for a loop that owes a sign within `limit`.
+    #[must_use]
+    pub fn watched(&self, pulse: &Pulse, name: impl Into<String>, limit: Duration) -> Self {
+        Self { beat: pulse.watch(name, limit, self.clock.monotonic()), ..self.clone() }
+    }
 }
 
 /// A source with how it is read.
@@ -57,6 +80,8 @@ pub struct SourceLine {
     pub overlap_ms: u64,
     /// Changes younger than this are left for the next poll.
     pub settle_lag_ms: u64,
+    /// When this gateway took over from an older program; dossiers from before await adoption.
+    pub start_from: Option<Timestamp>,
 }
 
 impl SourceLine {
@@ -109,6 +134,8 @@ pub struct Settings {
     pub from_days: u32,
     pub retention: Retention,
     pub watchdog_ms: u64,
+    /// No honest wait for another attempt is longer; see [`upkeep`].
+    pub wait_max_ms: u64,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.
@@ -171,13 +198,18 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     (
         "portal.lost",
-        "The portal had acknowledged the dossier and does not know it any more; packet and steps are owed again.",
+        "The portal had acknowledged the dossier and does not know it any more: a step was refused for it, or two reconciliations in a row missed it. Packet and steps are owed again, but a request for a supplement that the portal had is held.",
         "Nothing, if `reconcile.repair` asked for it. Ask the portal's operators why it lost the dossier.",
     ),
     (
         "steps.outcome_unknown",
         "A call with a request for a supplement (status 5) got no answer. A second such step can make the citizen's dossier count as late, so it is held.",
         "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.outcome_unknown DOSSIER`.",
+    ),
+    (
+        "steps.maybe_sent",
+        "The portal had this request for a supplement (status 5), or may have it from an older program, and a look at the portal said otherwise. A second such step can make the citizen's dossier count as late, so it is held.",
+        "Look at the portal whether the step is there. If not: `hoso problems retry --code steps.maybe_sent DOSSIER`.",
     ),
     (
         "steps.out_of_attempts",

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Context, PortalLine, VerbError};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
-use crate::ledger::record::{AuditRecord, GateNote, Pause, PauseScope, Resumed};
+use crate::ledger::record::{AuditRecord, GateNote, PauseScope, Resumed, SendingPause};
 
 /// The code of work that an operator has stopped.
 pub const PAUSED: &str = "portal.paused";
@@ -20,7 +20,7 @@ pub const PAUSED: &str = "portal.paused";
 /// The orders that were read last; shared by all that send in this process.
 #[derive(Debug, Default)]
 pub struct Orders {
-    pauses: Mutex<Vec<Pause>>,
+    pauses: Mutex<Vec<SendingPause>>,
     urgent: Notify,
 }
 
@@ -44,18 +44,18 @@ impl Orders {
         self.urgent.notified().await;
     }
 
-    fn pauses(&self) -> MutexGuard<'_, Vec<Pause>> {
+    fn pauses(&self) -> MutexGuard<'_, Vec<SendingPause>> {
         // A panic elsewhere leaves a list, which stays readable.
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn paused(pause: &Pause) -> Failure {
+fn paused(pause: &SendingPause) -> Failure {
     Failure::new(PAUSED, Disposition::Environment, sentence(pause))
 }
 
 /// `sending of procedure X is paused by NAME because …, until …`.
-pub fn sentence(pause: &Pause) -> String {
+pub fn sentence(pause: &SendingPause) -> String {
     let until = pause
         .until
         .map_or_else(|| "until somebody resumes it".to_owned(), |until| format!("until {until}"));

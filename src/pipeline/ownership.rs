@@ -1,6 +1,6 @@
 //! One process at a time owns the portal's gate: its quota is counted in that process alone.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::{Context, Stop};
@@ -12,7 +12,7 @@ use crate::ledger::LedgerError;
 pub const GATE: &str = "gate";
 
 /// How long ownership lasts without renewal; a crashed owner is followed after this.
-const LEASE: Duration = Duration::from_secs(12);
+pub(super) const LEASE: Duration = Duration::from_secs(12);
 
 /// Held while this process may send. Renewed by [`Ownership::keep`].
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Ownership {
     /// End of the last renewal, in epoch milliseconds. A process that was frozen past it finds
     /// here that it may not send any more, before it hears so from the ledger.
     expires_at: AtomicI64,
+    /// Whether a gate was opened under this ownership.
+    opened: AtomicBool,
 }
 
 /// Somebody else owns it.
@@ -43,6 +45,7 @@ impl Ownership {
             holder: holder.to_owned(),
             token: context.chance.token(),
             expires_at: AtomicI64::new(0),
+            opened: AtomicBool::new(false),
         };
         Ok(match ownership.renew(context).await? {
             None => Ok(ownership),
@@ -65,10 +68,17 @@ impl Ownership {
         now < Timestamp::from_millis(self.expires_at.load(Ordering::Acquire))
     }
 
+    /// Called when a gate opens. `true`: an earlier gate of this ownership has settled all its calls,
+    /// so the calls on record say everything about the use of the quota.
+    pub fn opens_another_gate(&self) -> bool {
+        self.opened.swap(true, Ordering::AcqRel)
+    }
+
     /// Renews until `stop`; returns early, after asking everybody to stop, when ownership is lost.
     /// Giving it up is left to [`Ownership::release`], when what is out has been settled.
     pub async fn keep(&self, context: &Context, stop: &Stop) {
         loop {
+            context.resting(LEASE / 4);
             tokio::select! {
                 () = context.clock.sleep(LEASE / 4) => {}
                 () = stop.cancelled() => return,

@@ -50,6 +50,10 @@ pub async fn pull_once(
 ) -> Result<PullReport, VerbError> {
     let name = line.source.name().to_owned();
     let position = context.ledger.source_position(&name, line.overlap_ms).await?;
+    if position.start_from != line.start_from {
+        // Before the first page: what it brings must already be new under this cut-over.
+        context.ledger.set_start_from(&name, line.start_from).await?;
+    }
     let mut poll = Poll {
         context,
         line,
@@ -68,9 +72,13 @@ pub async fn pull_once(
     };
     let mut etag = position.etag;
     loop {
-        let asked = poll.stride.now;
-        let changes =
-            line.source.changes(poll.after.as_deref(), asked, etag.take().as_deref()).await;
+        context.alive();
+        let (asked, etag) = (poll.stride.now, etag.take());
+        // A question that nobody waits for any more changes nothing on either side.
+        let changes = tokio::select! {
+            changes = line.source.changes(poll.after.as_deref(), asked, etag.as_deref()) => changes,
+            () = stop.cancelled() => return Ok(poll.report),
+        };
         let onward = match changes {
             Ok(Changes::Page(page)) => poll.take(*page).await?,
             Ok(Changes::NotModified) => {
@@ -240,6 +248,12 @@ impl Poll<'_> {
             .map(received)
             .collect();
         let whole = items.len() == given;
+        for item in &items {
+            tracing::trace!(dossier = item.ma_ho_so, version = item.version, "given by the source");
+        }
+        for item in &page.refused {
+            tracing::debug!(dossier = item.ma_ho_so, code = item.rule, "item refused");
+        }
         let is_first = self.is_first();
         let passed = std::mem::take(&mut self.passed);
         self.report.passed_over += passed.len() as u64;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::claim::{Claimed, Job, claim};
 use super::orders::heed_orders;
@@ -111,6 +112,7 @@ async fn send_due(
     let mut failed: Option<LedgerError> = None;
     let mut urgent_waits = false;
     loop {
+        context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
         let usual = may_find && jobs.len() < settings.concurrency;
         if !ending && (usual || urgent_waits) {
@@ -141,7 +143,10 @@ async fn send_due(
             }
             let Some(claimed) = jobs.pop_front() else { break };
             begun += 1;
-            out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()));
+            // Names one call in the log; the ledger names it by attempt and time.
+            let call = format!("{:08x}-{begun}", claimed.job.token() & 0xffff_ffff);
+            let span = tracing::info_span!("call", call);
+            out.spawn(send(context.clone(), line.clone(), claimed, stop.clone()).instrument(span));
         }
         let settled = progress.settled.load(Ordering::Acquire);
         if settled != seen_settled {
@@ -284,6 +289,13 @@ fn settle_packets(
         .iter()
         .map(|entry| {
             let sent = Sent { retries: entry.retries, batch_size, is_updating, destination_down };
+            tracing::debug!(
+                dossier = entry.ma_ho_so,
+                attempt = entry.attempt,
+                outcome = name(outcome),
+                code = failure_code(outcome),
+                "packet"
+            );
             SettledEntry {
                 entry_id: entry.entry_id,
                 dossier_id: entry.dossier_id,
@@ -332,6 +344,13 @@ fn settle_lanes(
         .iter()
         .map(|lane| {
             let chance = context.chance.fraction();
+            tracing::debug!(
+                dossier = lane.ma_ho_so,
+                steps = lane.steps.len(),
+                outcome = name(outcome),
+                code = failure_code(outcome),
+                "steps"
+            );
             let settled = settle_steps(lane, token, lanes.len(), outcome, now, policy, chance);
             SettledSteps { call, ..settled }
         })
@@ -350,7 +369,10 @@ async fn settle_outcomes(
     let mut arrived = Vec::with_capacity(SETTLE_MAX);
     while inbox.recv_many(&mut arrived, SETTLE_MAX).await > 0 {
         let written = arrived.len() as u64;
-        let mut batch = SettleBatch::default();
+        let mut batch = SettleBatch {
+            resend_supplements: context.settings.resend_unknown_supplement,
+            ..SettleBatch::default()
+        };
         for mut done in arrived.drain(..) {
             let offset = batch.calls.len();
             batch.calls.append(&mut done.calls);
@@ -388,6 +410,8 @@ async fn settle_surely(
                     tracing::error!(code = error.code(), %error, "outcomes wait to be written");
                 }
                 tries += 1;
+                // It waits, and says so; a restart would lose what it holds.
+                context.alive();
                 context.clock.sleep(SETTLE_RETRY).await;
             }
             settled => return settled,
@@ -402,6 +426,17 @@ fn outcome(verdict: PushVerdict) -> Outcome {
         PushVerdict::UnknownDossier(failure) => Outcome::UnknownDossier(failure),
         PushVerdict::Failed(failure) => Outcome::Failed(failure),
         PushVerdict::NotSent { failure, until } => Outcome::NotSent { failure, until },
+    }
+}
+
+/// For the log; `None` where nothing failed.
+fn failure_code(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted(_) => None,
+        Outcome::Exists(failure)
+        | Outcome::UnknownDossier(failure)
+        | Outcome::Failed(failure)
+        | Outcome::NotSent { failure, .. } => Some(&failure.code),
     }
 }
 

@@ -51,7 +51,10 @@ pub async fn read_back_once(
         .buffer_unordered(settings.concurrency)
         .ready_chunks(settings.claim_limit.max(1) as usize);
     while let Some(done) = looks.next().await {
-        let mut batch = SettleBatch::default();
+        let mut batch = SettleBatch {
+            resend_supplements: settings.resend_unknown_supplement,
+            ..SettleBatch::default()
+        };
         for (calls, mut entry) in done {
             report.looked_at += 1;
             match &entry.settlement {
@@ -75,6 +78,7 @@ async fn look(
     gate: &Gate,
     entry: UnconfirmedEntry,
 ) -> (Vec<CallRecord>, SettledEntry) {
+    context.alive();
     let exchange = portal.look_up(crate::domain::priority::Priority::Urgent, &entry.ma_ho_so).await;
     let now = context.clock.now();
     let (read_back, outcome) = match exchange.verdict {
@@ -99,6 +103,7 @@ async fn look(
             (ReadBack::Failed { failure, until: Some(until) }, "not_sent")
         }
     };
+    tracing::debug!(dossier = entry.ma_ho_so, attempt = entry.attempt, outcome, "looked up");
     let settlement = settle_read_back(
         entry.retries,
         read_back,
@@ -166,6 +171,20 @@ pub(super) fn compare_echo(echoed: &BTreeMap<String, String>, packet: &str) -> E
     }
 }
 
+/// Whether an echo shows every field of the packet that holds something. One that is a list cannot
+/// be shown.
+pub(super) fn shows_all(echoed: &BTreeMap<String, String>, packet: &str) -> bool {
+    let packet = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(packet);
+    packet.is_ok_and(|packet| {
+        packet.iter().all(|(name, value)| match value {
+            serde_json::Value::Null => true,
+            serde_json::Value::String(text) => text.is_empty() || echoed.contains_key(name),
+            serde_json::Value::Array(list) => list.is_empty(),
+            _ => false,
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +206,11 @@ mod tests {
             Echo::Different(vec!["TrangThaiHoSo".to_owned()])
         );
         assert_eq!(compare_echo(&echo(&[("SomethingElse", "x")]), packet), Echo::ExistenceOnly);
+        assert!(shows_all(&echo(&[("MaHoSo", "H55-1"), ("TrangThaiHoSo", "9")]), packet));
+        assert!(!shows_all(&echo(&[("MaHoSo", "H55-1")]), packet));
+        assert!(!shows_all(
+            &echo(&[("TaiLieuNop", "")]),
+            r#"{"TaiLieuNop":[{"TenTepDinhKem":"a"}]}"#
+        ));
     }
 }

@@ -1,7 +1,8 @@
 //! `reconcile_once`: close the books between the source's index, the ledger and the portal.
 //!
 //! Every dossier of the index falls into exactly one bucket, and the sum is checked. What changed
-//! less than the settle window ago is still on its way and is not called a difference.
+//! less than the settle window ago is still on its way and is not called a difference. A portal that
+//! does not show a dossier is believed only when a later run, after the settle window, hears the same.
 //!
 //! A source without an index (files in a folder) gets books over what it gave. They show what became
 //! of that and find what the portal lost, but they are never called closed: nobody can know what
@@ -14,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::push::call_record;
-use super::read_back::{Echo, compare_echo};
+use super::read_back::{Echo, compare_echo, shows_all};
 use super::way::{STUCK_CURSOR, Way};
 use super::{Context, PortalLine, SourceLine, Stop, VerbError};
 use crate::domain::codes::DossierCode;
@@ -42,6 +43,29 @@ struct Line {
     bucket: Bucket,
     /// What the portal itself said of it in this run.
     seen: Seen,
+    /// An older program is believed to have sent it; the portal never acknowledged it to us.
+    presumed: bool,
+    /// Since when earlier runs miss it at the portal.
+    suspected_since: Option<Timestamp>,
+}
+
+impl Line {
+    fn new(ma_ho_so: String, dossier_id: Option<i64>, bucket: Bucket) -> Self {
+        Self {
+            ma_ho_so,
+            dossier_id,
+            bucket,
+            seen: Seen::No,
+            // Of a dossier that the ledger knows, nothing else is unverifiable from the start.
+            presumed: dossier_id.is_some() && bucket == Bucket::Unverifiable,
+            suspected_since: None,
+        }
+    }
+
+    /// The portal should have it as we know it.
+    fn is_believed(&self) -> bool {
+        self.dossier_id.is_some() && (self.bucket == Bucket::Matched || self.presumed)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +79,7 @@ enum Seen {
 }
 
 /// Closes the books of one source, records them, and makes lost dossiers owed again where policy
-/// says so. The caller owns the gate; without `portal`, nothing is read back.
+/// says so. A run that is stopped records no books. The caller owns the gate; without `portal`, nothing is read back.
 pub async fn reconcile_once(
     context: &Context,
     source: &SourceLine,
@@ -79,9 +103,17 @@ pub async fn reconcile_once(
     } else {
         read_index(context, source, &mut books, &mut found, stop).await?
     };
+    suspect(context, &books.source, &mut lines).await?;
     if let Some(portal) = portal {
         super::orders::heed_orders(context, portal).await?;
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
+    }
+    if stop.is_cancelled() {
+        // What a process that ends did not ask is no finding, and half books would stand as the last
+        // ones until tomorrow. The next run begins anew.
+        "stopped before its end; nothing was recorded".clone_into(&mut books.remark);
+        books.ended_at = context.clock.now();
+        return Ok(books);
     }
     if whole && !books.without_index {
         find_extra(context, &lines, &mut books, &mut found).await?;
@@ -108,15 +140,27 @@ pub async fn reconcile_once(
         + books.open
         + books.not_ours;
     books.closed = whole && !books.without_index && sum == books.at_source;
+    books.suspected = lines
+        .iter()
+        .filter(|line| line.bucket == Bucket::Missing && !confirmed(context, &books, line))
+        .count() as u64;
     if books.without_index {
         "this source has no index: the books cover what it gave, by the day on which it came"
             .clone_into(&mut books.remark);
     } else if !whole {
         "the source's index was not read to its end".clone_into(&mut books.remark);
     }
+    if books.suspected > 0 {
+        let remark = std::mem::take(&mut books.remark);
+        let before = if remark.is_empty() { remark } else { remark + "; " };
+        books.remark = format!(
+            "{before}{} missing, not believed yet: looked at again before anything is repaired",
+            books.suspected
+        );
+    }
     books.ended_at = context.clock.now();
     write_findings(context, &books.source, &lines, &found).await?;
-    repair(context, &lines).await?;
+    repair(context, &books, &lines).await?;
     context.ledger.record_books(&books).await?;
     Ok(books)
 }
@@ -136,11 +180,9 @@ async fn read_own(
             books.at_source = lines.len() as u64;
             return Ok(lines);
         }
-        lines.extend(page.into_iter().map(|standing| Line {
-            bucket: bucket_of(standing.newest_state),
-            dossier_id: Some(standing.dossier_id),
-            ma_ho_so: standing.ma_ho_so,
-            seen: Seen::No,
+        lines.extend(page.into_iter().map(|standing| {
+            let bucket = bucket_of(standing.newest_state);
+            Line::new(standing.ma_ho_so, Some(standing.dossier_id), bucket)
         }));
     }
 }
@@ -152,7 +194,10 @@ const fn bucket_of(newest: EntryState) -> Bucket {
         EntryState::Dead => Bucket::Dead,
         EntryState::NotOurs => Bucket::NotOurs,
         EntryState::Accepted | EntryState::Unchanged => Bucket::Matched,
+        // Believed, and never acknowledged.
+        EntryState::Presumed => Bucket::Unverifiable,
         EntryState::Received
+        | EntryState::Awaiting
         | EntryState::Ready
         | EntryState::Leased
         | EntryState::Unconfirmed
@@ -173,27 +218,27 @@ async fn read_index(
     let mut after: Option<String> = None;
     let mut way = Way::from(None);
     loop {
-        if stop.is_cancelled() {
-            return Ok((lines, false));
-        }
-        let page = source
-            .source
-            .index(&books.from_day, &books.to_day, after.as_deref(), source.page_limit)
-            .await
-            .map_err(|failure| VerbError::Source {
-                source_name: books.source.clone(),
-                failure: failure.failure,
-            })?;
+        context.alive();
+        let asked = source.source.index(
+            &books.from_day,
+            &books.to_day,
+            after.as_deref(),
+            source.page_limit,
+        );
+        let page = tokio::select! {
+            page = asked => page,
+            () = stop.cancelled() => return Ok((lines, false)),
+        };
+        let page = page.map_err(|failure| VerbError::Source {
+            source_name: books.source.clone(),
+            failure: failure.failure,
+        })?;
         let is_empty = page.items.is_empty() && page.refused.is_empty();
         // A line that cannot be read is a dossier too: counted, and nothing can be said of it.
         for refused in &page.refused {
             books.at_source += 1;
-            lines.push(Line {
-                ma_ho_so: refused.ma_ho_so.clone().unwrap_or_default(),
-                dossier_id: None,
-                bucket: Bucket::Unverifiable,
-                seen: Seen::No,
-            });
+            let code = refused.ma_ho_so.clone().unwrap_or_default();
+            lines.push(Line::new(code, None, Bucket::Unverifiable));
         }
         // A page that moves while it is paged shows a dossier twice.
         let items: Vec<IndexItem> =
@@ -254,7 +299,7 @@ fn place(
             Bucket::Open
         }
         Some(standing) => match bucket_of(standing.newest_state) {
-            Bucket::Matched if is_behind(standing, &item) => {
+            Bucket::Matched | Bucket::Unverifiable if is_behind(standing, &item) => {
                 if settled {
                     note(DiscrepancyKind::Behind, version_text(item.version));
                 }
@@ -263,12 +308,27 @@ fn place(
             bucket => bucket,
         },
     };
-    Line {
-        dossier_id: standing.map(|standing| standing.dossier_id),
-        ma_ho_so: item.ma_ho_so,
-        bucket,
-        seen: Seen::No,
+    Line::new(item.ma_ho_so, standing.map(|standing| standing.dossier_id), bucket)
+}
+
+/// Which of the lines earlier runs missed at the portal.
+async fn suspect(context: &Context, source: &str, lines: &mut [Line]) -> Result<(), VerbError> {
+    let codes: Vec<String> =
+        lines.iter().filter(|line| line.is_believed()).map(|line| line.ma_ho_so.clone()).collect();
+    let mut since = BTreeMap::new();
+    for part in codes.chunks(5000) {
+        since.extend(context.ledger.suspected_missing(source, part).await?);
     }
+    for line in lines.iter_mut().filter(|line| line.is_believed()) {
+        line.suspected_since = since.get(&line.ma_ho_so).copied();
+    }
+    Ok(())
+}
+
+/// Missed by an earlier run, and long enough ago.
+fn confirmed(context: &Context, books: &Books, line: &Line) -> bool {
+    let settle = Duration::from_millis(context.settings.reconcile_settle_ms);
+    line.suspected_since.is_some_and(|since| since + settle <= books.started_at)
 }
 
 /// The index names a later version than the feed gave.
@@ -283,7 +343,8 @@ fn version_text(version: Option<i64>) -> String {
     version.map_or_else(String::new, |version| format!("index has version {version}"))
 }
 
-/// Reads matched dossiers back from the portal, as many as the budget allows, drawn by chance.
+/// Reads dossiers that the portal should have back from it, as many as the budget allows: those
+/// that an earlier run missed first, the others drawn by chance.
 async fn verify(
     context: &Context,
     portal: &PortalLine,
@@ -292,14 +353,12 @@ async fn verify(
     found: &mut Vec<DiscrepancyRecord>,
     stop: &Stop,
 ) -> Result<(), VerbError> {
-    let mut candidates: Vec<usize> = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.bucket == Bucket::Matched && line.dossier_id.is_some())
-        .map(|(at, _)| at)
-        .collect();
+    let mut candidates: Vec<usize> =
+        lines.iter().enumerate().filter(|(_, line)| line.is_believed()).map(|(at, _)| at).collect();
     let wanted = candidates.len().min(context.settings.look_ups_max as usize);
-    for chosen in 0..wanted {
+    candidates.sort_by_key(|at| lines[*at].suspected_since.is_none());
+    let suspects = candidates.partition_point(|at| lines[*at].suspected_since.is_some());
+    for chosen in suspects.min(wanted)..wanted {
         let rest = candidates.len() - chosen;
         #[expect(
             clippy::cast_possible_truncation,
@@ -319,6 +378,7 @@ async fn verify(
     while !candidates.is_empty() && fruitless < FRUITLESS_ROUNDS_MAX && !stop.is_cancelled() {
         if let Readiness::Closed { until, .. } = portal.gate.readiness() {
             let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
+            context.resting(wait);
             tokio::select! {
                 () = context.clock.sleep(wait) => {}
                 () = stop.cancelled() => {}
@@ -353,7 +413,10 @@ async fn look_up(
     let codes: Vec<(usize, String)> =
         part.iter().map(|at| (*at, lines[*at].ma_ho_so.clone())).collect();
     let exchanges: Vec<_> = stream::iter(codes)
-        .map(|(at, code)| async move { (at, portal.look_up(Priority::Audit, &code).await) })
+        .map(|(at, code)| async move {
+            context.alive();
+            (at, portal.look_up(Priority::Audit, &code).await)
+        })
         .buffer_unordered(context.settings.concurrency)
         .collect()
         .await;
@@ -378,7 +441,8 @@ fn judge(
     books: &mut Books,
     found: &mut Vec<DiscrepancyRecord>,
 ) -> bool {
-    let mut note = |kind, detail: String| {
+    let mut note = |kind: DiscrepancyKind, detail: String| {
+        tracing::debug!(dossier = line.ma_ho_so, found = ?kind, "not as acknowledged");
         found.push(DiscrepancyRecord {
             source: books.source.clone(),
             ma_ho_so: line.ma_ho_so.clone(),
@@ -395,13 +459,20 @@ fn judge(
         LookUpVerdict::Found { echoed } => {
             books.read_back += 1;
             let echo = packet.map_or(Echo::ExistenceOnly, |packet| compare_echo(&echoed, packet));
+            let is_whole = packet.is_some_and(|packet| shows_all(&echoed, packet));
             line.seen = Seen::Exists;
             match echo {
                 Echo::Different(fields) => {
                     note(DiscrepancyKind::Different, fields.join(" "));
                     line.bucket = Bucket::Different;
                 }
-                Echo::Equal => line.seen = Seen::Equal,
+                Echo::Equal => {
+                    line.seen = Seen::Equal;
+                    // What nobody acknowledged to us is proven only by the whole packet.
+                    if line.presumed && is_whole {
+                        line.bucket = Bucket::Matched;
+                    }
+                }
                 Echo::ExistenceOnly => {}
             }
         }
@@ -424,6 +495,7 @@ async fn recheck(
         .map(|line| line.ma_ho_so.clone())
         .collect();
     for part in suspects.chunks(CALLS_MAX) {
+        context.alive();
         let moving: BTreeSet<String> = context
             .ledger
             .standings(&books.source, part)
@@ -456,6 +528,7 @@ async fn find_extra(
     // What arrived after the reading of the index began may not be in it.
     let before = books.started_at;
     loop {
+        context.alive();
         let codes = context.ledger.acknowledged_codes(&books.source, &after, 1000, before).await?;
         let Some(last) = codes.last() else {
             return Ok(());
@@ -508,12 +581,13 @@ async fn write_findings(
         .cloned()
         .collect();
     for part in found.chunks(1000) {
+        context.alive();
         context.ledger.record_discrepancies(now, part).await?;
     }
     // Each kind ends by what contradicts it, seen in this run; silence contradicts nothing.
     let no_longer: [(DiscrepancyKind, Ended); 5] = [
         (DiscrepancyKind::NotReceived, |line| line.dossier_id.is_some()),
-        (DiscrepancyKind::Behind, |line| line.bucket == Bucket::Matched),
+        (DiscrepancyKind::Behind, |line| line.bucket == Bucket::Matched || line.presumed),
         (DiscrepancyKind::Extra, |_| true),
         (DiscrepancyKind::Missing, |line| line.seen != Seen::No),
         (DiscrepancyKind::Different, |line| line.seen == Seen::Equal),
@@ -522,6 +596,7 @@ async fn write_findings(
         let codes: Vec<String> =
             lines.iter().filter(|line| ended(line)).map(|line| line.ma_ho_so.clone()).collect();
         for part in codes.chunks(5000) {
+            context.alive();
             let resolution = "a later reconciliation no longer found it";
             context.ledger.resolve_discrepancies(now, source, kind, part, resolution).await?;
         }
@@ -529,17 +604,24 @@ async fn write_findings(
     Ok(())
 }
 
-async fn repair(context: &Context, lines: &[Line]) -> Result<(), VerbError> {
+async fn repair(context: &Context, books: &Books, lines: &[Line]) -> Result<(), VerbError> {
     let of = |bucket: Bucket| {
         let wanted = context.settings.repair.contains(&bucket);
         lines.iter().filter(move |line| wanted && line.bucket == bucket)
     };
     let now = context.clock.now();
-    let missing: Vec<i64> = of(Bucket::Missing).filter_map(|line| line.dossier_id).collect();
+    // One look-up that says "missing" may be the portal's slip; what follows from believing it is
+    // that steps are sent again.
+    let missing: Vec<i64> = of(Bucket::Missing)
+        .filter(|line| confirmed(context, books, line))
+        .filter_map(|line| line.dossier_id)
+        .collect();
     if !missing.is_empty() {
-        context.ledger.repair_missing(now, &missing).await?;
+        let resend = context.settings.resend_unknown_supplement;
+        context.ledger.repair_missing(now, &missing, resend).await?;
     }
     for line in of(Bucket::Different) {
+        context.alive();
         let audit = AuditRecord {
             actor: "hoso reconcile".to_owned(),
             action: "repair".to_owned(),

@@ -5,5 +5,6 @@ mod gate;
 mod hostile;
 mod layering;
 mod ledger;
+mod packaging;
 mod stories;
 mod support;

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::lab::Way;
-use super::{Invocation, build, signals, start_logging};
+use super::{Invocation, build, log, signals};
 use crate::clock::Clock;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, SystemEnvironment};
 use crate::daemon::{Daemon, Schedule, with_two_stage_shutdown};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -24,6 +24,7 @@ use crate::lab::portal::{Faults, LabPortal, PortalOptions, Quota, Window, Window
 use crate::lab::province::{Province, ProvinceOptions};
 use crate::ledger::record::Books;
 use crate::ledger::view::{ProblemFilter, Standing};
+use crate::pipeline::pulse::Pulse;
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop};
 
@@ -145,7 +146,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let folder = Folder::open(arguments.keep.clone())?;
     let requests = signals::stop_requests()?;
     let (mut world, daemon) = start(&arguments, faults, &folder.path).await?;
-    start_logging(&world.config)?;
+    log::start(&world.config.log, &SystemEnvironment)?;
     let stop = Stop::new();
     let clock = Arc::clone(&world.context.clock);
     let drain = Duration::from_millis(world.config.serve.drain_ms);
@@ -321,6 +322,8 @@ async fn start(
         }),
         schedule: Schedule { reconcile: None, ..build::schedule(&config) },
         holder: build::holder("demo"),
+        config_hash: config.hash(),
+        pulse: Pulse::default(),
     };
     let began = clock.monotonic();
     let world = World {

@@ -263,6 +263,15 @@ impl LabPortal {
         self.shared.state().forget(code)
     }
 
+    /// Look-ups do not find this dossier until [`LabPortal::show`]; everything else does.
+    pub fn hide(&self, code: &str) {
+        self.shared.state().hidden.insert(code.to_owned());
+    }
+
+    pub fn show(&self, code: &str) {
+        self.shared.state().hidden.remove(code);
+    }
+
     /// Replaces the quota; counting starts anew.
     pub fn set_quota(&self, quota: Quota) {
         self.shared.state().set_quota(quota);

@@ -174,6 +174,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// Dossiers refused until cleared, with the reason the portal gives.
     pub(super) refused: BTreeMap<String, String>,
+    /// Known, and not found by look-ups.
+    pub(super) hidden: BTreeSet<String>,
     records: BTreeMap<String, Record>,
     journal: VecDeque<CallEntry>,
     calls: u64,
@@ -197,6 +199,7 @@ impl State {
             meter: Meter::new(options.quota.clone()),
             faults: options.faults.clone(),
             refused: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             records: BTreeMap::new(),
             journal: VecDeque::new(),
             calls: 0,
@@ -422,7 +425,7 @@ impl State {
         let record = self.records.get(code);
         let listed = matches!(&self.options.preregistered,
             Preregistered::Listed(codes) if codes.contains(code));
-        if record.is_none() && !listed {
+        if record.is_none() && !listed || self.hidden.contains(code) {
             let answer = Answer::new(0, "").with(",\"result\":[]".to_owned());
             return (answer, Outcome::Miss);
         }

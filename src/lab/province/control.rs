@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/lab/state", get(state))
         .route("/lab/expected", get(expected))
+        .route("/lab/packets", get(packets))
         .route("/lab/misbehave", post(misbehave))
         .route("/lab/dossiers", post(dossiers))
         .route("/lab/answer", post(answer).layer(DefaultBodyLimit::max(ANSWER_BYTES_MAX)))
@@ -50,6 +51,15 @@ async fn expected(State(shared): State<Arc<Shared>>) -> Response<Body> {
     json_lines(move |after: Option<&str>| {
         let page = shared.store().expected_after(after, 1_000);
         let last = page.last().map(|dossier| dossier.code.clone());
+        (page, last)
+    })
+}
+
+async fn packets(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let _witness = shared.lifetime.witness();
+    json_lines(move |after: Option<&str>| {
+        let page = shared.store().packets_after(after, 200);
+        let last = page.last().map(|dossier| dossier.packet.ma_ho_so.clone().into_owned());
         (page, last)
     })
 }

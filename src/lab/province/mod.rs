@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `GET /lab/state` | counts of dossiers, invalid ones by kind, changes left, requests served |
 //! | `GET /lab/expected` | one JSON line a dossier that must end up at the portal: `code`, `digest`, `steps` |
+//! | `GET /lab/packets` | the same dossiers as the portal takes them, a JSON line each: `packet`, `steps` |
 //! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared; `"on": "index"` or `"dossier"` spoils those answers, `"code": "CODE"` that dossier |
 //! | `POST /lab/answer?on=changes&times=1` | the body, under its `Content-Type`, is given in place of an answer |
 //! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"delete": "CODE"}`, `{"add": 10}` |

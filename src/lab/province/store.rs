@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::domain::time::Timestamp;
 use crate::lab::digest::ExpectedDossier;
+use crate::lab::packet::{Packet, Step};
 use crate::lab::population::{Flaw, LabDossier, Owner, Population, PopulationOptions};
 
 /// One dossier as the feed shows it now.
@@ -43,6 +44,13 @@ enum Origin {
     Grown { index: u32, changes: Vec<Timestamp> },
     /// Put in as text; only the text is known.
     Raw,
+}
+
+/// A dossier in the portal's form.
+#[derive(Debug, Serialize)]
+pub(super) struct PortalPapers {
+    pub(super) packet: Packet<'static>,
+    pub(super) steps: Vec<Step<'static>>,
 }
 
 /// Where a page begins: after this dossier at this time.
@@ -228,6 +236,23 @@ impl Store {
             .filter(|item| !item.deleted && (from..=to).contains(&&*item.received_on));
         let items: Vec<Arc<Item>> = rest.by_ref().take(limit).cloned().collect();
         (items, rest.next().is_some())
+    }
+
+    /// Up to `limit` of the dossiers that must end up at the portal, as it takes them, by code.
+    pub(super) fn packets_after(&self, after: Option<&str>, limit: usize) -> Vec<PortalPapers> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_code
+            .range::<str, _>((start, Bound::Unbounded))
+            .filter(|(_, item)| item.expected.is_some())
+            .filter_map(|(_, item)| match &item.origin {
+                Origin::Grown { index, changes } => {
+                    let dossier = self.population.grow_through(*index, changes);
+                    Some(PortalPapers { packet: dossier.packet, steps: dossier.steps })
+                }
+                Origin::Raw => None,
+            })
+            .take(limit)
+            .collect()
     }
 
     /// Up to `limit` expectations behind this code, by code.

@@ -32,7 +32,7 @@ const INVARIANTS: &[(&str, &str)] = &[
         "entries in a state that does not exist",
         "SELECT d.ma_ho_so FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
          WHERE e.state NOT IN ('received', 'quarantined', 'not_ours', 'unchanged', 'ready', 'leased', 'unconfirmed',
-                               'accepted', 'dead', 'superseded')",
+                               'accepted', 'dead', 'superseded', 'awaiting', 'presumed')",
     ),
     (
         "entries with details that cannot be read back",
@@ -47,7 +47,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     (
         "entries on their way without a packet",
         "SELECT d.ma_ho_so FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
-         WHERE e.state IN ('ready', 'leased', 'unconfirmed')
+         WHERE e.state IN ('ready', 'awaiting', 'leased', 'unconfirmed')
            AND NOT EXISTS (SELECT 1 FROM packet AS p WHERE p.entry_id = e.id)",
     ),
     (

@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 /// Lets those of one class in whose time has come; what an operator has paused is set aside.
 const LET_ENTRIES_IN: &str = "
     UPDATE entry SET line = CASE WHEN EXISTS (
-            SELECT 1 FROM pause AS p JOIN dossier AS d ON d.id = entry.dossier_id
+            SELECT 1 FROM sending_pause AS p JOIN dossier AS d ON d.id = entry.dossier_id
             WHERE p.ended_at IS NULL
               AND ((p.scope = 'procedure' AND p.value = d.ma_tthc)
                    OR (p.scope = 'agency' AND p.value = d.ma_don_vi))) THEN 2 ELSE 1 END
@@ -191,7 +191,7 @@ pub(super) async fn give_up_unreadable(
 /// As [`LET_ENTRIES_IN`], for the steps of acknowledged dossiers.
 const LET_STEPS_IN: &str = "
     UPDATE dossier SET steps_line = CASE WHEN EXISTS (
-            SELECT 1 FROM pause AS p WHERE p.ended_at IS NULL
+            SELECT 1 FROM sending_pause AS p WHERE p.ended_at IS NULL
               AND ((p.scope = 'procedure' AND p.value = dossier.ma_tthc)
                    OR (p.scope = 'agency' AND p.value = dossier.ma_don_vi))) THEN 2 ELSE 1 END
     WHERE id IN (SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'

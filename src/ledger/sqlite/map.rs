@@ -7,7 +7,9 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::record::{MapCounts, MapOutcome, MappedEntry, ToMap};
-use super::plan::{Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown};
+use super::plan::{
+    CutOver, Former, FormerRow, KnownStep, KnownSteps, Lane, Plan, RECODED, outcome_unknown,
+};
 use super::reconcile::DiscrepancyRow;
 use super::{column, envelope, failed, json, json_one, run, unreadable};
 use crate::domain::step::{StepIdentity, StepState};
@@ -21,7 +23,8 @@ const TO_MAP: &str = "
             WHERE x.recoded_from = d.ma_ho_so AND n.id <> d.id AND x.deleted = 0
               AND EXISTS (SELECT 1 FROM entry AS k JOIN revision AS y ON y.id = k.revision_id
                           WHERE k.dossier_id = n.id AND y.recoded_from = d.ma_ho_so
-                            AND k.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'dead'))
+                            AND k.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'dead',
+                                            'awaiting', 'presumed'))
             LIMIT 1) AS recoded_to,
            (SELECT a.files FROM acked_files AS a WHERE a.dossier_id = d.id) AS acked_files,
            (SELECT p.files FROM entry AS k JOIN packet AS p ON p.entry_id = k.id
@@ -102,25 +105,31 @@ pub(super) async fn quarantine_unreadable(
 const LANES: &str = "
     SELECT e.id, e.forced, e.priority, x.over_at IS NULL AND x.restored_at IS NOT NULL AS rereading, x.restored_at,
            d.id AS dossier_id, d.source, d.ma_ho_so, d.acked_packet_hash,
+           (SELECT packet_hash FROM entry WHERE id = d.presumed_entry_id) AS presumed_packet_hash,
+           CASE d.adoption WHEN 'awaiting' THEN d.cut_over END AS cut_over, r.changed_at AS revised_at,
+           NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.id <> e.id
+                       AND o.packet_hash IS NOT NULL) AS first,
            d.portal_known = 'yes' AS known,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND o.state IN ('leased', 'unconfirmed')) AS out,
            EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id
                    AND (o.revision_id, o.id) < (e.revision_id, e.id)
-                   AND o.state IN ('received', 'quarantined', 'ready', 'dead')) AS waiting,
+                   AND o.state IN ('received', 'quarantined', 'ready', 'awaiting', 'dead')) AS waiting,
            (SELECT max(o.id) FROM entry AS o WHERE o.dossier_id = d.id AND o.revision_id > e.revision_id
-            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged')) AS overtaken_by,
+            AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'awaiting', 'presumed'))
+               AS overtaken_by,
            EXISTS (SELECT 1 FROM discrepancy AS x WHERE x.dossier_id = d.id AND x.resolved_at IS NULL
                    AND x.kind IN ('deleted_at_source', 'recoded')) AS mourned,
            (SELECT a.files FROM acked_files AS a WHERE a.dossier_id = d.id) AS acked_files,
            (SELECT p.files FROM entry AS k JOIN packet AS p ON p.entry_id = k.id
             WHERE k.dossier_id = d.id AND k.state IN ('leased', 'unconfirmed')) AS files_out
     FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    JOIN revision AS r ON r.id = e.revision_id
     LEFT JOIN restored AS x ON x.source = d.source
     WHERE e.state = 'received'";
 
 const KNOWN_STEPS: &str = "
-    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure
+    SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.hash, s.state, s.failure, s.original
     FROM json_each(?1) AS j JOIN step AS s ON s.dossier_id = j.value";
 
 /// Before the newer one becomes ready, so that at most one is ready at any time. Newer is the later
@@ -130,7 +139,7 @@ const SUPERSEDE: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id FROM json_each(?2)) AS j
     WHERE entry.dossier_id = j.dossier_id
       AND (entry.revision_id, entry.id) < ((SELECT revision_id FROM entry WHERE id = j.entry_id), j.entry_id)
-      AND entry.state IN ('received', 'quarantined', 'ready', 'dead')";
+      AND entry.state IN ('received', 'quarantined', 'ready', 'awaiting', 'dead')";
 
 const UPDATE_ENTRIES: &str = "
     UPDATE entry SET state = j.state, changed_at = ?1, due_at = ?1, priority = j.priority,
@@ -157,9 +166,9 @@ const INSERT_STEP_BODIES: &str = "
 
 const INSERT_STEPS: &str = "
     INSERT INTO step (dossier_id, thoi_diem, trang_thai, ordinal, hash, state, changed_at, body_id, body_line, place,
-                      failure)
+                      failure, original)
     SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), value->>8, ?1, value->>5, value->>6, value->>7,
-           value->>9
+           value->>9, value->>10
     FROM json_each(?2)";
 
 const REPLACE_STEPS: &str = "
@@ -171,6 +180,16 @@ const REPLACE_STEPS: &str = "
     WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
       AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal
       AND step.state IN ('pending', 'held', 'withdrawn')";
+
+/// A held step that is to stay held can be sent by a person's word only while its body is there; one
+/// that an older program may have sent is sent, if ever, as the source has it now.
+const REBODY_STEPS: &str = "
+    UPDATE step SET body_id = j.body_id, body_line = j.body_line
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
+                 value->>3 AS ordinal, value->>5 AS body_id, value->>6 AS body_line
+          FROM json_each(?1)) AS j
+    WHERE step.dossier_id = j.dossier_id AND step.thoi_diem = j.thoi_diem
+      AND step.trang_thai = j.trang_thai AND step.ordinal = j.ordinal AND step.state IN ('held', 'pending')";
 
 const WITHDRAW_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1
@@ -239,12 +258,14 @@ const UPDATE_LANES: &str = "
                                ELSE dossier.portal_known END,
            priority = j.priority, steps_pending = j.steps_pending, steps_line = 0,
            ma_tthc = j.ma_tthc, ma_don_vi = j.ma_don_vi, appointed_at = j.appointed_at, finished = j.finished,
+           adoption = CASE WHEN j.released = 1 THEN NULL ELSE dossier.adoption END,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
            steps_failure = CASE WHEN j.steps_changed = 1 THEN NULL ELSE dossier.steps_failure END
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS packet_state, value->>2 AS known,
                  value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed,
-                 value->>6 AS ma_tthc, value->>7 AS ma_don_vi, value->>8 AS appointed_at, value->>9 AS finished
+                 value->>6 AS released,
+                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
@@ -317,6 +338,9 @@ pub(super) async fn record_mapped(
     if !plan.replace.is_empty() {
         run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
     }
+    if !plan.rebody.is_empty() {
+        run(conn, doing, sqlx::query(REBODY_STEPS).bind(json(&plan.rebody))).await?;
+    }
     if !plan.withdraw.is_empty() {
         run(conn, doing, sqlx::query(WITHDRAW_STEPS).bind(at).bind(json(&plan.withdraw))).await?;
     }
@@ -362,6 +386,14 @@ async fn read_lanes(
     rows.iter()
         .map(|row| {
             let id: i64 = column(row, "entry", "id", 0)?;
+            let cut_over: Option<i64> = column(row, "dossier", "cut_over", id)?;
+            let revised_at: Option<i64> = column(row, "revision", "revised_at", id)?;
+            let first = column::<i64>(row, "entry", "first", id)? != 0;
+            let awaiting = cut_over.map(|at| CutOver {
+                at_text: Timestamp::from_millis(at).to_portal(),
+                changed_since: revised_at.is_none_or(|revised_at| revised_at >= at),
+                first,
+            });
             Ok((
                 id,
                 Lane {
@@ -371,6 +403,8 @@ async fn read_lanes(
                     forced: column::<i64>(row, "entry", "forced", id)? != 0,
                     priority: column(row, "entry", "priority", id)?,
                     acked_packet_hash: column(row, "dossier", "acked_packet_hash", id)?,
+                    presumed_packet_hash: column(row, "entry", "presumed_packet_hash", id)?,
+                    awaiting,
                     out: column::<i64>(row, "entry", "out", id)? != 0,
                     known: column::<i64>(row, "dossier", "known", id)? != 0,
                     waiting: column::<i64>(row, "entry", "waiting", id)? != 0,
@@ -511,6 +545,7 @@ async fn read_steps(
             // What cannot be read back is taken for what must not be repeated; a batch of many
             // dossiers does not fail for it.
             state: StepState::parse(&state).unwrap_or(StepState::Held),
+            original: column::<i64>(row, "step", "original", dossier_id)? != 0,
             failure: envelope(
                 column(row, "step", "failure", dossier_id)?,
                 "step",
@@ -538,6 +573,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_STEP_BODIES,
     INSERT_STEPS,
     REPLACE_STEPS,
+    REBODY_STEPS,
     WITHDRAW_STEPS,
     WITHDRAW_ALL_STEPS,
     CLOSE_LANES,

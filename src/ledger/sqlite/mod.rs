@@ -5,10 +5,12 @@
 //! a hop to SQLite's thread each. Decisions are made in Rust from rows read in the same
 //! transaction; SQL repeats the guard.
 
+mod adopt;
 mod backup;
 mod check;
 mod claim;
 mod file;
+mod health;
 mod hold;
 mod keys;
 mod line;
@@ -21,6 +23,7 @@ mod reconcile;
 mod restore;
 mod retention;
 mod settle;
+mod singleton;
 mod size;
 mod upkeep;
 mod view;
@@ -39,6 +42,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::adoption::{
+    AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
+    ToAdopt,
+};
 use super::body::Bodies;
 use super::key::BodyKey;
 use super::record::{
@@ -48,7 +55,8 @@ use super::record::{
     UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::view::{
-    CallTotals, DossierView, Problem, ProblemFilter, Refusal, Standing, WaitingWork,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
+    Waiting, WaitingWork,
 };
 use super::{Ledger, LedgerError};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -110,6 +118,7 @@ pub struct SqliteLedger {
     bodies: Bodies,
     /// Id of the key that was in use when this process opened the ledger.
     key_in_use: Option<Vec<u8>>,
+    locks: singleton::Locks,
     path: PathBuf,
     size_budget: Option<u64>,
 }
@@ -156,6 +165,7 @@ impl SqliteLedger {
             writer,
             bodies: Bodies::plain(),
             key_in_use: None,
+            locks: singleton::Locks::default(),
             path: path.to_owned(),
             size_budget: settings.size_budget,
         };
@@ -375,9 +385,23 @@ impl Ledger for SqliteLedger {
         Ok(closed)
     }
 
-    async fn repair_missing(&self, now: Timestamp, dossiers: &[i64]) -> Result<u64, LedgerError> {
+    async fn suspected_missing(
+        &self,
+        source: &str,
+        ma_ho_so: &[String],
+    ) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+        reconcile::suspected_missing(&self.readers, source, ma_ho_so).await
+    }
+
+    async fn repair_missing(
+        &self,
+        now: Timestamp,
+        dossiers: &[i64],
+        resend_supplements: bool,
+    ) -> Result<u64, LedgerError> {
         let mut tx = self.begin("repair lost dossiers").await?;
-        let repaired = reconcile::repair_missing(&mut tx, now, dossiers).await?;
+        let repaired =
+            reconcile::repair_missing(&mut tx, now, dossiers, resend_supplements).await?;
         finish(tx, "repair lost dossiers").await?;
         Ok(repaired.len() as u64)
     }
@@ -386,6 +410,65 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("store closed books").await?;
         reconcile::record_books(&mut tx, books).await?;
         finish(tx, "store closed books").await
+    }
+
+    async fn set_start_from(
+        &self,
+        source: &str,
+        start_from: Option<Timestamp>,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("set the cut-over").await?;
+        adopt::set_start_from(&mut tx, source, start_from).await?;
+        finish(tx, "set the cut-over").await
+    }
+
+    async fn open_adoption(
+        &self,
+        now: Timestamp,
+        order: &AdoptionOrder,
+        audit: &AuditRecord,
+    ) -> Result<i64, LedgerError> {
+        let mut tx = self.begin("open an adoption run").await?;
+        let id = adopt::open_adoption(&mut tx, now, order, audit).await?;
+        finish(tx, "open an adoption run").await?;
+        Ok(id)
+    }
+
+    async fn end_adoption(&self, now: Timestamp, run: i64) -> Result<(), LedgerError> {
+        let mut tx = self.begin("end an adoption run").await?;
+        adopt::end_adoption(&mut tx, now, run).await?;
+        finish(tx, "end an adoption run").await
+    }
+
+    async fn adoption_run(&self, run: Option<i64>) -> Result<Option<AdoptionRun>, LedgerError> {
+        adopt::adoption_run(&self.readers, run).await
+    }
+
+    async fn claim_adoption(
+        &self,
+        now: Timestamp,
+        scope: AdoptionScope,
+        limit: u32,
+    ) -> Result<ToAdopt, LedgerError> {
+        let mut tx = self.begin("choose dossiers to ask about").await?;
+        let chosen = adopt::claim_adoption(&mut tx, &self.bodies, now, scope, limit).await?;
+        finish(tx, "choose dossiers to ask about").await?;
+        Ok(chosen)
+    }
+
+    async fn settle_adoption(
+        &self,
+        now: Timestamp,
+        batch: &AdoptionBatch,
+    ) -> Result<AdoptionCounts, LedgerError> {
+        let mut tx = self.begin("adopt dossiers").await?;
+        let counts = adopt::settle_adoption(&mut tx, now, batch).await?;
+        finish(tx, "adopt dossiers").await?;
+        Ok(counts)
+    }
+
+    async fn awaiting(&self) -> Result<Vec<AwaitingCounts>, LedgerError> {
+        adopt::awaiting(&self.readers).await
     }
 
     async fn upkeep(
@@ -505,7 +588,7 @@ impl Ledger for SqliteLedger {
         view::standing(&self.readers, now).await
     }
 
-    async fn waiting(
+    async fn waiting_by_class(
         &self,
         now: Timestamp,
     ) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError> {
@@ -514,6 +597,26 @@ impl Ledger for SqliteLedger {
 
     async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError> {
         line::refusals(&self.readers, since, limit).await
+    }
+
+    async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError> {
+        health::health(&self.readers, now, lag_since).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, LedgerError> {
+        health::waiting(&self.readers, now).await
+    }
+
+    async fn record_in_force(&self, in_force: &InForce) -> Result<(), LedgerError> {
+        let mut tx = self.begin("record the configuration").await?;
+        health::record_in_force(&mut tx, in_force).await?;
+        finish(tx, "record the configuration").await
+    }
+
+    async fn record_pause(&self, pause: Option<&Pause>) -> Result<(), LedgerError> {
+        let mut tx = self.begin("record a pause").await?;
+        health::record_pause(&mut tx, pause).await?;
+        finish(tx, "record a pause").await
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
@@ -540,14 +643,15 @@ impl Ledger for SqliteLedger {
         lease: Lease,
     ) -> Result<Option<String>, LedgerError> {
         let mut tx = self.begin("hold a singleton").await?;
-        let other = operate::hold_singleton(&mut tx, now, name, holder, lease).await?;
+        let place = (&self.locks, self.path.as_path());
+        let other = singleton::hold_singleton(&mut tx, place, now, name, holder, lease).await?;
         finish(tx, "hold a singleton").await?;
         Ok(other)
     }
 
     async fn release_singleton(&self, name: &str, token: i64) -> Result<(), LedgerError> {
         let mut tx = self.begin("release a singleton").await?;
-        operate::release_singleton(&mut tx, name, token).await?;
+        singleton::release_singleton(&mut tx, &self.locks, name, token).await?;
         finish(tx, "release a singleton").await
     }
 
@@ -555,6 +659,14 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("remember quota").await?;
         operate::remember_quota(&mut tx, window, until).await?;
         finish(tx, "remember quota").await
+    }
+
+    async fn calls_by_time(
+        &self,
+        since: Timestamp,
+        part_ms: u64,
+    ) -> Result<Vec<(Timestamp, u32)>, LedgerError> {
+        operate::calls_by_time(&self.readers, since, part_ms).await
     }
 
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError> {
@@ -577,6 +689,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn close(&self) {
+        self.locks.give_back_all();
         self.readers.close().await;
         self.writer.close().await;
     }

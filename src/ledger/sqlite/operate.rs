@@ -1,4 +1,4 @@
-//! What operators and processes ask for: resync, retry, singletons, promised quota.
+//! What operators and processes ask for: resync, retry, promised quota.
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
@@ -6,7 +6,6 @@ use super::super::LedgerError;
 use super::super::record::{AuditRecord, ResyncOutcome, RetryScope};
 use super::{column, failed, json, run};
 use crate::domain::entry::EntryState;
-use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 
 const NEWEST: &str = "
@@ -18,8 +17,8 @@ const NEWEST: &str = "
 /// With all that must be mapped before it, or it would wait for them at their own priority.
 const URGENT: &str = "
     UPDATE entry SET priority = 0, forced = CASE WHEN id = ?2 THEN 1 ELSE forced END,
-        due_at = CASE WHEN id = ?2 AND state = 'ready' THEN ?1 ELSE due_at END
-    WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready')";
+        due_at = CASE WHEN id = ?2 AND state IN ('ready', 'awaiting') THEN ?1 ELSE due_at END
+    WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready', 'awaiting')";
 
 /// Its steps follow at the same priority.
 const URGENT_LANE: &str = "UPDATE dossier SET priority = 0, steps_line = 0 WHERE id = ?1";
@@ -87,7 +86,8 @@ async fn open_intent(
         row: entry_id,
     })?;
     let at = now.millis();
-    if state.is_open() {
+    // What awaits adoption is asked about first; then it is sent, whatever the answer.
+    if state.is_open() || state == EntryState::Awaiting {
         let query = sqlx::query(URGENT).bind(at).bind(entry_id).bind(dossier_id);
         run(conn, doing, query).await?;
         run(conn, doing, sqlx::query(URGENT_LANE).bind(dossier_id)).await?;
@@ -142,7 +142,8 @@ const RETRY_ENTRIES: &str = "
       AND ((state = 'quarantined' AND ?2 = 1) OR (state = 'dead' AND ?3 = 1))
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
                       AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
-                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours'))
+                      AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours', 'awaiting',
+                                      'presumed'))
       AND (?4 IS NULL OR failure_code = ?4)
       AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
 
@@ -196,55 +197,6 @@ pub(super) async fn retry(
     Ok(count)
 }
 
-const HOLDER: &str = "SELECT holder, token, expires_at FROM singleton WHERE name = ?1";
-
-const TAKE: &str = "
-    INSERT INTO singleton (name, holder, token, expires_at) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = excluded.token,
-        expires_at = excluded.expires_at";
-
-pub(super) async fn hold_singleton(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    name: &str,
-    holder: &str,
-    lease: Lease,
-) -> Result<Option<String>, LedgerError> {
-    let doing = "hold a singleton";
-    let row = sqlx::query(HOLDER)
-        .bind(name.to_owned())
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    if let Some(row) = row {
-        let current = Lease {
-            token: column(&row, "singleton", "token", 0)?,
-            expires_at: Timestamp::from_millis(column(&row, "singleton", "expires_at", 0)?),
-        };
-        if current.token != lease.token && current.is_live(now) {
-            return Ok(Some(column(&row, "singleton", "holder", 0)?));
-        }
-    }
-    let query = sqlx::query(TAKE)
-        .bind(name.to_owned())
-        .bind(holder.to_owned())
-        .bind(lease.token)
-        .bind(lease.expires_at.millis());
-    run(conn, doing, query).await?;
-    Ok(None)
-}
-
-const RELEASE: &str = "DELETE FROM singleton WHERE name = ?1 AND token = ?2";
-
-pub(super) async fn release_singleton(
-    conn: &mut SqliteConnection,
-    name: &str,
-    token: i64,
-) -> Result<(), LedgerError> {
-    let query = sqlx::query(RELEASE).bind(name.to_owned()).bind(token);
-    run(conn, "release a singleton", query).await.map(|_| ())
-}
-
 const REMEMBER: &str = "
     INSERT INTO quota_promise (window, until) VALUES (?1, ?2)
     ON CONFLICT (window) DO UPDATE SET until = excluded.until";
@@ -275,6 +227,29 @@ pub(super) async fn recall_quota(
         .collect()
 }
 
+const CALLS_BY_TIME: &str = "
+    SELECT started_at / ?2 * ?2 AS part, count(*) AS n FROM call WHERE started_at >= ?1
+    GROUP BY part ORDER BY part";
+
+pub(super) async fn calls_by_time(
+    readers: &SqlitePool,
+    since: Timestamp,
+    part_ms: u64,
+) -> Result<Vec<(Timestamp, u32)>, LedgerError> {
+    let rows = sqlx::query(CALLS_BY_TIME)
+        .bind(since.millis())
+        .bind(i64::try_from(part_ms).unwrap_or(i64::MAX))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read the use of the quota", error))?;
+    rows.iter()
+        .map(|row| {
+            let part: i64 = column(row, "call", "part", 0)?;
+            Ok((Timestamp::from_millis(part), column(row, "call", "n", 0)?))
+        })
+        .collect()
+}
+
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
@@ -287,11 +262,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_AUDIT,
     RETRY_ENTRIES,
     HELD_LANES,
+    CALLS_BY_TIME,
     RELEASE_STEPS,
     RECOUNT_LANES,
-    HOLDER,
-    TAKE,
-    RELEASE,
     REMEMBER,
     RECALL,
 ];

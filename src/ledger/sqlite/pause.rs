@@ -3,7 +3,7 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
-use super::super::record::{AuditRecord, GateNote, Orders, Pause, PauseScope, Resumed};
+use super::super::record::{AuditRecord, GateNote, Orders, PauseScope, Resumed, SendingPause};
 use super::operate::insert_audit;
 use super::{column, failed, run};
 use crate::domain::time::Timestamp;
@@ -12,16 +12,16 @@ use crate::domain::time::Timestamp;
 const BY_ITSELF: &str = "hoso-gateway";
 
 const OPEN: &str = "
-    SELECT id, scope, value, actor, reason, began_at, until FROM pause WHERE ended_at IS NULL
+    SELECT id, scope, value, actor, reason, began_at, until FROM sending_pause WHERE ended_at IS NULL
     ORDER BY scope, value";
 
 const BEGIN: &str = "
-    INSERT INTO pause (scope, value, actor, reason, began_at, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    INSERT INTO sending_pause (scope, value, actor, reason, began_at, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT (scope, value) WHERE ended_at IS NULL
     DO UPDATE SET actor = excluded.actor, reason = excluded.reason, until = excluded.until";
 
 const END: &str = "
-    UPDATE pause SET ended_at = ?1 WHERE scope = ?2 AND value = ?3 AND ended_at IS NULL";
+    UPDATE sending_pause SET ended_at = ?1 WHERE scope = ?2 AND value = ?3 AND ended_at IS NULL";
 
 /// What stands in line already; what comes later is judged when it is let in.
 const SET_ENTRIES_ASIDE: &str = "
@@ -104,9 +104,9 @@ async fn end(
 pub(super) async fn in_force(
     conn: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<Vec<Pause>, LedgerError> {
+) -> Result<Vec<SendingPause>, LedgerError> {
     let pauses = open(conn).await?;
-    let (over, holding): (Vec<Pause>, Vec<Pause>) =
+    let (over, holding): (Vec<SendingPause>, Vec<SendingPause>) =
         pauses.into_iter().partition(|pause| pause.until.is_some_and(|until| until <= now));
     for pause in over {
         end(conn, now, &pause.scope).await?;
@@ -135,7 +135,7 @@ pub(super) async fn orders(readers: &SqlitePool, now: Timestamp) -> Result<Order
     Ok(Orders { pauses, urgent_waits })
 }
 
-pub(super) async fn open(conn: &mut SqliteConnection) -> Result<Vec<Pause>, LedgerError> {
+pub(super) async fn open(conn: &mut SqliteConnection) -> Result<Vec<SendingPause>, LedgerError> {
     let rows = sqlx::query(OPEN)
         .fetch_all(conn)
         .await
@@ -143,20 +143,21 @@ pub(super) async fn open(conn: &mut SqliteConnection) -> Result<Vec<Pause>, Ledg
     rows.iter().map(pause_row).collect()
 }
 
-fn pause_row(row: &SqliteRow) -> Result<Pause, LedgerError> {
-    let id: i64 = column(row, "pause", "id", 0)?;
-    let scope: String = column(row, "pause", "scope", id)?;
-    let value: String = column(row, "pause", "value", id)?;
-    Ok(Pause {
+fn pause_row(row: &SqliteRow) -> Result<SendingPause, LedgerError> {
+    let id: i64 = column(row, "sending_pause", "id", 0)?;
+    let scope: String = column(row, "sending_pause", "scope", id)?;
+    let value: String = column(row, "sending_pause", "value", id)?;
+    Ok(SendingPause {
         scope: PauseScope::parse(&scope, value).ok_or(LedgerError::Corrupt {
-            table: "pause",
+            table: "sending_pause",
             column: "scope",
             row: id,
         })?,
-        actor: column(row, "pause", "actor", id)?,
-        reason: column(row, "pause", "reason", id)?,
-        began_at: Timestamp::from_millis(column(row, "pause", "began_at", id)?),
-        until: column::<Option<i64>>(row, "pause", "until", id)?.map(Timestamp::from_millis),
+        actor: column(row, "sending_pause", "actor", id)?,
+        reason: column(row, "sending_pause", "reason", id)?,
+        began_at: Timestamp::from_millis(column(row, "sending_pause", "began_at", id)?),
+        until: column::<Option<i64>>(row, "sending_pause", "until", id)?
+            .map(Timestamp::from_millis),
     })
 }
 

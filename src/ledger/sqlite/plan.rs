@@ -12,12 +12,17 @@ use crate::domain::diagnostic::Severity;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
 use crate::domain::failure::{Disposition, Failure};
+use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
 
 /// The failure code of a step that is held because nobody knows whether the portal has it. Its
 /// content must not be replaced: the portal may already hold the old one.
 pub(super) const STEP_OUTCOME_UNKNOWN: &str = "steps.outcome_unknown";
+
+/// The failure code of a status-5 step that the portal had, or may have from an older program: its
+/// content must not be replaced either.
+pub(super) const STEP_MAYBE_SENT: &str = "steps.maybe_sent";
 
 /// The failure of such a step.
 pub(super) fn outcome_unknown() -> Failure {
@@ -52,6 +57,10 @@ pub(super) struct Lane {
     pub(super) forced: bool,
     pub(super) priority: i64,
     pub(super) acked_packet_hash: Option<Vec<u8>>,
+    /// Of the packet that an older program is believed to have sent.
+    pub(super) presumed_packet_hash: Option<Vec<u8>>,
+    /// An older program may have sent the dossier, and the portal was not asked yet.
+    pub(super) awaiting: Option<CutOver>,
     /// A call about it is out, so what the portal holds is not known.
     pub(super) out: bool,
     /// The portal is believed to have the dossier.
@@ -82,17 +91,34 @@ pub(super) struct Former {
     pub(super) known: bool,
 }
 
+/// The cut-over from an older program, beside the revision that is mapped.
+pub(super) struct CutOver {
+    /// In the portal's form, as times of steps are.
+    pub(super) at_text: String,
+    /// The source changed it at or after the cut-over, or does not say when.
+    pub(super) changed_since: bool,
+    /// No revision of the dossier was mapped before.
+    pub(super) first: bool,
+}
+
 pub(super) struct KnownStep {
     pub(super) hash: Vec<u8>,
     pub(super) state: StepState,
     pub(super) failure: Option<Failure>,
+    /// The first mapped revision of an awaiting dossier had it.
+    pub(super) original: bool,
+}
+
+/// The portal may hold a held step as it was: it is neither replaced nor sent without a person.
+fn may_be_there(failure: &Failure) -> bool {
+    failure.code == STEP_OUTCOME_UNKNOWN || failure.code == STEP_MAYBE_SENT
 }
 
 impl KnownStep {
     fn may_be_at_portal(&self) -> bool {
         match self.state {
             StepState::Acked | StepState::Leased | StepState::PresumedSent => true,
-            StepState::Held => self.is_held_for(STEP_OUTCOME_UNKNOWN),
+            StepState::Held => self.failure.as_ref().is_some_and(may_be_there),
             StepState::Pending | StepState::Withdrawn => false,
         }
     }
@@ -112,9 +138,9 @@ fn supplement_moved() -> Failure {
 
 pub(super) type KnownSteps = BTreeMap<i64, BTreeMap<StepIdentity, KnownStep>>;
 /// dossier, time, status, ordinal, hash, body, line of the body, place in the source's list, state,
-/// failure
+/// failure, 1 if original
 pub(super) type StepRow<'a> =
-    (i64, &'a str, &'a str, u32, String, i64, usize, usize, &'static str, Option<String>);
+    (i64, &'a str, &'a str, u32, String, i64, usize, usize, &'static str, Option<String>, u8);
 /// To be closed: dossier, newest revision, priority
 pub(super) type FormerRow = (i64, i64, i64);
 /// entry, where its body begins in the blob (from 1), length, ids of files
@@ -124,10 +150,10 @@ pub(super) type StepBodyRow = (i64, i64, usize, usize);
 /// id, state, packet hash, mapping version, first error rule, diagnostics, priority, superseded by
 pub(super) type EntryRow<'a> =
     (i64, &'static str, Option<String>, &'a str, Option<String>, Option<String>, i64, Option<i64>);
-/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed,
-/// procedure, agency, appointed time, 1 if finished
+/// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed, 1 if
+/// no older program can have sent it, procedure, agency, appointed time, 1 if finished
 pub(super) type LaneRow<'a> =
-    (i64, &'static str, u8, i64, usize, u8, &'a str, Option<&'a str>, i64, u8);
+    (i64, &'static str, u8, i64, usize, u8, u8, &'a str, Option<&'a str>, i64, u8);
 
 /// The end of the year 9999: what has no appointed time goes last inside its class.
 pub(super) const NO_APPOINTMENT: i64 = 253_402_300_799_000;
@@ -144,6 +170,9 @@ pub(super) struct Plan<'a> {
     pub(super) last_step_body: i64,
     pub(super) insert: Vec<StepRow<'a>>,
     pub(super) replace: Vec<StepRow<'a>>,
+    /// Held steps whose body retention may have taken, and pending ones that stay what they were at
+    /// the portal, if they are there.
+    pub(super) rebody: Vec<StepRow<'a>>,
     pub(super) withdraw: Vec<(i64, String, String, u32)>,
     pub(super) lanes: Vec<LaneRow<'a>>,
     pub(super) not_ours: Vec<i64>,
@@ -256,14 +285,41 @@ impl<'a> Plan<'a> {
         }
         // While a call is out, the last acknowledged packet says nothing about what the portal
         // will hold; and an operator's resync sends what is already there.
-        let unchanged = !lane.forced
-            && !lane.out
-            && !lane.rereading
-            && lane.acked_packet_hash.as_deref() == Some(packet.packet_hash.as_slice());
-        let state = if unchanged { EntryState::Unchanged } else { EntryState::Ready };
+        let is = |hash: &Option<Vec<u8>>| hash.as_deref() == Some(packet.packet_hash.as_slice());
+        let awaits = lane.awaiting.as_ref().filter(|cut_over| {
+            // With nothing from before the cut-over there is nothing an older program can have
+            // sent and we must not send again.
+            !(cut_over.first
+                && cut_over.changed_since
+                && packet
+                    .steps
+                    .iter()
+                    .all(|step| step.identity.thoi_diem_xu_ly >= cut_over.at_text))
+        });
+        let state = if awaits.is_some() {
+            EntryState::Awaiting
+        } else if lane.forced || lane.out || lane.rereading {
+            EntryState::Ready
+        } else if is(&lane.acked_packet_hash) {
+            EntryState::Unchanged
+        } else if is(&lane.presumed_packet_hash) {
+            EntryState::Presumed
+        } else {
+            EntryState::Ready
+        };
+        let unchanged = matches!(state, EntryState::Unchanged | EntryState::Presumed);
         // Only ever raised: what an operator made urgent stays so.
-        let priority =
+        let raised =
             packet.priority.map_or(lane.priority, |raised| raised.rank().min(lane.priority));
+        let priority = match awaits {
+            Some(_) if lane.forced => raised,
+            Some(cut_over) if cut_over.changed_since || !cut_over.first => {
+                raised.min(Priority::Live.rank())
+            }
+            // Nothing waits for the answer; a near deadline does not make it news.
+            Some(_) => Priority::Backfill.rank(),
+            None => raised,
+        };
         if lane.waiting {
             self.supersede.push((lane.dossier_id, entry.entry_id));
         }
@@ -283,7 +339,10 @@ impl<'a> Plan<'a> {
         if unchanged {
             self.counts.unchanged += 1;
         } else {
-            self.counts.ready += 1;
+            match awaits {
+                Some(_) => self.counts.awaiting += 1,
+                None => self.counts.ready += 1,
+            }
             let row = Row::of("packet", entry.entry_id);
             let body = stored.write(row, packet.packet.as_bytes())?;
             // Nothing is kept of a dossier that never had a file.
@@ -300,6 +359,7 @@ impl<'a> Plan<'a> {
             priority,
             pending,
             u8::from(changed),
+            u8::from(lane.awaiting.is_some() && awaits.is_none()),
             packet.ma_tthc.as_str(),
             packet.ma_don_vi.as_deref(),
             packet.appointed_at.map_or(NO_APPOINTMENT, Timestamp::millis),
@@ -351,6 +411,12 @@ impl<'a> Plan<'a> {
         let mut discrepancy =
             |kind, identity: &StepIdentity| found.push((kind, identity.to_string()));
         let is_listed = |id: &StepIdentity| steps.iter().any(|step| step.identity == *id);
+        // What the older program sent of a step was sent as it was then.
+        let maybe_sent = |id: &StepIdentity, stored: &KnownStep| {
+            let cut_over = lane.awaiting.as_ref();
+            stored.original
+                && cut_over.is_some_and(|cut_over| id.thoi_diem_xu_ly < cut_over.at_text)
+        };
         // Requests for a supplement that the portal has and the source does not list any more. As
         // many new ones may be the same requests at a corrected time: counted twice, they could make
         // the dossier late, so a person decides.
@@ -358,7 +424,9 @@ impl<'a> Plan<'a> {
             .into_iter()
             .flatten()
             .filter(|(id, stored)| {
-                id.trang_thai == SUPPLEMENT && stored.may_be_at_portal() && !is_listed(id)
+                id.trang_thai == SUPPLEMENT
+                    && (stored.may_be_at_portal() || maybe_sent(id, stored))
+                    && !is_listed(id)
             })
             .count();
         let mut take_moved = |step: &MappedStep| {
@@ -389,6 +457,7 @@ impl<'a> Plan<'a> {
                     place,
                     if held.is_some() { StepState::Held } else { StepState::Pending }.as_str(),
                     held.as_ref().map(json_one),
+                    u8::from(lane.awaiting.as_ref().is_some_and(|cut_over| cut_over.first)),
                 )
             };
             match known.and_then(|known| known.get(id)) {
@@ -410,6 +479,14 @@ impl<'a> Plan<'a> {
                             self.replace.push(row(in_doubt));
                             pending += is_pending;
                         }
+                        // The hash stays that of what may be at the portal, so that the difference
+                        // lasts as long as it is one.
+                        StepState::Pending if maybe_sent(id, stored) => {
+                            discrepancy(DiscrepancyKind::StepChanged, id);
+                            self.rebody.push(row(None));
+                            pending += 1;
+                            changed = true;
+                        }
                         StepState::Pending | StepState::Withdrawn => {
                             self.replace.push(row(in_doubt));
                             pending += is_pending;
@@ -427,18 +504,23 @@ impl<'a> Plan<'a> {
                         // Refused and mended at the source, or never readable here.
                         StepState::Held
                             if stored.failure.as_ref().is_some_and(|f| {
-                                f.code == UNREADABLE || (!same && f.code != STEP_OUTCOME_UNKNOWN)
+                                f.code == UNREADABLE || (!same && !may_be_there(f))
                             }) =>
                         {
                             self.replace.push(row(in_doubt));
                             pending += is_pending;
                             changed = true;
                         }
+                        StepState::Held
+                            if same && stored.failure.as_ref().is_some_and(may_be_there) =>
+                        {
+                            self.rebody.push(row(None));
+                        }
                         StepState::Leased => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
                             pending += 1;
                         }
-                        StepState::Acked | StepState::Held if !same => {
+                        StepState::Acked | StepState::Held | StepState::PresumedSent if !same => {
                             discrepancy(DiscrepancyKind::StepChanged, id);
                         }
                         StepState::Acked | StepState::Held | StepState::PresumedSent => {}
@@ -456,6 +538,9 @@ impl<'a> Plan<'a> {
                     if stored.state == StepState::Pending
                         || stored.is_held_for(SUPPLEMENT_MOVED) =>
                 {
+                    if stored.state == StepState::Pending && maybe_sent(id, stored) {
+                        discrepancy(DiscrepancyKind::StepVanished, id);
+                    }
                     self.withdraw.push((
                         lane.dossier_id,
                         id.thoi_diem_xu_ly.clone(),
@@ -467,10 +552,13 @@ impl<'a> Plan<'a> {
                     pending += 1;
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::Acked | StepState::Held => {
+                StepState::Acked | StepState::Held | StepState::PresumedSent => {
                     discrepancy(DiscrepancyKind::StepVanished, id);
                 }
-                StepState::Pending | StepState::PresumedSent | StepState::Withdrawn => {}
+                StepState::Withdrawn if maybe_sent(id, stored) => {
+                    discrepancy(DiscrepancyKind::StepVanished, id);
+                }
+                StepState::Pending | StepState::Withdrawn => {}
             }
         }
         for (kind, detail) in found {

@@ -10,6 +10,7 @@ use super::super::body::{Bodies, Row};
 use super::super::record::{Hash, PullCommit, PullCounts, ReceivedItem, SourcePosition};
 use super::{column, failed, hex, json, json_one, restore, run};
 use crate::domain::failure::Failure;
+use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 
 /// The newest position whose page ended before the overlap began. The overlap is measured from the
@@ -20,7 +21,8 @@ const START: &str = "
       AND newest_changed_at <= (SELECT max(newest_changed_at) FROM cursor WHERE source = ?1) - ?2
     ORDER BY newest_changed_at DESC, id DESC LIMIT 1";
 
-const SOURCE: &str = "SELECT etag, etag_cursor, caught_up_at FROM source WHERE name = ?1";
+const SOURCE: &str =
+    "SELECT etag, etag_cursor, caught_up_at, start_from FROM source WHERE name = ?1";
 
 pub(super) async fn source_position(
     readers: &SqlitePool,
@@ -42,15 +44,17 @@ pub(super) async fn source_position(
         .await
         .map_err(|error| failed(doing, error))?;
     let Some(row) = row else {
-        return Ok(SourcePosition { start, etag: None, caught_up: false });
+        return Ok(SourcePosition { start, ..SourcePosition::default() });
     };
     let etag: Option<String> = column(&row, "source", "etag", 0)?;
     let etag_cursor: Option<String> = column(&row, "source", "etag_cursor", 0)?;
     let caught_up_at: Option<i64> = column(&row, "source", "caught_up_at", 0)?;
+    let start_from: Option<i64> = column(&row, "source", "start_from", 0)?;
     Ok(SourcePosition {
         etag: etag.filter(|_| etag_cursor == start),
         start,
         caught_up: caught_up_at.is_some(),
+        start_from: start_from.map(Timestamp::from_millis),
     })
 }
 
@@ -72,13 +76,17 @@ const LAST_IDS: &str = "
            (SELECT coalesce(max(id), 0) FROM revision) AS revision,
            (SELECT coalesce(max(id), 0) FROM entry) AS entry";
 
+/// With a cut-over, whether an older program can have sent it is for mapping to say.
 const INSERT_DOSSIERS: &str = "
-    INSERT INTO dossier (id, source, ma_ho_so, first_seen_at, priority)
-    SELECT value->>0, ?1, value->>1, ?2, ?3 FROM json_each(?4)";
+    INSERT INTO dossier (id, source, ma_ho_so, first_seen_at, priority, adoption, cut_over)
+    SELECT j.value->>0, ?1, j.value->>1, ?2, ?3, CASE WHEN s.start_from IS NULL THEN NULL ELSE 'awaiting' END,
+           s.start_from
+    FROM json_each(?4) AS j LEFT JOIN source AS s ON s.name = ?1";
 
 const INSERT_REVISIONS: &str = "
-    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry, recoded_from)
-    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7
+    INSERT INTO revision (id, dossier_id, version, changed_at, fingerprint, received_at, deleted, ministry,
+                          recoded_from, first_fill)
+    SELECT value->>0, value->>1, value->>2, value->>3, unhex(value->>4), ?1, value->>5, value->>6, value->>7, ?3
     FROM json_each(?2)";
 
 /// Bodies arrive as one blob; each row says where its own begins (from 1) and how long it is.
@@ -445,7 +453,10 @@ async fn insert_revisions(
         .bind(commit.priority.rank())
         .bind(json(&page.dossiers));
     run(conn, doing, query).await?;
-    let query = sqlx::query(INSERT_REVISIONS).bind(at).bind(json(&page.revisions));
+    let query = sqlx::query(INSERT_REVISIONS)
+        .bind(at)
+        .bind(json(&page.revisions))
+        .bind(commit.priority == Priority::Backfill);
     run(conn, doing, query).await?;
     let query =
         sqlx::query(INSERT_DOCUMENTS).bind(at).bind(page.bodies).bind(json(&page.documents));

@@ -6,6 +6,7 @@ use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::record::{Books, DiscrepancyRecord, IndexStanding, UnconfirmedEntry};
 use super::claim::give_up_unreadable;
+use super::plan::STEP_MAYBE_SENT;
 use super::{column, envelope, failed, json, json_one, run};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown};
@@ -134,14 +135,17 @@ fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
         newest_state,
         newest_version: column(row, "dossier", "newest_version", dossier_id)?,
         newest_changed_at: time("newest_changed_at")?,
-        acknowledged: matches!(newest_state, EntryState::Accepted | EntryState::Unchanged),
+        acknowledged: matches!(
+            newest_state,
+            EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
+        ),
         acked_at: time("acked_at")?,
     })
 }
 
 const ACKED_PACKETS: &str = "
     SELECT d.id, p.entry_id, p.body FROM json_each(?1) AS j JOIN dossier AS d ON d.id = j.value
-    JOIN packet AS p ON p.entry_id = d.acked_entry_id";
+    JOIN packet AS p ON p.entry_id = coalesce(d.acked_entry_id, d.presumed_entry_id)";
 
 pub(super) async fn acked_packets(
     readers: &SqlitePool,
@@ -199,7 +203,7 @@ pub(super) async fn sent_packets(
 /// own.
 const ACKNOWLEDGED_CODES: &str = "
     SELECT ma_ho_so FROM dossier
-    WHERE source = ?1 AND ma_ho_so > ?2 AND acked_entry_id IS NOT NULL AND first_seen_at <= ?4
+    WHERE source = ?1 AND ma_ho_so > ?2 AND (acked_entry_id IS NOT NULL OR adoption = 'known') AND first_seen_at <= ?4
       AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = newest_entry_id AND e.state = 'not_ours'
                       AND e.failure_code = 'source.recoded')
     ORDER BY ma_ho_so LIMIT ?3";
@@ -240,9 +244,10 @@ pub(super) async fn repair_lost(
     conn: &mut SqliteConnection,
     now: Timestamp,
     dossiers: &[i64],
+    resend_supplements: bool,
 ) -> Result<(), LedgerError> {
     let doing = "repair lost dossiers";
-    let reopened = repair_missing(conn, now, dossiers).await?;
+    let reopened = repair_missing(conn, now, dossiers, resend_supplements).await?;
     if reopened.len() < dossiers.len() {
         let ids = json(dossiers);
         let query = sqlx::query(NOTE_LOST).bind(now.millis()).bind(ids.clone());
@@ -250,6 +255,31 @@ pub(super) async fn repair_lost(
         run(conn, doing, sqlx::query(PARK_LOST).bind(ids)).await?;
     }
     Ok(())
+}
+
+const SUSPECTED: &str = "
+    SELECT ma_ho_so, min(found_at) AS found_at FROM discrepancy
+    WHERE source = ?1 AND kind = 'missing' AND resolved_at IS NULL
+      AND ma_ho_so IN (SELECT value FROM json_each(?2))
+    GROUP BY ma_ho_so";
+
+pub(super) async fn suspected_missing(
+    readers: &SqlitePool,
+    source: &str,
+    ma_ho_so: &[String],
+) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+    let rows = sqlx::query(SUSPECTED)
+        .bind(source.to_owned())
+        .bind(json(ma_ho_so))
+        .fetch_all(readers)
+        .await
+        .map_err(|error| failed("read suspicions", error))?;
+    rows.iter()
+        .map(|row| {
+            let found_at = Timestamp::from_millis(column(row, "discrepancy", "found_at", 0)?);
+            Ok((column(row, "discrepancy", "ma_ho_so", 0)?, found_at))
+        })
+        .collect()
 }
 
 /// source, code, dossier, kind, detail
@@ -315,7 +345,7 @@ pub(super) async fn resolve_discrepancies(
     run(conn, "resolve discrepancies", query).await
 }
 
-/// A new obligation on the newest revision that was acknowledged (or was found to be the same
+/// A new obligation on the newest revision that was acknowledged or presumed (or was found to be the same
 /// packet), unless the source says that the dossier is not ours any more. Mapping makes the packet and the steps
 /// anew, so nothing depends on bodies that retention may have taken from them.
 const REOPEN_LOST: &str = "
@@ -323,7 +353,7 @@ const REOPEN_LOST: &str = "
     SELECT d.id, a.revision_id, 'received', d.priority, 1, ?1, ?1, ?1
     FROM json_each(?2) AS j JOIN dossier AS d ON d.id = j.value
     JOIN entry AS a ON a.id = (SELECT k.id FROM entry AS k
-        WHERE k.dossier_id = d.id AND k.state IN ('accepted', 'unchanged')
+        WHERE k.dossier_id = d.id AND k.state IN ('accepted', 'unchanged', 'presumed')
         ORDER BY k.revision_id DESC, k.id DESC LIMIT 1)
     JOIN document AS o ON o.revision_id = a.revision_id JOIN entry AS newest ON newest.id = d.newest_entry_id
     WHERE d.lane_token IS NULL AND newest.state <> 'not_ours'
@@ -332,11 +362,19 @@ const REOPEN_LOST: &str = "
     RETURNING id, dossier_id, revision_id";
 
 const FORGET_ACKNOWLEDGEMENT: &str = "
-    UPDATE dossier SET portal_known = 'no', packet_state = 'open', acked_packet_hash = NULL, steps_pending = 0,
+    UPDATE dossier SET portal_known = 'no', packet_state = 'open', acked_packet_hash = NULL, presumed_entry_id = NULL,
+        steps_pending = 0,
         newest_entry_id = CASE WHEN j.revision_id = newest_revision_id THEN j.entry_id ELSE newest_entry_id END
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id, value->>2 AS revision_id
           FROM json_each(?1)) AS j
     WHERE dossier.id = j.dossier_id";
+
+/// The portal may have lost a request for a supplement, or only say so; a second one can make the
+/// dossier late.
+const HOLD_SUPPLEMENTS: &str = "
+    UPDATE step SET state = 'held', changed_at = ?1, failure = ?2
+    WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND trang_thai = '5'
+      AND state IN ('acked', 'presumed_sent')";
 
 const FORGET_FILES: &str =
     "DELETE FROM acked_files WHERE dossier_id IN (SELECT value FROM json_each(?1))";
@@ -344,7 +382,8 @@ const FORGET_FILES: &str =
 /// What the portal lost with the dossier is owed again; mapping turns these into pending steps.
 const FORGET_STEPS: &str = "
     UPDATE step SET state = 'withdrawn', changed_at = ?1, failure = ?2
-    WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND state <> 'leased'";
+    WHERE dossier_id IN (SELECT value FROM json_each(?3)) AND state <> 'leased'
+      AND NOT (state = 'held' AND ?4 = 0 AND trang_thai = '5')";
 
 /// Returns the dossiers that are owed again; the others have something open already, or their
 /// document is past retention.
@@ -352,6 +391,7 @@ pub(super) async fn repair_missing(
     conn: &mut SqliteConnection,
     now: Timestamp,
     dossiers: &[i64],
+    resend_supplements: bool,
 ) -> Result<Vec<i64>, LedgerError> {
     let doing = "repair lost dossiers";
     let rows = sqlx::query(REOPEN_LOST)
@@ -376,7 +416,21 @@ pub(super) async fn repair_missing(
     let note =
         Failure::new("portal.lost", Disposition::Retryable, "the portal lost the dossier it had");
     let ids: Vec<i64> = reopened.iter().map(|(dossier_id, ..)| *dossier_id).collect();
-    let query = sqlx::query(FORGET_STEPS).bind(now.millis()).bind(json_one(&note)).bind(json(&ids));
+    if !resend_supplements {
+        let why = Failure::new(
+            STEP_MAYBE_SENT,
+            Disposition::Ambiguous,
+            "the portal had this request for a supplement and does not show the dossier any more",
+        );
+        let query =
+            sqlx::query(HOLD_SUPPLEMENTS).bind(now.millis()).bind(json_one(&why)).bind(json(&ids));
+        run(conn, doing, query).await?;
+    }
+    let query = sqlx::query(FORGET_STEPS)
+        .bind(now.millis())
+        .bind(json_one(&note))
+        .bind(json(&ids))
+        .bind(i64::from(resend_supplements));
     run(conn, doing, query).await?;
     run(conn, doing, sqlx::query(FORGET_FILES).bind(json(&ids))).await?;
     Ok(ids)
@@ -417,7 +471,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     RESOLVE_DISCREPANCIES,
     REOPEN_LOST,
     FORGET_ACKNOWLEDGEMENT,
+    HOLD_SUPPLEMENTS,
     FORGET_STEPS,
+    SUSPECTED,
     FORGET_FILES,
     INSERT_BOOKS,
 ];

@@ -40,7 +40,7 @@ const PACKETS_WINDOW: &str = "
 /// Packets of settled entries; those that wait for a person keep theirs.
 const PACKETS_DOOMED: &str = "
     SELECT e.id, e.dossier_id FROM json_each(?1) AS j CROSS JOIN entry AS e ON e.id = j.value
-    WHERE e.changed_at <= ?2 AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
+    WHERE e.changed_at <= ?2 AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours', 'presumed')
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = e.dossier_id AND h.released_at IS NULL)";
 
 const PACKETS_DELETE: &str =
@@ -53,7 +53,8 @@ const DOCUMENTS_WINDOW: &str = "
 const DOCUMENTS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
     WHERE NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.dossier_id = r.dossier_id AND e.revision_id = r.id
-                      AND (e.changed_at > ?2 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours')))
+                      AND (e.changed_at > ?2 OR e.state NOT IN ('accepted', 'superseded', 'unchanged', 'not_ours',
+                                                                 'presumed')))
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = r.dossier_id AND h.released_at IS NULL)";
 
 const DOCUMENTS_DELETE: &str =
@@ -124,6 +125,7 @@ const CALLS_DOOMED: &str = "
             UNION SELECT dossier_id FROM entry WHERE state IN ('quarantined', 'dead') AND changed_at > 0
             UNION SELECT dossier_id FROM entry WHERE state = 'received' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'ready' AND created_at <= ?2
+            UNION SELECT dossier_id FROM entry WHERE state = 'awaiting' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'leased' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'unconfirmed' AND created_at <= ?2
             UNION SELECT dossier_id FROM step WHERE state = 'held' AND changed_at > 0) AS kept
@@ -135,17 +137,17 @@ const CALLS_DELETE: &str = "DELETE FROM call WHERE id IN (SELECT value FROM json
 const ENTRIES_WINDOW: &str =
     "SELECT changed_at AS at, id FROM entry WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
-/// The newest entry and the acknowledged one stay, whatever their age: they are what the ledger
+/// The newest entry and the acknowledged (or presumed) one stay, whatever their age: they are what the ledger
 /// knows of the dossier.
 const ENTRIES_DOOMED: &str = "
     SELECT e.id, e.dossier_id FROM json_each(?1) AS j CROSS JOIN entry AS e ON e.id = j.value
     CROSS JOIN dossier AS d ON d.id = e.dossier_id
-    WHERE e.changed_at <= ?2 AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours')
-      AND e.id IS NOT d.newest_entry_id AND e.id IS NOT d.acked_entry_id
+    WHERE e.changed_at <= ?2 AND e.state IN ('accepted', 'superseded', 'unchanged', 'not_ours', 'presumed')
+      AND e.id IS NOT d.newest_entry_id AND e.id IS NOT d.acked_entry_id AND e.id IS NOT d.presumed_entry_id
       AND NOT EXISTS (SELECT 1 FROM packet AS p WHERE p.entry_id = e.id)
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = e.dossier_id AND h.released_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = e.dossier_id AND o.state IN
-                      ('received', 'quarantined', 'ready', 'leased', 'unconfirmed', 'dead'))";
+                      ('received', 'quarantined', 'ready', 'awaiting', 'leased', 'unconfirmed', 'dead'))";
 
 const ENTRIES_DELETE: &str = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?1))";
 
@@ -439,7 +441,7 @@ const SET_ASIDE_STATES: &str = "
         lease_token = NULL, lease_expires_at = NULL
     WHERE id IN (SELECT value FROM json_each(?4))
       AND state NOT IN ('received', 'quarantined', 'not_ours', 'unchanged', 'ready', 'leased', 'unconfirmed',
-                        'accepted', 'dead', 'superseded')
+                        'accepted', 'dead', 'superseded', 'awaiting', 'presumed')
     RETURNING dossier_id, id";
 
 const FREE_LANES: &str = "

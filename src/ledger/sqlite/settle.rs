@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
-use super::super::record::{SettleBatch, SettleCounts, SettledEntry, SettledSteps};
+use super::super::record::{CallRecord, SettleBatch, SettleCounts, SettledEntry};
 use super::{column, failed, hex, json, json_one, run, step_key};
 use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
@@ -44,6 +44,7 @@ const SETTLE_LANES: &str = "
         acked_packet_hash = CASE j.state
             WHEN 'accepted' THEN (SELECT packet_hash FROM entry WHERE id = j.entry_id)
             WHEN 'unconfirmed' THEN NULL ELSE acked_packet_hash END,
+        presumed_entry_id = CASE WHEN j.state IN ('accepted', 'unconfirmed') THEN NULL ELSE presumed_entry_id END,
         acked_at = CASE WHEN j.state = 'accepted' THEN ?1 ELSE acked_at END,
         packet_state = CASE
             WHEN EXISTS (SELECT 1 FROM entry AS n WHERE n.dossier_id = j.dossier_id AND n.state = 'ready') THEN 'open'
@@ -86,6 +87,19 @@ const SETTLE_STEP_LANES: &str = "
     RETURNING dossier.id,
         (SELECT count(*) FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'leased') AS leased";
 
+/// Packet and every step of the newest change are acknowledged. The lag counts from the change at the
+/// source; a first fill, and what was sent again on request, did not change there.
+const MARK_SYNCHRONISED: &str = "
+    UPDATE dossier SET synchronised_at = ?1, synchronised_lag_ms = (
+        SELECT CASE WHEN a.forced = 0 AND r.first_fill = 0
+                    THEN max(0, ?1 - coalesce(r.changed_at, r.received_at)) END
+        FROM entry AS a JOIN revision AS r ON r.id = a.revision_id WHERE a.id = dossier.acked_entry_id)
+    WHERE id IN (SELECT value FROM json_each(?2))
+      AND packet_state = 'accepted' AND steps_pending = 0 AND lane_token IS NULL
+      AND EXISTS (SELECT 1 FROM entry AS n WHERE n.id = dossier.newest_entry_id
+                  AND n.state IN ('accepted', 'unchanged'))
+      AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'held')";
+
 const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT_CALLS: &str = "
@@ -107,7 +121,7 @@ const LATE: &str = "came after its lease had run out; nothing else was written";
 
 /// dossier, entry, call, kind, number (for steps: of the step that was sent most often), outcome,
 /// failure code, detail
-type AttemptRow<'a> = (
+pub(super) type AttemptRow<'a> = (
     i64,
     Option<i64>,
     Option<i64>,
@@ -124,11 +138,12 @@ pub(super) async fn settle(
     batch: &SettleBatch,
 ) -> Result<SettleCounts, LedgerError> {
     let mut counts = SettleCounts::default();
-    let first_call = insert_calls(conn, batch).await?;
+    let first_call = insert_calls(conn, &batch.calls).await?;
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
     let settled = settle_entries(conn, now, &batch.entries, &mut counts).await?;
+    settle_adopted(conn, now, batch, &settled).await?;
     for entry in &batch.entries {
         attempts.push((
             entry.dossier_id,
@@ -141,7 +156,7 @@ pub(super) async fn settle(
             (!settled.contains_key(&entry.entry_id)).then(|| LATE.to_owned()),
         ));
     }
-    let live = settle_steps(conn, now, &batch.steps, &mut counts).await?;
+    let live = settle_steps(conn, now, batch, &mut counts).await?;
     for lane in &batch.steps {
         let mut names: Vec<String> =
             lane.steps.iter().map(|(identity, _)| identity.to_string()).collect();
@@ -159,17 +174,67 @@ pub(super) async fn settle(
             Some(names.join(" ")),
         ));
     }
-    if !attempts.is_empty() {
-        let query = sqlx::query(INSERT_ATTEMPTS).bind(now.millis()).bind(json(&attempts));
+    let touched: BTreeSet<i64> = batch
+        .entries
+        .iter()
+        .filter(|entry| settled.get(&entry.entry_id).is_some_and(|state| state == "accepted"))
+        .map(|entry| entry.dossier_id)
+        .chain(live.iter().copied())
+        .collect();
+    if !touched.is_empty() {
+        let touched: Vec<i64> = touched.into_iter().collect();
+        let query = sqlx::query(MARK_SYNCHRONISED).bind(now.millis()).bind(json(&touched));
         run(conn, "settle calls", query).await?;
     }
+    insert_attempts(conn, now, &attempts).await?;
     Ok(counts)
 }
 
-/// Returns the id that the first call of the batch got.
-async fn insert_calls(
+pub(super) async fn insert_attempts(
     conn: &mut SqliteConnection,
+    now: Timestamp,
+    attempts: &[AttemptRow<'_>],
+) -> Result<(), LedgerError> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(INSERT_ATTEMPTS).bind(now.millis()).bind(json(attempts));
+    run(conn, "settle calls", query).await.map(|_| ())
+}
+
+/// A dossier that was not at the portal when it was adopted, and is there now: refused at its first
+/// create because it exists, or found after a create without an answer.
+async fn settle_adopted(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
     batch: &SettleBatch,
+    settled: &BTreeMap<i64, String>,
+) -> Result<(), LedgerError> {
+    let there = batch.entries.iter().filter(|entry| {
+        settled.contains_key(&entry.entry_id)
+            && matches!(
+                entry.settlement,
+                Settlement::Ready { portal_known: Some(PortalKnown::Yes), .. }
+            )
+    });
+    let (refused, found): (Vec<_>, Vec<_>) =
+        there.partition(|entry| entry.lease_token.is_some() && entry.attempt == 1);
+    let ids = |entries: Vec<&SettledEntry>| -> Vec<i64> {
+        entries.into_iter().map(|entry| entry.dossier_id).collect()
+    };
+    if !refused.is_empty() {
+        super::adopt::contradicted(conn, now, &ids(refused)).await?;
+    }
+    if !found.is_empty() && !batch.resend_supplements {
+        super::adopt::doubted(conn, now, &ids(found)).await?;
+    }
+    Ok(())
+}
+
+/// Returns the id that the first call of the batch got.
+pub(super) async fn insert_calls(
+    conn: &mut SqliteConnection,
+    calls: &[CallRecord],
 ) -> Result<i64, LedgerError> {
     let doing = "settle calls";
     let last: i64 = sqlx::query_scalar(LAST_CALL)
@@ -177,7 +242,7 @@ async fn insert_calls(
         .await
         .map_err(|error| failed(doing, error))?;
     let rows: Vec<_> = (last + 1..)
-        .zip(&batch.calls)
+        .zip(calls)
         .map(|(id, call)| {
             (
                 id,
@@ -282,9 +347,10 @@ async fn settle_entries(
 async fn settle_steps(
     conn: &mut SqliteConnection,
     now: Timestamp,
-    lanes: &[SettledSteps],
+    batch: &SettleBatch,
     counts: &mut SettleCounts,
 ) -> Result<BTreeSet<i64>, LedgerError> {
+    let lanes = batch.steps.as_slice();
     if lanes.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -363,7 +429,7 @@ async fn settle_steps(
         .map(|lane| lane.dossier_id)
         .collect();
     if !lost.is_empty() {
-        super::reconcile::repair_lost(conn, now, &lost).await?;
+        super::reconcile::repair_lost(conn, now, &lost, batch.resend_supplements).await?;
     }
     Ok(live)
 }
@@ -385,6 +451,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,
+    MARK_SYNCHRONISED,
     LAST_CALL,
     INSERT_CALLS,
     INSERT_ATTEMPTS,

@@ -139,8 +139,7 @@ fn days_left(sizes: &Sizes, budget: Option<u64>) -> Option<u64> {
 }
 
 fn disk_free(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    crate::machine::disk_room(path).ok().map(|room| room.free_bytes)
 }
 
 const MEASURED: &str = "SELECT EXISTS (SELECT 1 FROM size_sample WHERE day = ?1)";

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 
 /// What a portal that may or may not have taken a packet holds is not known.
 const DOUBT_PACKETS: &str = "
-    UPDATE dossier SET acked_packet_hash = NULL
+    UPDATE dossier SET acked_packet_hash = NULL, presumed_entry_id = NULL
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
 /// Rows that one pass raises to another class.
@@ -52,6 +52,30 @@ const EXPIRE_STEP_LANES: &str = "
         steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'pending')
     WHERE steps_lease_until <= ?1";
 
+/// A time further ahead than any honest one was written before the wall clock was set back; nothing
+/// waits for the clock to come there again. `?1` is now, `?2` the furthest honest time.
+const RECALL_ENTRIES: &str = "
+    UPDATE entry SET due_at = ?1
+    WHERE state = 'ready' AND priority IN (0, 1, 2, 3, 4) AND due_at > ?2";
+
+const RECALL_UNCONFIRMED: &str = "
+    UPDATE entry SET due_at = ?1
+    WHERE state = 'unconfirmed' AND priority IN (0, 1, 2, 3, 4) AND due_at > ?2";
+
+const RECALL_STEPS: &str = "
+    UPDATE dossier SET steps_due_at = ?1
+    WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+      AND priority IN (0, 1, 2, 3, 4) AND steps_due_at > ?2";
+
+/// A lease is not ended but cut to its full length: its call may be out.
+const SHORTEN_LEASES: &str =
+    "UPDATE entry SET lease_expires_at = ?1 WHERE state = 'leased' AND lease_expires_at > ?1";
+
+const SHORTEN_STEP_LEASES: &str =
+    "UPDATE dossier SET steps_lease_until = ?1 WHERE steps_lease_until > ?1";
+
+const SHORTEN_OWNERSHIP: &str = "UPDATE singleton SET expires_at = ?1 WHERE expires_at > ?1";
+
 /// The newest cursor before the cut stays: it is where the overlap begins.
 const DROP_CURSORS: &str = "
     DELETE FROM cursor WHERE newest_changed_at < (
@@ -62,13 +86,14 @@ const DROP_CURSORS: &str = "
 /// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the writer: it counts, it may take a while.
 const STUCK: &str = "
     SELECT (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
-         + CASE WHEN EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
+         + CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
            (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
          + (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'unconfirmed' AND entry.due_at <= ?1
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
+         + (SELECT count(*) FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1)
          + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
               AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
@@ -96,6 +121,20 @@ pub(super) async fn upkeep(
     let doing = "do upkeep";
     let at = now.millis();
     let mut counts = UpkeepCounts::default();
+
+    let ahead = |ms: u64| at.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
+    for statement in [RECALL_ENTRIES, RECALL_UNCONFIRMED, RECALL_STEPS] {
+        let query = sqlx::query(statement).bind(at).bind(ahead(policy.wait_max_ms));
+        counts.clock_set_back += run(conn, doing, query).await?;
+    }
+    for (statement, most_ms) in [
+        (SHORTEN_LEASES, policy.lease_max_ms),
+        (SHORTEN_STEP_LEASES, policy.lease_max_ms),
+        (SHORTEN_OWNERSHIP, policy.owner_max_ms),
+    ] {
+        let query = sqlx::query(statement).bind(ahead(most_ms));
+        counts.clock_set_back += run(conn, doing, query).await?;
+    }
 
     let unknown = Failure::new(
         "push.lease_expired",
@@ -149,6 +188,12 @@ pub(super) async fn stuck(
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
+    RECALL_ENTRIES,
+    RECALL_UNCONFIRMED,
+    RECALL_STEPS,
+    SHORTEN_LEASES,
+    SHORTEN_STEP_LEASES,
+    SHORTEN_OWNERSHIP,
     DOUBT_PACKETS,
     EXPIRE_ENTRIES,
     NOTE_EXPIRED,

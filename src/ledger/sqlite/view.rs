@@ -11,6 +11,7 @@ use super::super::view::{
     AttemptView, AuditView, CallTotals, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
     ProblemFilter, ProblemKind, RevisionView, SourceStanding, Standing, StepView, TrimmedView,
 };
+use super::health::{OLDEST_OPEN, in_force, pause};
 use super::{column, envelope, failed, unreadable};
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -33,27 +34,21 @@ const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'"
 
 /// `CROSS`: each dossier is looked at once, not once for each of its steps.
 const STEPS_BY_STATE: &str = "
-    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting' ELSE s.state END AS name,
+    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting'
+                WHEN s.state = 'pending' AND d.adoption = 'awaiting' THEN 'awaiting' ELSE s.state END AS name,
            count(*) AS n
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     CROSS JOIN step AS s ON s.dossier_id = d.id
     WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY name";
 
-const REFUSED_DOCUMENTS: &str = "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
+pub(super) const REFUSED_DOCUMENTS: &str =
+    "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
 
 const DISCREPANCIES_BY_KIND: &str =
     "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
 
-/// State by state, because each has its own small index.
-const OLDEST_OPEN: &str = "
-    SELECT min(oldest) FROM (
-        SELECT min(created_at) AS oldest FROM entry WHERE state = 'received'
-        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'ready'
-        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'leased'
-        UNION ALL SELECT min(created_at) FROM entry WHERE state = 'unconfirmed')";
-
 const DUE_NOW: &str = "
-    SELECT CASE WHEN EXISTS (SELECT 1 FROM pause WHERE ended_at IS NULL AND scope = 'all'
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all'
                              AND (until IS NULL OR until > ?1)) THEN 0 ELSE
            (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
@@ -69,7 +64,8 @@ const LAST_BOOKS: &str = "
     SELECT id, books FROM reconciliation
     WHERE id IN (SELECT max(id) FROM reconciliation GROUP BY source) ORDER BY source";
 
-const GATE_OWNER: &str = "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
+pub(super) const GATE_OWNER: &str =
+    "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
 
 pub(super) async fn standing(
     readers: &SqlitePool,
@@ -83,18 +79,6 @@ pub(super) async fn standing(
         // Upkeep sets an entry with an unreadable state aside; until then it counts as what it will be.
         let state = EntryState::parse(&name).unwrap_or(EntryState::Quarantined);
         *dossiers.entry(state).or_default() += count;
-    }
-    let mut sources = Vec::new();
-    for row in rows(conn, SOURCES).await? {
-        sources.push(SourceStanding {
-            name: column(&row, "source", "name", 0)?,
-            polled_at: time(&row, "source", "polled_at", 0)?,
-            caught_up_at: time(&row, "source", "caught_up_at", 0)?,
-            failing_since: time(&row, "source", "failing_since", 0)?,
-            // One envelope that cannot be read must not hide all the numbers.
-            failure: envelope(column(&row, "source", "failure", 0)?, "source", "failure", 0)
-                .unwrap_or_else(|_| Some(unreadable("the stored failure cannot be read back"))),
-        });
     }
     let mut last_books = Vec::new();
     for row in rows(conn, LAST_BOOKS).await? {
@@ -123,14 +107,14 @@ pub(super) async fn standing(
             .map_err(|error| failed(DOING, error))?
             .try_into()
             .unwrap_or(0),
-        sources,
+        sources: sources(conn).await?,
         last_books,
         gate_owner: sqlx::query_scalar(GATE_OWNER)
             .bind(now.millis())
             .fetch_optional(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?,
-        pauses: super::pause::open(&mut *conn)
+        sending_pauses: super::pause::open(&mut *conn)
             .await?
             .into_iter()
             .filter(|pause| pause.until.is_none_or(|until| until > now))
@@ -140,7 +124,27 @@ pub(super) async fn standing(
             .fetch_all(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?,
+        in_force: in_force(conn).await?,
+        pause: pause(conn).await?,
     })
+}
+
+pub(super) async fn sources(
+    conn: &mut SqliteConnection,
+) -> Result<Vec<SourceStanding>, LedgerError> {
+    let mut sources = Vec::new();
+    for row in rows(conn, SOURCES).await? {
+        sources.push(SourceStanding {
+            name: column(&row, "source", "name", 0)?,
+            polled_at: time(&row, "source", "polled_at", 0)?,
+            caught_up_at: time(&row, "source", "caught_up_at", 0)?,
+            failing_since: time(&row, "source", "failing_since", 0)?,
+            // One envelope that cannot be read must not hide all the numbers.
+            failure: envelope(column(&row, "source", "failure", 0)?, "source", "failure", 0)
+                .unwrap_or_else(|_| Some(unreadable("the stored failure cannot be read back"))),
+        });
+    }
+    Ok(sources)
 }
 
 const REREADING: &str = "SELECT source FROM restored WHERE over_at IS NULL ORDER BY source";
@@ -173,7 +177,8 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT dossier.id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, ma_tthc, ma_don_vi, appointed_at, steps_pending, steps_due_at, steps_failure,
+           lane_token IS NOT NULL AS busy, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at, steps_pending,
+           steps_due_at, steps_failure,
            h.placed_at, h.placed_by, h.reason, t.attempts, t.entries, t.revisions, t.at
     FROM dossier LEFT JOIN legal_hold AS h ON h.dossier_id = dossier.id AND h.released_at IS NULL
     LEFT JOIN trimmed AS t ON t.dossier_id = dossier.id WHERE ma_ho_so = ?1 ORDER BY source";
@@ -229,6 +234,8 @@ pub(super) async fn dossier(
             packet_state: column(row, "dossier", "packet_state", id)?,
             acked_at: time(row, "dossier", "acked_at", id)?,
             acked_entry_id: column(row, "dossier", "acked_entry_id", id)?,
+            adoption: column(row, "dossier", "adoption", id)?,
+            cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
             ma_tthc: column(row, "dossier", "ma_tthc", id)?,
             ma_don_vi: column(row, "dossier", "ma_don_vi", id)?,
@@ -469,7 +476,7 @@ pub(super) async fn newest_document(
     .transpose()
 }
 
-async fn rows(
+pub(super) async fn rows(
     conn: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<Vec<SqliteRow>, LedgerError> {
@@ -490,7 +497,10 @@ async fn counted(
         .collect()
 }
 
-async fn count(conn: &mut SqliteConnection, statement: &'static str) -> Result<u64, LedgerError> {
+pub(super) async fn count(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<u64, LedgerError> {
     let n: i64 = sqlx::query_scalar(statement)
         .fetch_one(conn)
         .await
@@ -516,7 +526,7 @@ fn number(
     Ok(u64::try_from(column::<i64>(row, table, name, id)?).unwrap_or(0))
 }
 
-fn required_time(
+pub(super) fn required_time(
     row: &SqliteRow,
     table: &'static str,
     name: &'static str,
@@ -534,7 +544,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     STEPS_BY_STATE,
     REFUSED_DOCUMENTS,
     DISCREPANCIES_BY_KIND,
-    OLDEST_OPEN,
     DUE_NOW,
     SOURCES,
     LAST_BOOKS,

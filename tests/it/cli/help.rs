@@ -24,6 +24,7 @@ const COMMANDS: &[&[&str]] = &[
     &["portal", "pause"],
     &["portal", "resume"],
     &["resync"],
+    &["adopt"],
     &["run"],
     &["run", "pull"],
     &["run", "map"],
@@ -52,6 +53,7 @@ const COMMANDS: &[&[&str]] = &[
     &["lab"],
     &["lab", "province"],
     &["lab", "portal"],
+    &["lab", "older-sync"],
 ];
 
 #[test]

@@ -4,8 +4,9 @@
 //! - a dossier has at most one entry ready and one call out, and its lane is busy exactly then;
 //! - an older revision is never sent after a newer one (unless the portal lost the dossier);
 //! - attempts never go back, and acknowledged steps stay so (with the same exception);
-//! - what the ledger calls accepted or unchanged is what the portal holds;
+//! - what the ledger calls accepted, unchanged or presumed is what the portal holds;
 //! - a request for a supplement reaches the portal once, unless a person sends it again;
+//! - what an older program sent before the cut-over counts as sent;
 //! - the counters of a lane equal its rows.
 //!
 //! At the end faults stop, and everything settles within a bound.
@@ -13,10 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hoso_gateway::domain::adoption::{Look, Shown, Waiting, adopt};
 use hoso_gateway::domain::entry::{EntryState, PortalKnown, Settlement};
 use hoso_gateway::domain::failure::Disposition;
+use hoso_gateway::domain::retry::RetryPolicy;
 use hoso_gateway::domain::step::StepState;
 use hoso_gateway::domain::time::Timestamp;
+use hoso_gateway::ledger::adoption::{AdoptedDossier, AdoptionBatch, AdoptionOrder, AdoptionScope};
 use hoso_gateway::ledger::record::{
     ClaimedEntry, ClaimedSteps, RetryScope, SettleBatch, SettledEntry, SettledSteps,
 };
@@ -28,12 +32,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
-    TestLedger, accepted, again, audit, claiming, dead, deleted, failure, flipped, in_doubt, item,
-    mapped, open_ledger, settled_steps, t,
+    SOURCE, TestLedger, accepted, again, audit, claiming, dead, deleted, failure, flipped,
+    in_doubt, item, mapped, open_ledger, settled_steps, t, unknown,
 };
 
 // Few, so that their lives are long and come back to where they were.
 const CODES: [&str; 2] = ["1", "2"];
+/// The version at which an older program stopped; it had sent the first dossier and not the second.
+const CUT_OVER: i64 = 110;
 const PACKETS: [&str; 3] = ["a", "b", "! refused"];
 const STEPS: [&str; 4] = ["", "0800/2", "0800/2 0900/5 1000/4", "0800/2:other 1000/4 1100/5"];
 
@@ -87,6 +93,11 @@ enum Op {
         dossier: usize,
     },
     Retry,
+    /// The portal is asked about dossiers that an older program may have sent.
+    Adopt {
+        works: bool,
+        all: bool,
+    },
     /// The portal loses a dossier, and the reconciliation finds out.
     Lose {
         dossier: usize,
@@ -114,6 +125,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Upkeep),
         1 => (0..2usize).prop_map(|dossier| Op::Resync { dossier }),
         2 => Just(Op::Retry),
+        3 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(works, all)| Op::Adopt { works, all }),
         1 => (0..2usize).prop_map(|dossier| Op::Lose { dossier }),
     ]
 }
@@ -148,6 +160,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let ledger = open_ledger().await;
+        ledger.set_start_from(SOURCE, Some(t(CUT_OVER))).await.unwrap();
         let beside = SqliteConnectOptions::new().filename(ledger.path()).connect().await.unwrap();
         Self {
             ledger,
@@ -198,6 +211,9 @@ impl World {
                     deleted(code, version)
                 } else {
                     let text = format!("{} | {}", PACKETS[*packet], STEPS[*steps]);
+                    if *dossier == 0 && version < CUT_OVER {
+                        self.older_program(code, &text);
+                    }
                     item(code, version, &text)
                 };
                 self.given.push(item.clone());
@@ -245,16 +261,67 @@ impl World {
                 self.retried = true;
                 self.ledger.retry(now, &scope, &audit("*")).await.unwrap();
             }
+            Op::Adopt { works, all } => self.adopt(*works, *all).await,
             Op::Lose { dossier } => {
                 let code = CODES[*dossier];
                 if let Some(view) = self.ledger.dossier(code).await.unwrap().pop() {
-                    let repaired = self.ledger.repair_missing(now, &[view.dossier_id]).await;
+                    let repaired = self.ledger.repair_missing(now, &[view.dossier_id], true).await;
                     if repaired.unwrap() == 1 {
                         self.forget(code);
                     }
                 }
             }
         }
+    }
+
+    /// Sends what it finds at the source, until this gateway has seen the dossier.
+    fn older_program(&mut self, code: &str, text: &str) {
+        let seen = self.given.iter().any(|given| given.ma_ho_so == code);
+        let (packet, steps) = text.split_once('|').unwrap();
+        if seen || packet.starts_with('!') {
+            return;
+        }
+        let portal = self.at_portal(code);
+        portal.packet = Some(packet.trim().to_owned());
+        for step in steps.split_whitespace() {
+            let (key, _) = step.split_once(':').unwrap_or((step, ""));
+            let (time, status) = key.split_once('/').unwrap();
+            portal.steps.insert(format!("20260126{time}00/{status}"), 1);
+        }
+    }
+
+    async fn adopt(&mut self, works: bool, all: bool) {
+        let now = self.clock();
+        let (mut run, mut scope) = (None, AdoptionScope::Pressing);
+        if all {
+            let order = AdoptionOrder { source: None, budget: 3 };
+            let id = self.ledger.open_adoption(now, &order, &audit("all")).await.unwrap();
+            (run, scope) = (Some(id), AdoptionScope::Run(id));
+        }
+        let chosen = self.ledger.claim_adoption(now, scope, 3).await.unwrap();
+        let dossiers = chosen.dossiers.into_iter().map(|dossier| {
+            let held = self.portal.get(&dossier.ma_ho_so).and_then(|held| held.packet.as_ref());
+            let look = match held {
+                _ if !works => Look::Failed { failure: unknown(), until: None },
+                Some(_) => Look::Known(Shown::Existence),
+                None => Look::Missing,
+            };
+            let waiting = Waiting { owed: dossier.owed, retries: dossier.retries };
+            AdoptedDossier {
+                entry_id: dossier.entry_id,
+                dossier_id: dossier.dossier_id,
+                cut_over: dossier.cut_over,
+                filed_at_portal: dossier.filed_at_portal,
+                adoption: adopt(waiting, look, now, &retry_policy(), 0.5),
+                differs: Vec::new(),
+                asked: true,
+                call: None,
+                outcome: "asked",
+            }
+        });
+        let dossiers = dossiers.collect();
+        let batch = AdoptionBatch { run, dossiers, ..AdoptionBatch::default() };
+        self.ledger.settle_adoption(now, &batch).await.unwrap();
     }
 
     fn forget(&mut self, code: &str) {
@@ -406,13 +473,18 @@ impl World {
             return;
         };
         let newest = view.newest_entry().unwrap();
-        let settled = matches!(newest.state, EntryState::Accepted | EntryState::Unchanged);
+        let settled = matches!(
+            newest.state,
+            EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
+        );
         if settled && !view.lane_busy {
             let held = portal.packet.as_ref().unwrap();
             let held = blake3::hash(held.as_bytes()).to_hex().to_string();
             assert_eq!(newest.packet_hash.as_ref(), Some(&held), "{view:?}");
         }
-        for step in view.steps.iter().filter(|step| step.state == "acked") {
+        for step in
+            view.steps.iter().filter(|step| matches!(&*step.state, "acked" | "presumed_sent"))
+        {
             let prefix = format!("{}/{}", step.thoi_diem_xu_ly, step.trang_thai);
             assert!(portal.steps.contains_key(&prefix), "{prefix} is not there");
         }
@@ -430,6 +502,7 @@ impl World {
             self.step(&Op::Upkeep).await;
             let (works, echo) = (true, true);
             self.step(&Op::ReadBack { works, echo }).await;
+            self.step(&Op::Adopt { works, all: true }).await;
             while !self.ledger.to_map(1).await.unwrap().is_empty() {
                 self.step(&Op::Map { limit }).await;
             }
@@ -472,6 +545,10 @@ impl World {
         .unwrap();
         parked.unsigned_abs()
     }
+}
+
+const fn retry_policy() -> RetryPolicy {
+    RetryPolicy { initial_ms: 1000, multiplier: 2.0, max_ms: 9000, attempts_max: 3, jitter: 0.0 }
 }
 
 fn check_shape(view: &DossierView) {
@@ -550,7 +627,7 @@ proptest! {
 #[tokio::test]
 async fn long_lives_meet_every_situation() {
     let mut met = BTreeSet::new();
-    for seed in 1..=2u8 {
+    for seed in 1..=4u8 {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
         let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
         let ops = prop::collection::vec(any_op(), 1000).new_tree(&mut runner).unwrap().current();
@@ -567,7 +644,10 @@ async fn long_lives_meet_every_situation() {
     let missed: Vec<String> = EntryState::ALL
         .iter()
         .map(ToString::to_string)
-        .chain(["pending", "leased", "acked", "held", "withdrawn"].map(|s| format!("step {s}")))
+        .chain(
+            ["pending", "leased", "acked", "held", "withdrawn", "presumed_sent"]
+                .map(|s| format!("step {s}")),
+        )
         .filter(|name| !met.contains(name))
         .collect();
     assert_eq!(missed, [""; 0]);

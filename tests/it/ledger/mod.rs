@@ -2,6 +2,7 @@
 //! plays source, mapping and portal; `files` is about SQLite's file alone; `lives` draws random
 //! sequences of verbs and checks the invariants after each.
 
+mod adopt;
 mod copies;
 mod damage;
 mod files;

@@ -5,10 +5,13 @@ use std::time::Duration;
 use hoso_gateway::domain::entry::EntryState as S;
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
+use hoso_gateway::ledger::Ledger as _;
 use hoso_gateway::ledger::record::{PullCommit, ResyncOutcome, RetryScope};
+use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 
 use super::support::{
-    TestLedger, accepted, again, audit, dead, deleted, in_doubt, item, lease, open_ledger, page, t,
+    LEASE_SECONDS, TestLedger, accepted, again, audit, dead, deleted, in_doubt, item, lease,
+    open_ledger, page, t,
 };
 
 const A: &str = "H55.242-260126-0001";
@@ -226,6 +229,41 @@ async fn one_process_at_a_time_holds_a_singleton() {
     let elsewhere = Lease { token: 4, expires_at: t(99) };
     let other = ledger.hold_singleton(t(92), "feed", "fourth", elsewhere);
     assert_eq!(other.await.unwrap(), None, "another name, another singleton");
+}
+
+#[tokio::test]
+async fn an_owner_that_died_is_followed_at_once_and_one_that_lives_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let settings = SqliteSettings::default();
+    let open = || SqliteLedger::open(&path, &settings);
+    let first = open().await.unwrap();
+    let second = open().await.unwrap();
+    assert_eq!(first.hold_singleton(t(0), "gate", "first", lease(1, t(0))).await.unwrap(), None);
+    let refused = second.hold_singleton(t(1), "gate", "second", lease(2, t(1))).await.unwrap();
+    assert_eq!(refused.as_deref(), Some("first"), "it lives");
+    // What a process leaves behind when it is killed: its row, and no lock.
+    drop(first);
+    let taken = second.hold_singleton(t(2), "gate", "second", lease(2, t(2))).await.unwrap();
+    assert_eq!(taken, None, "long before the lease ends");
+
+    // A frozen process still has its lock: only its lease decides, and its follower has no lock.
+    let third = open().await.unwrap();
+    assert!(third.hold_singleton(t(61), "gate", "third", lease(3, t(61))).await.unwrap().is_some());
+    let late = t(2 + LEASE_SECONDS);
+    assert_eq!(third.hold_singleton(late, "gate", "third", lease(3, late)).await.unwrap(), None);
+    drop(second);
+    let fourth = open().await.unwrap();
+    let refused = fourth.hold_singleton(late, "gate", "fourth", lease(4, late)).await.unwrap();
+    assert_eq!(
+        refused.as_deref(),
+        Some("third"),
+        "a free lock says nothing about who never had it"
+    );
+    // It gets the lock when it renews.
+    assert_eq!(third.hold_singleton(late, "gate", "third", lease(3, late)).await.unwrap(), None);
+    drop(third);
+    assert_eq!(fourth.hold_singleton(late, "gate", "fourth", lease(4, late)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn a_pause_whose_time_is_over_ends_by_itself_and_is_on_record() {
     assert!(ledger.claim(t(9), 1).await.is_empty());
     assert_eq!(ledger.orders(t(10)).await.unwrap().pauses, []);
     assert_eq!(ledger.claim(t(10), 2).await.len(), 1);
-    assert_eq!(ledger.standing(t(10)).await.unwrap().pauses, []);
+    assert_eq!(ledger.standing(t(10)).await.unwrap().sending_pauses, []);
     // The same scope can be paused again, and an open pause takes a new end.
     ledger.pause(t(11), &PauseScope::All, None, &audit("everything")).await.unwrap();
     ledger.pause(t(12), &PauseScope::All, Some(t(20)), &audit("everything")).await.unwrap();

@@ -297,7 +297,7 @@ async fn calls_and_what_they_meant_are_on_record() {
     let batch = SettleBatch {
         calls: vec![call("refused"), call("useful")],
         entries: vec![first, second],
-        steps: Vec::new(),
+        ..SettleBatch::default()
     };
     ledger.settle(t(6), &batch).await.unwrap();
     ledger

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use hoso_gateway::domain::discrepancy::DiscrepancyKind;
 use hoso_gateway::domain::entry::{EntryState as S, PortalKnown};
-use hoso_gateway::ledger::record::{Books, DiscrepancyRecord, SettleBatch, SettledEntry};
+use hoso_gateway::ledger::record::{
+    Books, DiscrepancyRecord, RetryScope, SettleBatch, SettledEntry,
+};
 
 use super::support::{
     SOURCE, TestLedger, accepted, audit, dead, deleted, flipped, in_doubt, item, open_ledger, t,
+    upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";
@@ -159,8 +162,8 @@ async fn a_dossier_that_the_portal_lost_is_owed_again_packet_and_all_steps() {
     ledger.deliver(t(1), item(A, 1, "one | 0800/2 0900/5")).await;
     ledger.ack_steps(t(2)).await;
     let dossier = ledger.view(A).await.dossier_id;
-    assert_eq!(ledger.repair_missing(t(3), &[dossier]).await.unwrap(), 1);
-    assert_eq!(ledger.repair_missing(t(3), &[dossier]).await.unwrap(), 0, "it is on its way");
+    assert_eq!(ledger.repair_missing(t(3), &[dossier], true).await.unwrap(), 1);
+    assert_eq!(ledger.repair_missing(t(3), &[dossier], true).await.unwrap(), 0, "it is on its way");
     ledger.map(t(4)).await;
     assert_eq!(ledger.states(A).await, [S::Accepted, S::Ready]);
     assert!(ledger.claim_steps_of(t(4), 1).await.is_empty());
@@ -173,13 +176,76 @@ async fn a_dossier_that_the_portal_lost_is_owed_again_packet_and_all_steps() {
 }
 
 #[tokio::test]
+async fn a_repair_holds_the_supplement_requests_that_the_portal_had_and_no_others() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 1, "one | 0800/2 0900/5")).await;
+    ledger.ack_steps(t(2)).await;
+    ledger.receive(t(2), item(A, 2, "one | 0800/2 0900/5 1000/5")).await;
+    let dossier = ledger.view(A).await.dossier_id;
+    assert_eq!(ledger.repair_missing(t(3), &[dossier], false).await.unwrap(), 1);
+    ledger.map(t(4)).await;
+    assert_eq!(ledger.accept_all(t(5)).await, 1);
+    assert_eq!(ledger.step_states(A).await, "0800/2=pending 0900/5=held 1000/5=pending");
+    let held = ledger.view(A).await.steps[1].failure.clone().unwrap();
+    assert_eq!(held.code, "steps.maybe_sent");
+    // Mapping it again, even with other words, is no reason to send it.
+    ledger.receive(t(6), item(A, 3, "one | 0800/2 0900/5:other 1000/5")).await;
+    assert!(ledger.step_states(A).await.contains("0900/5=held"));
+    assert_eq!(ledger.open_discrepancies(A).await, ["step_changed 20260126090000/5"]);
+}
+
+#[tokio::test]
+async fn a_held_supplement_request_can_be_sent_after_a_repair_though_its_body_was_past_retention() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 1, "one | 0900/5")).await;
+    ledger.ack_steps(t(2)).await;
+    let dossier = ledger.view(A).await.dossier_id;
+    let mut policy = upkeep_policy();
+    policy.retention.bodies_ms = 0;
+    // The document is dropped with the bodies, so the repair needs the source's copy again.
+    ledger.receive(t(3), item(A, 2, "two | 0900/5")).await;
+    ledger.accept_all(t(3)).await;
+    ledger.repair_missing(t(4), &[dossier], false).await.unwrap();
+    ledger.upkeep(t(5), &policy).await.unwrap();
+    ledger.map(t(6)).await;
+    ledger.accept_all(t(7)).await;
+    let scope = RetryScope { ma_ho_so: vec![A.into()], held: true, ..RetryScope::default() };
+    assert_eq!(ledger.retry(t(8), &scope, &audit(A)).await.unwrap(), 1);
+    ledger.ack_steps(t(9)).await;
+    assert_eq!(ledger.step_states(A).await, "0900/5=acked");
+}
+
+#[tokio::test]
+async fn a_suspicion_is_told_with_its_beginning_until_it_is_resolved() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    let found = DiscrepancyRecord {
+        source: SOURCE.into(),
+        ma_ho_so: A.into(),
+        dossier_id: Some(ledger.view(A).await.dossier_id),
+        kind: DiscrepancyKind::Missing,
+        detail: String::new(),
+    };
+    let codes = [A.to_owned(), B.to_owned()];
+    assert!(ledger.suspected_missing(SOURCE, &codes).await.unwrap().is_empty());
+    for at in [2, 3] {
+        ledger.record_discrepancies(t(at), std::slice::from_ref(&found)).await.unwrap();
+    }
+    let suspected = ledger.suspected_missing(SOURCE, &codes).await.unwrap();
+    assert_eq!(suspected, [(A.to_owned(), t(2))]);
+    let kind = DiscrepancyKind::Missing;
+    ledger.resolve_discrepancies(t(4), SOURCE, kind, &codes, "seen").await.unwrap();
+    assert!(ledger.suspected_missing(SOURCE, &codes).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_repair_sends_the_newest_acknowledged_revision_and_keeps_a_newer_quarantine() {
     let ledger = open_ledger().await;
     ledger.deliver(t(1), item(A, 1, "one | 0800/2")).await;
     ledger.receive(t(2), item(A, 2, "one | 0800/2 0900/4")).await;
     ledger.receive(t(3), item(A, 3, "! bad")).await;
     let dossier = ledger.view(A).await.dossier_id;
-    assert_eq!(ledger.repair_missing(t(4), &[dossier]).await.unwrap(), 1);
+    assert_eq!(ledger.repair_missing(t(4), &[dossier], true).await.unwrap(), 1);
     ledger.map(t(4)).await;
     let view = ledger.view(A).await;
     let states: Vec<S> = view.entries.iter().map(|entry| entry.state).collect();
@@ -209,7 +275,7 @@ async fn nothing_is_repaired_that_is_deleted_on_its_way_or_never_was_there() {
     for code in [A, B, C] {
         dossiers.push(ledger.view(code).await.dossier_id);
     }
-    assert_eq!(ledger.repair_missing(t(3), &dossiers).await.unwrap(), 0);
+    assert_eq!(ledger.repair_missing(t(3), &dossiers, true).await.unwrap(), 0);
     assert_eq!(ledger.view(B).await.portal_known, PortalKnown::Yes);
 }
 

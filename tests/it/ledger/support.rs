@@ -167,6 +167,9 @@ pub(crate) fn upkeep_policy() -> UpkeepPolicy {
         cursor_retention_ms: DAY_MS,
         watchdog_ms: 60_000,
         resend_unknown_supplement: false,
+        wait_max_ms: 1_200_000,
+        lease_max_ms: 125_000,
+        owner_max_ms: 17_000,
     }
 }
 

@@ -352,7 +352,8 @@ async fn books_without_an_index_say_what_became_of_the_files_and_are_never_calle
     assert!(books.without_index && !books.closed);
     assert_eq!((books.at_source, books.matched, books.missing, books.quarantined), (3, 1, 1, 1));
     assert_eq!(books.extra, 0);
-    // What the portal lost is owed again, as with any source.
+    // What the portal lost is owed again when it is missed a second time, as with any source.
+    assert_eq!((books.suspected, gateway.reconcile().await.suspected), (1, 0));
     gateway.settle().await;
     assert_eq!(gateway.reconcile().await.matched, 2);
     gateway.end().await;

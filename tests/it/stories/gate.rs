@@ -40,7 +40,7 @@ async fn a_paused_procedure_waits_with_its_reason_and_delays_no_other() {
     assert_eq!(gateway.count(EntryState::Accepted).await, 2);
     let standing = gateway.standing().await;
     assert_eq!((standing.due_now, standing.set_aside), (0, 1));
-    assert_eq!(standing.pauses[0].scope, scope);
+    assert_eq!(standing.sending_pauses[0].scope, scope);
     // What comes to it later waits too, however urgent.
     resync(&gateway.context, None, &[code(2)], ACTOR, "the citizen asks").await.unwrap();
     gateway.map().await;
@@ -81,7 +81,7 @@ async fn a_pause_of_everything_stops_look_ups_too_and_ends_by_itself() {
     gateway.advance(Duration::from_secs(1)).await;
     gateway.settle().await;
     assert_eq!(gateway.count(EntryState::Accepted).await, 4);
-    assert_eq!(gateway.standing().await.pauses, []);
+    assert_eq!(gateway.standing().await.sending_pauses, []);
     gateway.end().await;
 }
 

@@ -162,7 +162,8 @@ async fn a_held_supplement_request_goes_out_when_a_person_says_so() {
 
 #[tokio::test]
 async fn a_dossier_that_the_portal_forgot_is_found_missing_and_repaired_with_all_its_steps() {
-    let gateway = Story::of(12).start().await;
+    let gateway =
+        Story::of(12).set("push", "steps_on_unknown_status_5", "\"resend\"").start().await;
     gateway.settle().await;
     let lost: Vec<String> =
         gateway.province.expected().iter().take(3).map(|dossier| dossier.code.clone()).collect();
@@ -171,12 +172,57 @@ async fn a_dossier_that_the_portal_forgot_is_found_missing_and_repaired_with_all
     }
     let books = gateway.reconcile().await;
     assert_eq!((books.missing, books.matched, books.closed), (3, 9, true));
+    assert_eq!(books.suspected, 3);
+    let books = gateway.reconcile().await;
+    assert_eq!((books.missing, books.suspected), (3, 0));
     gateway.settle().await;
     gateway.assert_delivered();
     let books = gateway.reconcile().await;
     assert_eq!((books.missing, books.matched), (0, 12));
     let standing = gateway.standing().await;
     assert_eq!(standing.open_discrepancies.get("missing"), None);
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn one_look_up_that_says_missing_repairs_nothing_and_a_second_one_after_the_settle_time_does()
+{
+    let gateway = Story::of(0)
+        .set("reconcile", "settle_ms", "300000")
+        .start_with(&[Paper::of(CODE)
+            .with("TrangThaiHoSo", "5")
+            .steps(&[("20260126083000", "2"), ("20260126085000", "5")])])
+        .await;
+    gateway.settle().await;
+    assert_eq!(gateway.step_states(CODE).await, ["acked", "acked"]);
+    gateway.advance(Duration::from_mins(6)).await;
+    // A search that fails for a moment is forgiven.
+    gateway.portal.hide(CODE);
+    let books = gateway.reconcile().await;
+    assert_eq!((books.missing, books.suspected), (1, 1));
+    assert_eq!(gateway.standing().await.open_discrepancies.get("missing"), Some(&1));
+    gateway.portal.show(CODE);
+    gateway.advance(Duration::from_mins(6)).await;
+    assert_eq!(gateway.reconcile().await.matched, 1);
+    assert_eq!(gateway.standing().await.open_discrepancies.get("missing"), None);
+    assert_eq!(gateway.map().await.mapped, 0, "nothing was repaired");
+    // Lost for good: the second look comes too early, the third one is believed.
+    assert!(gateway.portal.forget(CODE));
+    for (wait, suspected) in [(0, 1), (1, 1), (6, 0)] {
+        gateway.advance(Duration::from_mins(wait)).await;
+        let books = gateway.reconcile().await;
+        assert_eq!((books.missing, books.suspected), (1, suspected));
+        assert_eq!(gateway.states(CODE).await.len(), 1 + usize::from(suspected == 0));
+    }
+    gateway.settle().await;
+    assert_eq!(gateway.step_states(CODE).await, ["acked", "held"]);
+    assert_eq!(gateway.portal.record(CODE).unwrap().steps.len(), 1);
+    let held = gateway.dossier(CODE).await.steps.pop().unwrap();
+    assert_eq!(held.failure.unwrap().code, "steps.maybe_sent");
+    let scope = RetryScope { ma_ho_so: vec![CODE.to_owned()], held: true, ..RetryScope::default() };
+    retry_problems(&gateway.context, &scope, "thu-nghiem", "the portal has it not").await.unwrap();
+    gateway.settle().await;
+    assert_eq!(gateway.portal.record(CODE).unwrap().steps.len(), 2);
     gateway.end().await;
 }
 

@@ -1,16 +1,20 @@
 //! The whole gateway against the laboratories, told part by part.
 
+mod adopt;
 mod certificates;
+mod clocks;
 mod drops;
 mod gate;
 mod lost_answers;
 mod map;
+mod monitoring;
 mod operators;
 mod poison;
 mod pull;
 mod push;
 mod restart;
 mod rules;
+mod service;
 mod silence;
 mod ways;
 mod years;

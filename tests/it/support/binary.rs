@@ -1,6 +1,8 @@
 //! The real program as a child process, between laboratories in this one.
 
+use std::cell::RefCell;
 use std::fs::File;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -100,12 +102,46 @@ unconfirmed_every_ms = 100
         self.folder.path().join("hoso.toml")
     }
 
+    /// Puts another text in the place of a part of the configuration file.
+    pub(crate) fn rewrite(&self, part: &str, other: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("a file");
+        assert!(text.contains(part), "{part} stands nowhere in:\n{text}");
+        std::fs::write(self.config(), text.replace(part, other)).expect("a file");
+    }
+
     /// `hoso serve`, with its log in a file of its own.
     pub(crate) fn serve(&mut self) -> Process {
+        self.spawn(&["serve"])
+    }
+
+    /// `hoso serve` under a service manager that listens, and restarts it when it hears nothing for
+    /// `watchdog`.
+    pub(crate) fn serve_managed(&mut self, watchdog: Duration) -> (Process, Manager) {
+        let path = self.folder.path().join(format!("notify-{}", self.processes));
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        let us = watchdog.as_micros().to_string();
+        let path = path.to_str().expect("a plain path");
+        let process = self.spawn_in(&["serve"], &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", &us)]);
+        (process, Manager { socket, heard: RefCell::default() })
+    }
+
+    /// One more line for the source's section of the configuration.
+    pub(crate) fn set_source(&self, line: &str) {
+        self.rewrite("poll_ms = 100\n", &format!("poll_ms = 100\n{line}\n"));
+    }
+
+    /// Starts a command and leaves it running.
+    pub(crate) fn spawn(&mut self, arguments: &[&str]) -> Process {
+        self.spawn_in(arguments, &[])
+    }
+
+    fn spawn_in(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
         self.processes += 1;
-        let log = self.folder.path().join(format!("serve-{}.log", self.processes));
+        let log = self.folder.path().join(format!("{}-{}.log", arguments[0], self.processes));
         let child = hoso(&self.config())
-            .arg("serve")
+            .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
             .spawn()
@@ -156,16 +192,17 @@ unconfirmed_every_ms = 100
         compare(&self.province.expected(), &self.portal.records())
     }
 
-    /// Waits until every expected dossier stands at the portal as expected, with every step, and
-    /// the ledger has nothing left to do.
+    /// Waits until every expected dossier stands at the portal as expected, with every step but
+    /// those that wait for a person, and the ledger has nothing left to do.
     pub(crate) async fn until_delivered(&mut self) {
         let since = self.clock.monotonic();
         loop {
             let comparison = self.comparison();
+            let standing = self.standing().await;
+            let held = standing.as_ref().and_then(|standing| standing.steps.get("held").copied());
             let arrived = comparison.missing.is_empty()
                 && comparison.different.is_empty()
-                && comparison.steps_missing == 0;
-            let standing = self.standing().await;
+                && comparison.steps_missing as u64 == held.unwrap_or(0);
             let quiet = standing.as_ref().is_some_and(super::gateway::is_quiet);
             if arrived && quiet {
                 return;
@@ -234,6 +271,30 @@ fn hoso(config: &Path) -> Command {
     command
 }
 
+/// A service manager's ear.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    socket: UnixDatagram,
+    heard: RefCell<Vec<String>>,
+}
+
+impl Manager {
+    /// Everything that was said until now, in order.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        let mut heard = self.heard.borrow_mut();
+        let mut bytes = [0; 2048];
+        while let Ok(length) = self.socket.recv(&mut bytes) {
+            heard.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+        }
+        heard.clone()
+    }
+
+    /// How often something that begins so was said.
+    pub(crate) fn count(&self, beginning: &str) -> usize {
+        self.heard().iter().filter(|words| words.starts_with(beginning)).count()
+    }
+}
+
 /// A running `hoso`. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -251,8 +312,17 @@ impl Process {
 
     /// As a service manager asks.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// As `systemctl reload` does.
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([name, &self.child.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success());

@@ -138,9 +138,8 @@ impl Story {
             settings.entry("source").or_default().entry("base_url").or_insert(url);
         }
         let config = config(&settings, folder.path(), &secrets);
-        let mut gateway = TestGateway::wire(config, clock, province, portal, folder).await;
+        let mut gateway = TestGateway::wire(config, clock, province, portal, folder, secrets).await;
         gateway.settings = settings;
-        gateway.secrets = secrets;
         gateway
     }
 }
@@ -216,6 +215,7 @@ impl TestGateway {
         province: Province,
         portal: LabPortal,
         folder: TempDir,
+        secrets: Secrets,
     ) -> Self {
         let mut context = build::context(&config, true).await.expect("a context");
         context.clock = Arc::new(clock.clone());
@@ -229,7 +229,7 @@ impl TestGateway {
             line,
             keeper,
             settings: BTreeMap::new(),
-            secrets: Secrets::default(),
+            secrets,
             clock,
             province,
             portal,
@@ -277,10 +277,31 @@ impl TestGateway {
         let config = config(&self.settings, self.folder.path(), &secrets);
         let settings = self.settings;
         let mut again =
-            Self::wire(config, self.clock, self.province, self.portal, self.folder).await;
+            Self::wire(config, self.clock, self.province, self.portal, self.folder, secrets).await;
         again.settings = settings;
-        again.secrets = secrets;
         again
+    }
+
+    /// Takes other settings as a running service does: what is out was settled, the gate stays ours.
+    pub(crate) async fn reload(&mut self, change: &[(&'static str, &'static str, &str)]) {
+        for (section, key, value) in change {
+            self.settings.entry(section).or_default().insert(key, (*value).to_owned());
+        }
+        let config = config(&self.settings, self.folder.path(), &self.secrets);
+        self.context = build::next_context(&config, &self.context);
+        let ownership = Arc::clone(&self.line.ownership);
+        let open = build::open_portal(&config, &self.context).expect("a portal");
+        self.line = open(ownership).await.expect("an open gate");
+    }
+
+    /// Ends a story that has told enough while work is left.
+    pub(crate) async fn end_rough(self) {
+        self.stop.cancel();
+        self.stop_keeping.cancel();
+        self.keeper.await.expect("the gate was kept");
+        self.context.ledger.close().await;
+        self.province.shutdown().await.expect("a sound province");
+        self.portal.shutdown().await.expect("a sound portal");
     }
 
     /// Nothing is left half-done: no lease, no panic in a laboratory.

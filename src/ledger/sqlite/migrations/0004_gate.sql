@@ -36,7 +36,7 @@ CREATE INDEX dossier_nearing ON dossier (appointed_at)
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND priority > 2 AND finished = 0;
 
 -- Sending that an operator has stopped. Never deleted: it says who stopped what, when, and why.
-CREATE TABLE pause (
+CREATE TABLE sending_pause (
     id       INTEGER PRIMARY KEY,
     scope    TEXT NOT NULL CHECK (scope IN ('all', 'procedure', 'agency')),
     value    TEXT NOT NULL,           -- MaTTHC or the agency's code; '' for all
@@ -46,7 +46,7 @@ CREATE TABLE pause (
     until    INTEGER,                 -- ends by itself then; NULL: until somebody resumes it
     ended_at INTEGER
 ) STRICT;
-CREATE UNIQUE INDEX pause_one_open ON pause (scope, value) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX sending_pause_one_open ON sending_pause (scope, value) WHERE ended_at IS NULL;
 
 -- What the gate's owner wrote last: what refusals taught it, and how it stands, both JSON.
 CREATE TABLE gate_note (

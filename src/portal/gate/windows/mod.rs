@@ -58,6 +58,30 @@ impl Window {
         }
     }
 
+    /// Time between two calls when the window is used to its end, with this headroom.
+    pub fn pace(&self, headroom: f64) -> Duration {
+        let allowed = self.allowed(headroom);
+        let burst = self.burst.clamp(1, allowed);
+        Duration::from_nanos((self.window_ms * 1_000_000).div_ceil(u64::from(allowed - burst + 1)))
+    }
+
+    /// Calls allowed in any window: the limit less the headroom, and never none.
+    fn allowed(&self, headroom: f64) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the limit, which is a u32"
+        )]
+        // The small addition keeps 100 × (1 − 0.03) from becoming 96.
+        let allowed = (f64::from(self.limit) * (1.0 - headroom) + 1e-6).floor() as u32;
+        allowed.max(1)
+    }
+
+    /// Whether its use outlives a process; shorter windows start as used up instead.
+    pub fn is_remembered(&self) -> bool {
+        self.window_ms >= REMEMBERED_FROM_MS
+    }
+
     /// The name under which its use is remembered: its length, so that a changed limit still
     /// honours what was sent under the old one.
     pub fn name(&self) -> String {
@@ -313,22 +337,15 @@ impl Pacer {
         if !(0.0..1.0).contains(&headroom) {
             return Err("the headroom must be at least 0 and below 1".to_owned());
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and the limit, which is a u32"
-        )]
-        // The small addition keeps 100 × (1 − 0.03) from becoming 96.
-        let allowed = (f64::from(window.limit) * (1.0 - headroom) + 1e-6).floor() as u32;
-        let allowed = allowed.max(1);
+        let allowed = window.allowed(headroom);
         let burst = window.burst.min(allowed);
         let window_ns = window.window_ms * 1_000_000;
-        let interval_ns = window_ns.div_ceil(u64::from(allowed - burst + 1));
+        let interval_ns = nanos(window.pace(headroom));
         let tolerance_ns = interval_ns
             .checked_mul(u64::from(burst - 1))
             .filter(|tolerance| *tolerance < u64::MAX / 4)
             .ok_or("this burst is too large for so long a window")?;
-        let remembered = window.window_ms >= REMEMBERED_FROM_MS;
+        let remembered = window.is_remembered();
         let tat = Tat::default();
         if !remembered {
             tat.set(nanos(now) + window_ns + tolerance_ns);

@@ -1,0 +1,68 @@
+//! The only door to what the operating system says of itself: space on a disk, whose stream stderr
+//! is, and the clock that the service manager compares with.
+//!
+//! Owns no policy: how little space is too little, and what a log looks like, is decided elsewhere.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Space of the file system that holds a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// For programs without privileges.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
+impl DiskRoom {
+    /// Rounded down; a disk of no size is full.
+    pub fn free_percent(self) -> u64 {
+        self.free_bytes.saturating_mul(100) / self.total_bytes.max(1)
+    }
+}
+
+/// How much room is left where `path` lies.
+pub fn disk_room(path: &Path) -> io::Result<DiskRoom> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(DiskRoom {
+        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+    })
+}
+
+/// Whether stderr is the very stream that `JOURNAL_STREAM` names (`device:inode`, systemd.exec(5)).
+/// The variable alone proves nothing: a shell inherits it and redirects stderr.
+pub fn stderr_is_stream(journal_stream: &str) -> bool {
+    let Ok(stderr) = rustix::fs::fstat(std::io::stderr()) else {
+        return false;
+    };
+    journal_stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)
+}
+
+/// Time since boot by `CLOCK_MONOTONIC`, the clock of every process of the machine.
+pub fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Neither part of this clock is ever negative.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_of_a_folder_has_no_more_free_than_it_has() {
+        let room = disk_room(Path::new(".")).unwrap();
+        assert!(room.total_bytes > 0 && room.free_bytes <= room.total_bytes);
+        assert!(room.free_percent() <= 100);
+        assert!(disk_room(Path::new("/nowhere/at/all")).is_err());
+        assert_eq!(DiskRoom { free_bytes: 0, total_bytes: 0 }.free_percent(), 0);
+    }
+
+    #[test]
+    fn a_stream_of_somebody_else_is_not_ours() {
+        assert!(!stderr_is_stream("1:1"));
+        assert!(!stderr_is_stream(""));
+    }
+}
