@@ -14,11 +14,12 @@ use hoso_gateway::domain::entry::Settlement;
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::receipt::Receipt;
+use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    CallRecord, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, Retention,
+    CallRecord, Claim, MapOutcome, MappedEntry, MappedStep, PullCommit, ReceivedItem, Retention,
     SettleBatch, SettledEntry, SettledSteps, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
@@ -116,6 +117,10 @@ fn steps(ma_ho_so: &str) -> Vec<MappedStep> {
     (0..STEPS).map(step).collect()
 }
 
+fn claim(lease: Lease) -> Claim {
+    Claim { lease, limit: BATCH, turns: Turns::new(Shares::default()), urgent_only: false }
+}
+
 fn call(at: Timestamp) -> CallRecord {
     CallRecord {
         service: "DongBoHoSoMC",
@@ -151,16 +156,20 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
             entry_id: entry.entry_id,
             dossier_id: entry.dossier_id,
             mapping_version: "2026.1".into(),
-            outcome: MapOutcome::Valid(ValidPacket {
+            outcome: MapOutcome::Valid(Box::new(ValidPacket {
                 packet_hash: *blake3::hash(entry.document.as_bytes()).as_bytes(),
                 packet: entry.document,
                 steps: steps(&entry.ma_ho_so),
                 warnings: Vec::new(),
                 filed_at_portal: false,
                 priority: None,
+                appointed_at: None,
+                finished: false,
+                ma_tthc: "1.000105".into(),
+                ma_don_vi: Some("H55.242".into()),
                 recoded_from: None,
                 files: hoso_gateway::ledger::record::PacketFiles::default(),
-            }),
+            })),
         })
         .collect();
     let since = Instant::now();
@@ -169,7 +178,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
 
     loop {
         let since = Instant::now();
-        let claimed = ledger.claim_entries(at, lease, BATCH).await.unwrap();
+        let claimed = ledger.claim_entries(at, claim(lease)).await.unwrap();
         if claimed.is_empty() {
             break;
         }
@@ -196,7 +205,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
     }
     loop {
         let since = Instant::now();
-        let claimed = ledger.claim_steps(at, lease, BATCH, 10).await.unwrap();
+        let claimed = ledger.claim_steps(at, claim(lease), 10).await.unwrap();
         if claimed.is_empty() {
             break;
         }
@@ -242,9 +251,10 @@ async fn read(ledger: &dyn Ledger, at: Timestamp) {
     ledger.dossier("H55.242-260126-000100").await.unwrap();
     timed("one dossier", since);
     let since = Instant::now();
-    ledger.claim_entries(at, Lease { token: 1, expires_at: at }, BATCH).await.unwrap();
+    ledger.claim_entries(at, claim(Lease { token: 1, expires_at: at })).await.unwrap();
     timed("claim of nothing", since);
     let policy = UpkeepPolicy {
+        deadline_near_ms: 86_400_000,
         retention: Retention {
             bodies_ms: 90 * 24 * 3_600_000,
             attempts_ms: u64::MAX,

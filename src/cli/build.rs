@@ -25,6 +25,7 @@ use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::mapping::{self, Mapping, ProcedureTable};
 use crate::pipeline::catalogue::known::CatalogueMemory;
 use crate::pipeline::catalogue::{CatalogueSettings, CodePolicies};
+use crate::pipeline::orders::heed_orders;
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pulse::{Beat, Pulse};
 use crate::pipeline::quota::LedgerQuota;
@@ -299,7 +300,37 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
     let answers = answers(config)?;
     let http = certificates::client(config, &config.portal.tls())?;
     let portal_settings = way::portal_settings(config);
-    let gate_settings = GateSettings {
+    let gate_settings = gate_settings(config);
+    let context = context.clone();
+    Ok(Box::new(move |ownership: Arc<Ownership>| {
+        let (context, http) = (context.clone(), Arc::clone(&http));
+        let (portal_settings, gate_settings) = (portal_settings.clone(), gate_settings.clone());
+        let answers = answers.clone();
+        Box::pin(async move {
+            let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
+            let memory = LedgerQuota::new(
+                Arc::clone(&context.ledger),
+                Arc::clone(&clock),
+                gate_settings.windows.clone(),
+                gate_settings.headroom,
+            );
+            let memory =
+                if ownership.opens_another_gate() { memory.after_settling() } else { memory };
+            let chance = Arc::clone(&context.chance);
+            let gate =
+                Gate::open(gate_settings, Arc::clone(&clock), chance, Arc::new(memory)).await?;
+            let gate = Arc::new(gate);
+            let portal = Portal::new(portal_settings, http, clock, Arc::clone(&gate), answers);
+            let line = PortalLine::new(portal, gate, ownership);
+            heed_orders(&context, &line).await?;
+            Ok(line)
+        })
+    }))
+}
+
+/// The gate's part of a configuration; also what [`Gate::reconfigure`] takes while it runs.
+pub fn gate_settings(config: &Config) -> GateSettings {
+    GateSettings {
         windows: config
             .gate
             .windows
@@ -310,6 +341,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             })
             .collect(),
         headroom: config.gate.headroom,
+        shares: config.gate.shares,
         breaker: BreakerSettings {
             failures: config.gate.breaker_failures,
             cool_down_ms: config.gate.breaker_cool_down_ms,
@@ -317,35 +349,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
             environment_retry_ms: config.gate.environment_retry_ms,
             ..BreakerSettings::default()
         },
-    };
-    let context = context.clone();
-    Ok(Box::new(move |ownership: Arc<Ownership>| {
-        let (context, http) = (context.clone(), Arc::clone(&http));
-        let (portal_settings, gate_settings) = (portal_settings.clone(), gate_settings.clone());
-        let answers = answers.clone();
-        Box::pin(async move {
-            let memory = LedgerQuota::new(
-                Arc::clone(&context.ledger),
-                Arc::clone(&context.clock),
-                gate_settings.windows.clone(),
-                gate_settings.headroom,
-            );
-            let memory =
-                if ownership.opens_another_gate() { memory.after_settling() } else { memory };
-            let gate = Arc::new(
-                Gate::open(
-                    gate_settings,
-                    Arc::clone(&context.clock),
-                    Arc::clone(&context.chance),
-                    Arc::new(memory),
-                )
-                .await?,
-            );
-            let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
-            let portal = Portal::new(portal_settings, http, clock, Arc::clone(&gate), answers);
-            Ok(PortalLine { portal: Arc::new(portal), gate, ownership })
-        })
-    }))
+    }
 }
 
 pub fn schedule(config: &Config) -> Schedule {

@@ -100,9 +100,9 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         }
         Which::Explain(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            let owner = ledger.waiting(now).await?.gate_owner;
+            let standing = ledger.standing(now).await?;
             let situations: Vec<Situation> =
-                views.iter().map(|view| situation(view, owner.as_deref(), now)).collect();
+                views.iter().map(|view| situation(view, &standing, now)).collect();
             invocation
                 .output
                 .result(&situations, |situations| each(situations, Situation::to_string));

@@ -18,6 +18,7 @@ mod mapping;
 mod migrate;
 mod output;
 mod person;
+mod portal;
 mod problems;
 mod resync;
 mod run;
@@ -78,6 +79,8 @@ enum Command {
     Dossier(dossier::Which),
     #[command(subcommand)]
     Problems(problems::Which),
+    #[command(subcommand)]
+    Portal(portal::Which),
     Resync(resync::Arguments),
     Adopt(adopt::Arguments),
     #[command(subcommand)]
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,

@@ -190,12 +190,12 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         ledger.problems(&ProblemFilter { ma_ho_so, code, limit: arguments.limit }).await?;
     let mut dossiers = Vec::new();
     if meaning.is_none() {
-        let owner = ledger.standing(now).await?.gate_owner;
+        let standing = ledger.standing(now).await?;
         let views = ledger.dossier(&arguments.code).await?;
         if views.is_empty() && problems.is_empty() {
             return Err(dossier::unknown(&arguments.code));
         }
-        dossiers.extend(views.iter().map(|view| situation(view, owner.as_deref(), now)));
+        dossiers.extend(views.iter().map(|view| situation(view, &standing, now)));
     }
     ledger.close().await;
     let shown = Shown { problems, code: meaning, dossiers };

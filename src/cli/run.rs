@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
-use crate::daemon::with_two_stage_shutdown;
+use crate::daemon::{watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
+use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::{PullReport, pull_once};
 use crate::pipeline::push::{PushReport, push_once};
@@ -400,7 +401,12 @@ pub(super) async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            ownership.keep(context, stop).await;
+            let watched = watch_orders(context, &line, stop);
+            let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
+            if let Err(error) = watched {
+                tracing::error!(error = format!("{error:#}"), "orders are not read any more");
+                stop.cancel();
+            }
             // Asked to stop: the verb settles what is out and ends by itself.
             std::future::pending::<()>().await;
         };
@@ -410,6 +416,7 @@ pub(super) async fn with_gate<T>(
             () = keep => unreachable!("renewing never ends by itself"),
         }
     };
+    report_gate(context, &line).await?;
     ownership.release(context).await?;
     Ok(Ok(done))
 }

@@ -7,12 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Exit, Failure};
 use super::log::LogLevel;
-use super::{Invocation, build, log, signals};
+use super::{Invocation, build, log, person, signals};
 use crate::config::{Config, ConfigErrors, Environment, SystemEnvironment};
 use crate::daemon::{Change, Herald, with_two_stage_shutdown};
+use crate::ledger::record::PauseScope;
 use crate::notify::Notifier;
 use crate::pipeline::pulse::Pulse;
-use crate::pipeline::{Context, Stop};
+use crate::pipeline::{Context, Stop, orders};
 
 /// Run the gateway until it is told to stop
 ///
@@ -30,6 +31,9 @@ pub(super) struct Arguments {
     /// Refuse to start while migrations of the ledger are pending, instead of applying them
     #[arg(long)]
     no_migrate: bool,
+    /// Start with everything paused: pull and map, and send nothing before `hoso portal resume`
+    #[arg(long)]
+    hold: bool,
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
@@ -42,6 +46,11 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     // Everything that the configuration names is read before the ledger is touched.
     build::named(&config).map_err(first)?;
     let context = build::context(&config, !arguments.no_migrate).await?;
+    if arguments.hold {
+        let reason = "started with --hold";
+        orders::pause(&context, &PauseScope::All, None, &person::user(), reason).await?;
+        tracing::warn!("everything is paused; `hoso portal resume` lets sending begin");
+    }
     let pulse = Pulse::default();
     let daemon = build::daemon(&config, &context, &pulse, &build::holder("serve"))?;
     tracing::info!(

@@ -13,7 +13,9 @@ use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
-use crate::ledger::view::{DossierView, EntryView};
+use crate::ledger::record::{PauseScope, SendingPause};
+use crate::ledger::view::{DossierView, EntryView, Standing};
+use crate::pipeline::orders;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Situation {
@@ -36,8 +38,9 @@ pub(super) struct Situation {
     now: Timestamp,
 }
 
-/// Explains a dossier; `gate_owner` is the process that sends, if one does.
-pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Timestamp) -> Situation {
+/// Explains a dossier as things stand: who sends, if anybody does, and what is paused.
+pub(super) fn situation(view: &DossierView, standing: &Standing, now: Timestamp) -> Situation {
+    let gate_owner = standing.gate_owner.as_deref();
     let mut told = Situation {
         ma_ho_so: view.ma_ho_so.clone(),
         source: view.source.clone(),
@@ -56,6 +59,7 @@ pub(super) fn situation(view: &DossierView, gate_owner: Option<&str>, now: Times
         }
     }
     told.steps(view, gate_owner);
+    told.pauses(view, &standing.sending_pauses);
     // What was believed has become owed again.
     let is_suspicion = view.newest_entry().is_some_and(|entry| {
         matches!(entry.state, EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed)
@@ -288,6 +292,24 @@ impl Situation {
                     problems retry {} --kind held --reason TEXT",
                 view.ma_ho_so
             ));
+        }
+    }
+
+    /// What waits to be sent and may not: said first, because it holds back all the rest.
+    fn pauses(&mut self, view: &DossierView, pauses: &[SendingPause]) {
+        let (tthc, don_vi) = (view.ma_tthc.as_deref(), view.ma_don_vi.as_deref());
+        let sendable = [EntryState::Ready, EntryState::Unconfirmed];
+        let waits = view.newest_entry().is_some_and(|entry| sendable.contains(&entry.state))
+            || (view.packet_state == "accepted" && view.steps_due_at.is_some());
+        for pause in pauses.iter().filter(|pause| waits && pause.scope.covers(tthc, don_vi)) {
+            self.waits_for.insert(0, orders::sentence(pause));
+            let scope = match &pause.scope {
+                PauseScope::All => String::new(),
+                PauseScope::Procedure(code) => format!(" --procedure {code}"),
+                PauseScope::Agency(code) => format!(" --agency {code}"),
+            };
+            self.person.retain(|line| !line.starts_with("nothing"));
+            self.person.push(format!("when it may go on: hoso portal resume{scope} --reason TEXT"));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
+use crate::pipeline::orders;
 
 /// Say where everything stands, the verdict first
 ///
@@ -131,6 +132,7 @@ fn verdict(
         1 => parts.push("1 discrepancy is open".to_owned()),
         more => parts.push(format!("{} discrepancies are open", words::thousands(more))),
     }
+    parts.extend(standing.sending_pauses.iter().map(orders::sentence));
     let open = of(standing, EntryState::is_open);
     let owed = steps(standing, &["pending", "leased"]);
     if open > 0 {
@@ -194,6 +196,9 @@ fn text(status: &Status) -> String {
         line(&format!("  {}", state.replace('_', " ")), *count, step_words(state));
     }
     line("due now", standing.due_now, "may be sent at this moment");
+    if standing.set_aside > 0 {
+        line("paused", standing.set_aside, "set aside by a pause of their procedure or agency");
+    }
     line("problems", status.problems, "wait for a person");
     if standing.refused_documents > 0 {
         line("  unreadable", standing.refused_documents, "documents or items kept as evidence");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
 use super::values::within;
+use crate::domain::share::Shares;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +17,9 @@ pub struct Gate {
     pub breaker_cool_down_ms: u64,
     pub breaker_cool_down_max_ms: u64,
     pub environment_retry_ms: u64,
-    /// Every call must fit into all of them. Never empty.
+    /// How the classes of work share the quota when it does not suffice for all.
+    pub shares: Shares,
+    /// Every call must fit into all of them. Empty: not known, and learnt.
     pub windows: Vec<Window>,
 }
 
@@ -43,12 +46,15 @@ impl Gate {
                 "",
             );
         }
-        if self.windows.is_empty() {
-            problems.at(
-                "gate.windows",
-                "without a window the portal would be asked without limit",
-                "write the quota, or leave the cautious defaults",
-            );
+        for (class, weight) in [
+            ("urgent", self.shares.urgent),
+            ("live", self.shares.live),
+            ("deadline_near", self.shares.deadline_near),
+            ("backfill", self.shares.backfill),
+            ("audit", self.shares.audit),
+        ] {
+            // 0 would be a class that never moves.
+            within(&format!("gate.shares.{class}"), weight, 1, 1000, problems);
         }
         let mut lengths = BTreeSet::new();
         for (at, window) in self.windows.iter().enumerate() {

@@ -30,6 +30,7 @@ use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
 use crate::pipeline::map::map_once;
+use crate::pipeline::orders::{heed_orders, report_gate};
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pull::pull_once;
 use crate::pipeline::pulse::Pulse;
@@ -52,6 +53,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// How often the age of catalogues is looked at; most looks find nothing to fetch.
 const CATALOGUE_LOOK: Duration = Duration::from_mins(1);
+/// How often the gate's owner looks for what operators want: it takes effect within a second.
+const ORDERS_LOOK: Duration = Duration::from_millis(500);
+/// How often the gate's owner writes down how the gate stands.
+const REPORT: Duration = Duration::from_secs(5);
 /// Over the settle window, before a dossier that the portal did not show is looked at again.
 const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
@@ -394,9 +399,9 @@ async fn portal_loops(
     let watched = |name| context.watched(&pulse, name, schedule.portal_patience);
     let (pushing, reading) = (watched("push"), watched("read back"));
     let (adopting, closing) = (watched("adopt"), watched("reconcile"));
-    let refreshing = watched("catalogue");
+    let (refreshing, heeding) = (watched("catalogue"), watched("orders"));
     // One that ends by a defect asks the others to end; what they have out is settled first.
-    let (pushed, read_back, adopted, reconciled, refreshed) = futures_util::future::join5(
+    let (pushed, read_back, adopted, reconciled, refreshed, heeded) = tokio::join!(
         ending(&stop, push_loop(&pushing, &line, &wakers, &stop)),
         ending(
             &stop,
@@ -413,11 +418,40 @@ async fn portal_loops(
             &stop,
             reconcile_loop(&closing, &sources, &line, schedule.reconcile, &wakers, &stop),
         ),
-        // On the heap: five loops side by side would be a large future.
+        // On the heap: loops side by side would be a large future.
         ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
-    )
-    .await;
-    pushed.and(read_back).and(adopted).and(reconciled).and(refreshed)
+        ending(&stop, watch_orders(&heeding, &line, &stop)),
+    );
+    pushed.and(read_back).and(adopted).and(reconciled).and(refreshed).and(heeded)
+}
+
+/// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
+/// the gate.
+pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> anyhow::Result<()> {
+    let mut reported: Option<Duration> = None;
+    loop {
+        let ending = stop.is_cancelled();
+        let now = context.clock.monotonic();
+        let report_due = reported.is_none_or(|at| now >= at + REPORT) || ending;
+        let work = async {
+            heed_orders(context, line).await?;
+            if report_due {
+                report_gate(context, line).await?;
+            }
+            Ok(())
+        };
+        let wait = match work.await {
+            Ok(()) => ORDERS_LOOK,
+            Err(error) => survive(error)?,
+        };
+        if report_due {
+            reported = Some(now);
+        }
+        if ending {
+            return Ok(());
+        }
+        pause(context, wait, None, stop).await;
+    }
 }
 
 /// Asks everybody to stop when `work` ends with an error.

@@ -173,6 +173,8 @@ pub struct Sent {
     /// Dossiers in the call.
     pub batch_size: u32,
     pub is_updating: bool,
+    /// The portal answers nobody, so a failure on the way says nothing about what was sent.
+    pub destination_down: bool,
 }
 
 /// What a call's answer means for each entry in it.
@@ -280,7 +282,7 @@ pub fn settle(
                 failure: Some(failure),
             },
             Disposition::Retryable => {
-                let retries = sent.retries + 1;
+                let retries = sent.retries + u32::from(!sent.destination_down);
                 if policy.allows(retries) {
                     Settlement::Ready {
                         due_at: now + policy.delay(retries, chance),
@@ -296,7 +298,7 @@ pub fn settle(
             // Looked at even when the budget is spent: the portal may have taken it.
             Disposition::Ambiguous => Settlement::Unconfirmed {
                 due_at: now,
-                retries: sent.retries + 1,
+                retries: sent.retries + u32::from(!sent.destination_down),
                 batch_max: (sent.batch_size > 1).then_some(sent.batch_size / 2),
                 failure,
             },
@@ -409,7 +411,23 @@ mod tests {
     }
 
     fn single(retries: u32, is_updating: bool) -> Sent {
-        Sent { retries, batch_size: 1, is_updating }
+        Sent { retries, batch_size: 1, is_updating, destination_down: false }
+    }
+
+    #[test]
+    fn while_the_portal_answers_nobody_nothing_is_spent() {
+        for disposition in [Disposition::Ambiguous, Disposition::Retryable] {
+            for retries in [0, 3] {
+                let sent = Sent { destination_down: true, ..single(retries, false) };
+                let next = settle(sent, failed(disposition), NOW, &policy(), 0.5);
+                let (Settlement::Ready { retries: after, .. }
+                | Settlement::Unconfirmed { retries: after, .. }) = next
+                else {
+                    panic!("{next:?}");
+                };
+                assert_eq!(after, retries);
+            }
+        }
     }
 
     #[test]
@@ -451,7 +469,7 @@ mod tests {
         let mut size = 50;
         let mut calls = 0;
         loop {
-            let sent = Sent { retries: 0, batch_size: size, is_updating: false };
+            let sent = Sent { batch_size: size, ..single(0, false) };
             calls += 1;
             match settle(sent, failed(Disposition::Data), NOW, &policy(), 0.5) {
                 Settlement::Ready { batch_max: Some(half), retries: 0, .. } => size = half,
@@ -501,7 +519,7 @@ mod tests {
             is_updating: bool, chance in 0.0f64..1.0,
         ) {
             let accepted = matches!(outcome, Outcome::Accepted(_));
-            let sent = Sent { retries, batch_size, is_updating };
+            let sent = Sent { batch_size, ..single(retries, is_updating) };
             let next = settle(sent, outcome, NOW, &policy(), chance);
             prop_assert!(EntryState::Leased.may_become(next.state()));
             prop_assert_eq!(accepted, next.state() == EntryState::Accepted);

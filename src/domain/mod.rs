@@ -17,6 +17,7 @@ pub mod priority;
 pub mod receipt;
 pub mod record;
 pub mod retry;
+pub mod share;
 pub mod status;
 pub mod step;
 pub mod time;

@@ -8,6 +8,7 @@
 pub mod adoption;
 mod body;
 pub mod key;
+mod orders;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
@@ -27,13 +29,14 @@ use adoption::{
 };
 use record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
-    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, HeldScope,
-    HoldOutcome, IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts, ResyncOutcome,
-    RetryScope, SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry,
-    UpkeepCounts, UpkeepPolicy,
+    CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
+    GateNote, HeldScope, HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders, PauseScope,
+    PullCommit, PullCounts, Resumed, ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes,
+    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Standing, Waiting,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
+    Waiting, WaitingWork,
 };
 
 /// Why a verb of the ledger failed. Nothing of it was written.
@@ -246,23 +249,22 @@ pub trait Ledger: Debug + Send + Sync {
 
     // --- push ---
 
-    /// Leases up to `limit` due packets, one per dossier, most pressing first, and counts the
-    /// attempt before it returns. One whose stored packet cannot be read back becomes dead and is
-    /// left out.
+    /// Leases up to `claim.limit` due packets, one per dossier, and counts the attempt before it
+    /// returns. The classes share the limit by turns; inside a class the earliest appointed time
+    /// goes first. What an operator has paused is left out. One whose stored packet cannot be read
+    /// back becomes dead and is left out.
     async fn claim_entries(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError>;
 
-    /// Leases the next steps of up to `limit` dossiers whose packet is acknowledged: at most
-    /// `steps_max` a dossier, a supplement request (status 5) always alone.
+    /// Leases the next steps of up to `claim.limit` dossiers whose packet is acknowledged, in the
+    /// same order: at most `steps_max` a dossier, a supplement request (status 5) always alone.
     async fn claim_steps(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError>;
 
@@ -482,6 +484,26 @@ pub trait Ledger: Debug + Send + Sync {
         audit: &AuditRecord,
     ) -> Result<u64, LedgerError>;
 
+    /// Stops sending of this scope, with its audit row; a pause that is open takes the new reason
+    /// and end.
+    async fn pause(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        until: Option<Timestamp>,
+        audit: &AuditRecord,
+    ) -> Result<(), LedgerError>;
+
+    /// Ends the pause of exactly this scope, with its audit row.
+    async fn resume(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        audit: &AuditRecord,
+    ) -> Result<Resumed, LedgerError>;
+
+    /// What operators want of a process that sends. Reads only, and is asked often.
+    async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError>;
     /// Places a legal hold on the dossiers of this code (of one source, or of all), or ends it, with
     /// its audit row. Retention takes nothing of a held dossier.
     async fn set_hold(
@@ -501,6 +523,13 @@ pub trait Ledger: Debug + Send + Sync {
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
+    /// What waits to be sent, by class.
+    async fn waiting_by_class(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError>;
+    /// The newest calls that the portal refused because of its quota, newest first.
+    async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError>;
     /// What monitoring asks for: answered from small indexes, however large the ledger is. Lags are
     /// those of dossiers that were synchronised since `lag_since`.
     async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError>;
@@ -538,6 +567,15 @@ pub trait Ledger: Debug + Send + Sync {
         part_ms: u64,
     ) -> Result<Vec<(Timestamp, u32)>, LedgerError>;
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError>;
+
+    /// What the gate's owner leaves for its successor and for other processes; the last one stays.
+    async fn note_gate(
+        &self,
+        now: Timestamp,
+        note: GateNote,
+        body: &str,
+    ) -> Result<(), LedgerError>;
+    async fn noted_gate(&self, note: GateNote) -> Result<Option<(Timestamp, String)>, LedgerError>;
 
     /// Writes what is still buffered and closes the files.
     async fn close(&self);

@@ -10,9 +10,13 @@ use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::{EntryState, PortalKnown, Settlement};
 use crate::domain::failure::Failure;
+use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
+use crate::domain::share::Turns;
 use crate::domain::step::{StepIdentity, StepState};
 use crate::domain::time::Timestamp;
+
+pub use super::orders::{GateNote, Orders, PauseScope, Resumed, SendingPause};
 
 pub type Hash = [u8; 32];
 
@@ -117,7 +121,7 @@ pub enum MapOutcome {
         /// The code under which its source goes on, if that is why.
         recoded_to: Option<String>,
     },
-    Valid(ValidPacket),
+    Valid(Box<ValidPacket>),
 }
 
 /// A dossier that passed every check, in the form in which it is sent.
@@ -132,6 +136,13 @@ pub struct ValidPacket {
     pub filed_at_portal: bool,
     /// Raised when its appointed time is close; `None` keeps the entry's own.
     pub priority: Option<Priority>,
+    /// The citizen's appointed time; the earliest goes first inside a class.
+    pub appointed_at: Option<Timestamp>,
+    /// The work on it has ended, so its appointed time does not come near any more.
+    pub finished: bool,
+    /// Procedure and agency, by which operators pause sending.
+    pub ma_tthc: String,
+    pub ma_don_vi: Option<String>,
     /// The code under which the source kept it before; that dossier is closed with this one.
     pub recoded_from: Option<String>,
     pub files: PacketFiles,
@@ -183,11 +194,25 @@ impl AddAssign for MapCounts {
     }
 }
 
+/// Which work is taken, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    pub lease: Lease,
+    /// Dossiers at most.
+    pub limit: u32,
+    /// How the classes share the limit.
+    pub turns: Turns,
+    /// Only what somebody waits for.
+    pub urgent_only: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct ClaimedEntry {
     pub entry_id: i64,
     pub dossier_id: i64,
     pub ma_ho_so: String,
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
     pub priority: Priority,
     pub packet: String,
     /// The number of this attempt, already committed.
@@ -201,6 +226,8 @@ pub struct ClaimedEntry {
 pub struct ClaimedSteps {
     pub dossier_id: i64,
     pub ma_ho_so: String,
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
     pub priority: Priority,
     pub retries: u32,
     pub alone: bool,
@@ -395,6 +422,8 @@ pub struct UpkeepPolicy {
     pub watchdog_ms: u64,
     /// Steps of status 5 whose outcome is unknown are sent again rather than held.
     pub resend_unknown_supplement: bool,
+    /// Waiting work whose appointed time is nearer than this is raised to its class.
+    pub deadline_near_ms: u64,
     /// No honest wait for another attempt is longer.
     pub wait_max_ms: u64,
     /// No honest lease is longer.
@@ -410,6 +439,8 @@ pub struct UpkeepCounts {
     pub step_leases_expired: u64,
     pub steps_held: u64,
     pub bodies_dropped: u64,
+    /// Waiting work whose appointed time has come near.
+    pub raised: u64,
     /// Other rows past retention.
     pub rows_dropped: u64,
     /// Pages that the file gave back to the disk.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::record::Books;
+use super::record::{Books, SendingPause};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -35,8 +35,34 @@ pub struct Standing {
     pub gate_owner: Option<String>,
     /// Sources of a restored backup of which nothing is sent before they have been read again.
     pub rereading: Vec<String>,
+    /// Sending that operators have stopped.
+    pub sending_pauses: Vec<SendingPause>,
+    /// Dossiers set aside by a pause of their procedure or agency.
+    pub set_aside: u64,
     pub in_force: Option<InForce>,
     pub pause: Option<Pause>,
+}
+
+/// What one class of work waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WaitingWork {
+    /// Dossiers whose packet could go now.
+    pub packets: u64,
+    /// Dossiers whose steps could go now.
+    pub steps: u64,
+    /// Dossiers that wait for their time.
+    pub later: u64,
+    /// Dossiers set aside by a pause.
+    pub set_aside: u64,
+}
+
+/// A call that the portal refused because of its quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    pub at: Timestamp,
+    pub service: String,
+    pub http_status: Option<u16>,
+    pub message: String,
 }
 
 /// What monitoring asks for.
@@ -134,6 +160,10 @@ pub struct DossierView {
     /// The cut-over that it waits under, or was adopted under.
     pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
+    /// Procedure, agency and appointed time, once mapped.
+    pub ma_tthc: Option<String>,
+    pub ma_don_vi: Option<String>,
+    pub appointed_at: Option<Timestamp>,
     pub hold: Option<HoldView>,
     pub trimmed: Option<TrimmedView>,
     pub steps_due_at: Option<Timestamp>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::catalogue::judge::Judge;
 use super::{Context, VerbError, files};
-use crate::domain::codes::ProcedureCode;
+use crate::domain::codes::{DossierCode, ProcedureCode};
 use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::dossier::Dossier;
 use crate::domain::priority::Priority;
@@ -208,16 +208,21 @@ fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> 
             let Sound { mut dossier, steps, warnings, recoded_from, gone } = *sound;
             let files = files::settle(&mut dossier, gone, sent);
             let packet = canonical(&dossier);
-            MapOutcome::Valid(ValidPacket {
+            MapOutcome::Valid(Box::new(ValidPacket {
                 packet_hash: *blake3::hash(packet.as_bytes()).as_bytes(),
                 packet,
                 filed_at_portal: dossier.noi_nop_ho_so == "1",
                 priority: is_near(&dossier, near).then_some(Priority::DeadlineNear),
                 steps: identify(steps).into_iter().map(mapped_step).collect(),
                 warnings,
+                appointed_at: Timestamp::from_portal(&dossier.ngay_hen_tra),
+                finished: !is_open(&dossier),
+                ma_don_vi: DossierCode::parse(&dossier.ma_ho_so)
+                    .map(|code| code.agency.as_str().to_owned()),
+                ma_tthc: dossier.ma_tthc,
                 recoded_from,
                 files,
-            })
+            }))
         }
     };
     let (became, code) = match &outcome {
@@ -250,6 +255,9 @@ fn mapped_step((identity, step): (StepIdentity, Step)) -> MappedStep {
 
 /// Still being worked on, and its appointed time is close or past.
 fn is_near(dossier: &Dossier, near: Timestamp) -> bool {
-    let open = Status::parse(&dossier.trang_thai_ho_so).is_some_and(|status| !status.is_terminal());
-    open && Timestamp::from_portal(&dossier.ngay_hen_tra).is_some_and(|due| due <= near)
+    is_open(dossier) && Timestamp::from_portal(&dossier.ngay_hen_tra).is_some_and(|due| due <= near)
+}
+
+fn is_open(dossier: &Dossier) -> bool {
+    Status::parse(&dossier.trang_thai_ho_so).is_some_and(|status| !status.is_terminal())
 }

@@ -6,9 +6,11 @@
 
 pub mod adopt;
 pub mod catalogue;
+mod claim;
 mod files;
 pub mod map;
 mod mended;
+pub mod orders;
 pub mod ownership;
 pub mod pull;
 pub mod pulse;
@@ -26,6 +28,8 @@ use std::time::Duration;
 
 use catalogue::CatalogueSettings;
 use catalogue::known::CatalogueMemory;
+use claim::ClaimTurns;
+use orders::Orders;
 use ownership::Ownership;
 use pulse::{Beat, Pulse};
 use tokio_util::sync::CancellationToken;
@@ -101,6 +105,16 @@ pub struct PortalLine {
     pub portal: Arc<Portal>,
     pub gate: Arc<Gate>,
     pub ownership: Arc<Ownership>,
+    pub orders: Arc<Orders>,
+    /// How the classes share what is claimed.
+    pub turns: Arc<ClaimTurns>,
+}
+
+impl PortalLine {
+    pub fn new(portal: Portal, gate: Arc<Gate>, ownership: Arc<Ownership>) -> Self {
+        let turns = Arc::new(ClaimTurns::new(gate.shares()));
+        Self { portal: Arc::new(portal), gate, ownership, orders: Arc::default(), turns }
+    }
 }
 
 /// Numbers and policies of the verbs, from the configuration.
@@ -154,9 +168,19 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Look at the last failure with `hoso dossier explain CODE`, mend its cause, then `hoso problems retry`.",
     ),
     (
+        orders::PAUSED,
+        "An operator has stopped sending: of everything, of one procedure, or of one agency. What waits keeps its place and spends no attempt.",
+        "`hoso portal status` says who stopped it, why and until when; `hoso portal resume` lets it go on.",
+    ),
+    (
         "push.late",
         "The portal's quota gave its turn so late that the answer could have come after the lease. The call did not leave; what it carried is due again and spent no attempt.",
         "Nothing; if it happens often, the quota is too small for what is due, or `push.lease_ms` too short.",
+    ),
+    (
+        "push.probe_first",
+        "The portal had failed for everybody, and only a request for a supplement (status 5) was due. Such a step must not get lost, so a look-up went first; the step spent no attempt.",
+        "Nothing; it is sent as soon as the portal answers.",
     ),
     (
         "push.stopping",

@@ -4,7 +4,7 @@
 //! together, many calls in one transaction, by a single settler. Packets go before steps, because
 //! steps only become due when their packet is acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::claim::{Claimed, Job, claim};
+use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
-use super::{Context, PortalLine, Settings, Stop, VerbError};
+use super::{Context, PortalLine, Stop, VerbError};
 use crate::domain::entry::{Outcome, Sent, settle};
 use crate::domain::failure::{Disposition, Failure};
-use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{
     CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
-use crate::portal::gate::{Gate, Readiness};
 use crate::portal::{Call, PushVerdict, Tenure};
 
 /// Outcomes that are settled in one transaction at most.
@@ -33,13 +33,8 @@ const SETTLE_MAX: usize = 256;
 /// How long and how often outcomes wait for a ledger that cannot be written: about a lease.
 const SETTLE_RETRY: Duration = Duration::from_secs(1);
 const SETTLE_TRIES_MAX: u32 = 120;
-/// Share of the lease that claimed work may wait for the quota before it leaves.
-const WAIT_SHARE: u64 = 4;
-/// Claimed work is in line before what becomes urgent later, so no more is claimed than leaves in
-/// about this time.
-const CLAIM_AHEAD_MS: u64 = 2000;
-/// When to look again after this process found that it does not own the gate.
-const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
+/// Urgent calls that may be out beside `push.concurrency`: calls that wait for the quota fill it.
+const URGENT_BESIDE: usize = 4;
 
 /// What one pass sent and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -63,19 +58,6 @@ pub struct GateClosed {
     pub failure: Failure,
 }
 
-/// Work that was claimed, and until when its call may leave: an answer must come before the lease
-/// runs out, or somebody else decides about it.
-struct Claimed {
-    job: Job,
-    leave_by: Timestamp,
-}
-
-/// One wire call to be made.
-enum Job {
-    Packets { entries: Vec<ClaimedEntry>, is_updating: bool, token: i64 },
-    Steps { lanes: Vec<ClaimedSteps>, token: i64 },
-}
-
 /// A call that is over, with what it means.
 struct Done {
     calls: Vec<CallRecord>,
@@ -89,6 +71,7 @@ pub async fn push_once(
     line: &PortalLine,
     stop: &Stop,
 ) -> Result<PushReport, VerbError> {
+    heed_orders(context, line).await?;
     let (outcomes, inbox) = mpsc::channel(SETTLE_MAX);
     let progress = Arc::new(Progress::default());
     let settler = tokio::spawn(settle_outcomes(context.clone(), inbox, Arc::clone(&progress)));
@@ -127,18 +110,22 @@ async fn send_due(
     let mut seen_settled: u64 = 0;
     // A claim that failed ends the pass, but not before what is out has been settled.
     let mut failed: Option<LedgerError> = None;
+    let mut urgent_waits = false;
     loop {
         context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
-        if may_find && !ending && jobs.len() < settings.concurrency {
-            match claim(context, line, &mut jobs, &mut report).await {
-                Ok(more) => may_find = more,
+        let usual = may_find && jobs.len() < settings.concurrency;
+        if !ending && (usual || urgent_waits) {
+            match claim(context, line, !usual, &mut jobs, &mut report).await {
+                Ok(more) if usual => may_find = more,
+                Ok(_) => {}
                 Err(error) => {
                     failed = Some(error);
                     continue;
                 }
             }
         }
+        urgent_waits = false;
         if stop.is_cancelled() {
             // What did not leave yet goes back; sending it all would outlast every drain limit.
             for claimed in jobs.drain(..) {
@@ -149,9 +136,12 @@ async fn send_due(
                 }
             }
         }
-        while out.len() < settings.concurrency
-            && let Some(claimed) = jobs.pop_front()
-        {
+        while let Some(next) = jobs.front() {
+            let beside = if next.job.is_urgent() { URGENT_BESIDE } else { 0 };
+            if out.len() >= settings.concurrency + beside {
+                break;
+            }
+            let Some(claimed) = jobs.pop_front() else { break };
             begun += 1;
             // Names one call in the log; the ledger names it by attempt and time.
             let call = format!("{:08x}-{begun}", claimed.job.token() & 0xffff_ffff);
@@ -179,6 +169,7 @@ async fn send_due(
                 }
             }
             () = progress.changed.notified() => {}
+            () = line.orders.urgent(), if !ending => urgent_waits = true,
             () = outcomes.closed() => {
                 out.shutdown().await;
                 return Ok(report);
@@ -187,138 +178,10 @@ async fn send_due(
     }
 }
 
-/// Takes due work; `true` if there may be more.
-async fn claim(
-    context: &Context,
-    line: &PortalLine,
-    jobs: &mut VecDeque<Claimed>,
-    report: &mut PushReport,
-) -> Result<bool, LedgerError> {
-    let (settings, gate) = (&context.settings, &line.gate);
-    let now = context.clock.now();
-    // Claiming only to give everything back would go round and round until the gate is renewed.
-    if !line.ownership.is_live(now) {
-        report.gate_closed =
-            Some(GateClosed { until: now + GATE_LOST_PAUSE, failure: gate_lost() });
-        return Ok(false);
-    }
-    let limit = match gate.readiness() {
-        Readiness::Open => claim_limit(settings, gate),
-        // One single call may try.
-        Readiness::Probe => 1,
-        Readiness::Closed { until, failure } => {
-            report.gate_closed = Some(GateClosed { until, failure });
-            return Ok(false);
-        }
-    };
-    let lease = Lease {
-        token: context.chance.token(),
-        expires_at: now + Duration::from_millis(settings.lease_ms),
-    };
-    let entries = context.ledger.claim_entries(now, lease, limit).await?;
-    let left = limit - u32::try_from(entries.len()).unwrap_or(limit).min(limit);
-    let lanes = if limit == 1 && left == 0 {
-        Vec::new()
-    } else {
-        context.ledger.claim_steps(now, lease, limit, settings.steps_per_call).await?
-    };
-    let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
-    report.packets += entries.len() as u64;
-    report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
-    let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
-    claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
-    let leave_by = lease.expires_at - Duration::from_millis(settings.call_timeout_ms);
-    jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by }));
-    // Stable: equals keep the order in which they were claimed.
-    jobs.make_contiguous().sort_by_key(|claimed| claimed.job.priority());
-    Ok(full && limit > 1)
-}
-
-/// Work is claimed for at most a share of its lease at the pace that the quota allows, so that no
-/// lease runs out while its call waits for a permit.
-fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
-    let in_time = gate
-        .status()
-        .windows
-        .iter()
-        .map(|window| {
-            let ahead_ms = CLAIM_AHEAD_MS.min(settings.lease_ms / WAIT_SHARE);
-            u64::from(window.allowed) * ahead_ms / window.window_ms.max(1)
-        })
-        .min();
-    let limit = in_time.map_or(u64::from(settings.claim_limit), |calls| {
-        calls.saturating_mul(u64::from(settings.dossiers_per_call))
-    });
-    u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, settings.claim_limit.max(1))
-}
-
-impl Job {
-    fn token(&self) -> i64 {
-        match self {
-            Self::Packets { token, .. } | Self::Steps { token, .. } => *token,
-        }
-    }
-
-    fn priority(&self) -> Priority {
-        match self {
-            Self::Packets { entries, .. } => entries.first().map(|entry| entry.priority),
-            Self::Steps { lanes, .. } => lanes.first().map(|lane| lane.priority),
-        }
-        .unwrap_or_default()
-    }
-}
-
-/// Batches are alike in flag, priority, and in how far they were split before.
-fn batch_packets(entries: Vec<ClaimedEntry>, per_call: u32, token: i64) -> Vec<Job> {
-    let mut groups: BTreeMap<(Priority, bool, u32), Vec<ClaimedEntry>> = BTreeMap::new();
-    for entry in entries {
-        let size = entry.batch_max.unwrap_or(per_call).clamp(1, per_call.max(1));
-        groups
-            .entry((entry.priority, entry.portal_known.is_updating(), size))
-            .or_default()
-            .push(entry);
-    }
-    let mut jobs = Vec::new();
-    for ((_, is_updating, size), mut group) in groups {
-        while !group.is_empty() {
-            let rest = group.split_off(group.len().min(size as usize));
-            jobs.push(Job::Packets { entries: group, is_updating, token });
-            group = rest;
-        }
-    }
-    jobs
-}
-
-/// Dossiers share a steps call only when configured, and never one that is being split or holds a
-/// request for a supplement.
-fn batch_steps(lanes: Vec<ClaimedSteps>, per_call: u32, token: i64) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    let mut shared: Vec<ClaimedSteps> = Vec::new();
-    for lane in lanes {
-        let supplement = crate::domain::status::Status::SupplementRequested.code();
-        let alone = per_call <= 1
-            || lane.alone
-            || lane.steps.iter().any(|step| step.identity.trang_thai == supplement);
-        if alone {
-            jobs.push(Job::Steps { lanes: vec![lane], token });
-            continue;
-        }
-        if shared.first().is_some_and(|first| first.priority != lane.priority)
-            || shared.len() >= per_call as usize
-        {
-            jobs.push(Job::Steps { lanes: std::mem::take(&mut shared), token });
-        }
-        shared.push(lane);
-    }
-    if !shared.is_empty() {
-        jobs.push(Job::Steps { lanes: shared, token });
-    }
-    jobs
-}
-
 async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) -> Done {
-    let Claimed { job, leave_by } = claimed;
+    let Claimed { job, leave_by, probing } = claimed;
     let (clock, ownership) = (Arc::clone(&context.clock), Arc::clone(&line.ownership));
+    let (orders, scopes) = (Arc::clone(&line.orders), job.scopes());
     let check = move || {
         let now = clock.now();
         // A process that was frozen may wake up with the gate in other hands.
@@ -332,6 +195,13 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
                 "the quota's turn came too late for the lease",
             ));
         }
+        // An operator may have stopped it while it waited for its turn.
+        let stopped = scopes
+            .iter()
+            .find_map(|(tthc, don_vi)| orders.forbid(now, tthc.as_deref(), don_vi.as_deref()));
+        if let Some(failure) = stopped {
+            return Err(failure);
+        }
         Ok(())
     };
     if let Err(failure) = check() {
@@ -339,6 +209,16 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
     }
     let tenure = Tenure { check: Arc::new(check), stop };
     let line = PortalLine { portal: Arc::new(line.portal.during(tenure)), ..line };
+    if probing && let Some(ma_ho_so) = job.supplement() {
+        let exchange = line.portal.look_up(Priority::Urgent, ma_ho_so).await;
+        let failure = Failure::new(
+            "push.probe_first",
+            Disposition::Environment,
+            "a look-up went first, to find out whether the portal works again",
+        );
+        let calls = exchange.calls.into_iter().map(call_record).collect();
+        return Done { calls, ..not_sent(&context, &job, failure) };
+    }
     match job {
         Job::Packets { entries, is_updating, token } => {
             send_packets(&context, &line, &entries, is_updating, token).await
@@ -347,7 +227,7 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
     }
 }
 
-fn gate_lost() -> Failure {
+pub(super) fn gate_lost() -> Failure {
     Failure::new(
         "push.gate_lost",
         Disposition::Environment,
@@ -364,11 +244,11 @@ fn not_sent(context: &Context, job: &Job, failure: Failure) -> Done {
     let outcome = Outcome::NotSent { failure, until: context.clock.now() };
     let batch = match job {
         Job::Packets { entries, is_updating, token } => SettleBatch {
-            entries: settle_packets(context, entries, *is_updating, *token, &outcome, None),
+            entries: settle_packets(context, entries, *is_updating, *token, &outcome, None, false),
             ..SettleBatch::default()
         },
         Job::Steps { lanes, token } => SettleBatch {
-            steps: settle_lanes(context, lanes, *token, &outcome, None),
+            steps: settle_lanes(context, lanes, *token, &outcome, None, false),
             ..SettleBatch::default()
         },
     };
@@ -388,7 +268,8 @@ async fn send_packets(
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let outcome = outcome(exchange.verdict);
-    let entries = settle_packets(context, entries, is_updating, token, &outcome, call);
+    let down = line.gate.is_down();
+    let entries = settle_packets(context, entries, is_updating, token, &outcome, call, down);
     Done { calls, batch: SettleBatch { entries, ..SettleBatch::default() } }
 }
 
@@ -399,6 +280,7 @@ fn settle_packets(
     token: i64,
     outcome: &Outcome,
     call: Option<usize>,
+    destination_down: bool,
 ) -> Vec<SettledEntry> {
     let now = context.clock.now();
     let batch_size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
@@ -406,7 +288,7 @@ fn settle_packets(
     entries
         .iter()
         .map(|entry| {
-            let sent = Sent { retries: entry.retries, batch_size, is_updating };
+            let sent = Sent { retries: entry.retries, batch_size, is_updating, destination_down };
             tracing::debug!(
                 dossier = entry.ma_ho_so,
                 attempt = entry.attempt,
@@ -439,7 +321,8 @@ async fn send_steps(
     let exchange = line.portal.send_steps(class, &packets).await;
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
-    let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call);
+    let down = line.gate.is_down();
+    let steps = settle_lanes(context, lanes, token, &outcome(exchange.verdict), call, down);
     Done { calls, batch: SettleBatch { steps, ..SettleBatch::default() } }
 }
 
@@ -449,11 +332,13 @@ fn settle_lanes(
     token: i64,
     outcome: &Outcome,
     call: Option<usize>,
+    destination_down: bool,
 ) -> Vec<SettledSteps> {
     let now = context.clock.now();
     let policy = StepPolicy {
         retry: &context.settings.retry,
         resend_unknown_supplement: context.settings.resend_unknown_supplement,
+        destination_down,
     };
     lanes
         .iter()
@@ -586,42 +471,5 @@ pub(super) fn call_record(call: Call) -> CallRecord {
         outcome: call.outcome.as_str(),
         correlation_id: call.correlation_id,
         body_hash: call.body_hash,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::entry::PortalKnown;
-
-    fn entry(id: i64, known: PortalKnown, batch_max: Option<u32>) -> ClaimedEntry {
-        ClaimedEntry {
-            entry_id: id,
-            dossier_id: id,
-            ma_ho_so: format!("H55.242-260126-{id:04}"),
-            priority: Priority::Live,
-            packet: "{}".into(),
-            attempt: 1,
-            retries: 0,
-            batch_max,
-            portal_known: known,
-        }
-    }
-
-    #[test]
-    fn batches_are_alike_in_flag_and_respect_earlier_splits() {
-        let mut entries: Vec<ClaimedEntry> =
-            (1..=7).map(|id| entry(id, PortalKnown::Unknown, None)).collect();
-        entries.extend((8..=9).map(|id| entry(id, PortalKnown::Yes, None)));
-        entries.extend((10..=14).map(|id| entry(id, PortalKnown::Unknown, Some(2))));
-        let mut sizes: Vec<(bool, usize)> = batch_packets(entries, 5, 1)
-            .into_iter()
-            .map(|job| match job {
-                Job::Packets { entries, is_updating, .. } => (is_updating, entries.len()),
-                Job::Steps { .. } => panic!("no steps were given"),
-            })
-            .collect();
-        sizes.sort_unstable();
-        assert_eq!(sizes, [(false, 1), (false, 2), (false, 2), (false, 2), (false, 5), (true, 2)]);
     }
 }

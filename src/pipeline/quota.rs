@@ -13,8 +13,9 @@ use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
+use crate::ledger::record::GateNote;
 use crate::ledger::{Ledger, LedgerError};
-use crate::portal::gate::{MemoryFailure, QuotaMemory, Window};
+use crate::portal::gate::{Learned, MemoryFailure, QuotaMemory, Window};
 
 /// Calls of a long window are replayed by this part of it.
 const REPLAY_PARTS: u64 = 1000;
@@ -83,6 +84,19 @@ impl QuotaMemory for LedgerQuota {
             *until = (*until).max(replayed);
         }
         Ok(used.into_iter().collect())
+    }
+
+    async fn keep(&self, learned: &Learned) -> Result<(), MemoryFailure> {
+        // Unwrap safety: numbers and lists of them always serialise.
+        let body = serde_json::to_string(learned).expect("what was learnt serialises");
+        let now = self.clock.now();
+        self.ledger.note_gate(now, GateNote::Learned, &body).await.map_err(failure)
+    }
+
+    /// What an older program kept in another form is learnt anew.
+    async fn learned(&self) -> Result<Option<Learned>, MemoryFailure> {
+        let noted = self.ledger.noted_gate(GateNote::Learned).await.map_err(failure)?;
+        Ok(noted.and_then(|(_, body)| serde_json::from_str(&body).ok()))
     }
 }
 

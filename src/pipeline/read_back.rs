@@ -7,12 +7,13 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
 
+use super::orders::heed_orders;
 use super::push::call_record;
 use super::{Context, PortalLine, Stop, VerbError};
 use crate::domain::entry::{PortalKnown, ReadBack, Settlement, settle_read_back};
 use crate::domain::receipt::Receipt;
 use crate::ledger::record::{CallRecord, SettleBatch, SettledEntry, UnconfirmedEntry};
-use crate::portal::gate::Readiness;
+use crate::portal::gate::{Gate, Readiness};
 use crate::portal::{LookUpVerdict, Portal, Tenure};
 
 /// What the looks at the portal decided.
@@ -35,6 +36,7 @@ pub async fn read_back_once(
     stop: &Stop,
 ) -> Result<ReadBackReport, VerbError> {
     let mut report = ReadBackReport::default();
+    heed_orders(context, line).await?;
     if stop.is_cancelled() || matches!(line.gate.readiness(), Readiness::Closed { .. }) {
         return Ok(report);
     }
@@ -45,7 +47,7 @@ pub async fn read_back_once(
     let until = now + Duration::from_millis(settings.lease_ms);
     let claimed = context.ledger.claim_unconfirmed(now, until, settings.claim_limit).await?;
     let mut looks = stream::iter(claimed)
-        .map(|entry| look(context, portal, entry))
+        .map(|entry| look(context, portal, &line.gate, entry))
         .buffer_unordered(settings.concurrency)
         .ready_chunks(settings.claim_limit.max(1) as usize);
     while let Some(done) = looks.next().await {
@@ -73,6 +75,7 @@ pub async fn read_back_once(
 async fn look(
     context: &Context,
     portal: &Portal,
+    gate: &Gate,
     entry: UnconfirmedEntry,
 ) -> (Vec<CallRecord>, SettledEntry) {
     context.alive();
@@ -88,7 +91,14 @@ async fn look(
             "proven",
         ),
         LookUpVerdict::Found { .. } => (ReadBack::Found, "found"),
-        LookUpVerdict::Failed(failure) => (ReadBack::Failed { failure, until: None }, "failed"),
+        LookUpVerdict::Failed(failure) => {
+            // Nobody is answered, so it says nothing about this dossier.
+            let until = match gate.readiness() {
+                Readiness::Closed { until, .. } => Some(until),
+                Readiness::Open | Readiness::Probe => None,
+            };
+            (ReadBack::Failed { failure, until }, "failed")
+        }
         LookUpVerdict::NotSent { failure, until } => {
             (ReadBack::Failed { failure, until: Some(until) }, "not_sent")
         }

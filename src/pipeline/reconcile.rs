@@ -105,6 +105,7 @@ pub async fn reconcile_once(
     };
     suspect(context, &books.source, &mut lines).await?;
     if let Some(portal) = portal {
+        super::orders::heed_orders(context, portal).await?;
         verify(context, portal, &mut lines, &mut books, &mut found, stop).await?;
     }
     if stop.is_cancelled() {

@@ -16,6 +16,8 @@ pub(super) struct StepPolicy<'a> {
     pub retry: &'a RetryPolicy,
     /// Requests for a supplement are sent again after an unknown outcome rather than held.
     pub resend_unknown_supplement: bool,
+    /// The portal answers nobody, so the failure says nothing about these steps.
+    pub destination_down: bool,
 }
 
 /// The settlement of one dossier's steps in a call that carried `dossiers` dossiers.
@@ -108,7 +110,7 @@ pub(super) fn settle_steps(
                 Disposition::Retryable | Disposition::Ambiguous => {
                     let ambiguous = failure.disposition == Disposition::Ambiguous;
                     settled.outcome = if ambiguous { "unknown" } else { "failed" };
-                    settled.retries += 1;
+                    settled.retries += u32::from(!policy.destination_down);
                     settled.due_at = now + policy.retry.delay(settled.retries, chance);
                     let exhausted = !policy.retry.allows(settled.retries);
                     if ambiguous && !policy.resend_unknown_supplement {
@@ -169,6 +171,8 @@ mod tests {
     fn lane(statuses: &[&str]) -> ClaimedSteps {
         ClaimedSteps {
             dossier_id: 1,
+            ma_tthc: None,
+            ma_don_vi: None,
             ma_ho_so: "H55.242-260126-0001".into(),
             priority: Priority::Live,
             retries: 0,
@@ -200,7 +204,8 @@ mod tests {
             attempts_max: 3,
             jitter: 0.0,
         };
-        let policy = StepPolicy { retry: &retry, resend_unknown_supplement: false };
+        let policy =
+            StepPolicy { retry: &retry, resend_unknown_supplement: false, destination_down: false };
         let outcome = Outcome::Failed(Failure::new("test.failure", disposition, "a failure"));
         let settled = settle_steps(lane, 7, dossiers, &outcome, NOW, policy, 0.5);
         (settled.steps.into_iter().map(|(_, state)| state).collect(), settled.alone)

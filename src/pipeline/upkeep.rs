@@ -26,6 +26,7 @@ pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
         cursor_retention_ms: u64::try_from(CURSOR_RETENTION.as_millis()).unwrap_or(u64::MAX),
         watchdog_ms: settings.watchdog_ms,
         resend_unknown_supplement: settings.resend_unknown_supplement,
+        deadline_near_ms: settings.deadline_near_ms,
         wait_max_ms: settings.wait_max_ms,
         lease_max_ms: settings.lease_ms.saturating_add(CLOCKS_DIFFER_MS),
         owner_max_ms: u64::try_from(ownership::LEASE.as_millis()).unwrap_or(u64::MAX)

@@ -1,6 +1,7 @@
 //! One test binary: links once, shares its harness.
 
 mod cli;
+mod gate;
 mod hostile;
 mod layering;
 mod ledger;

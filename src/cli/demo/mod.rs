@@ -653,7 +653,10 @@ impl LiveView {
             format!("  dead         {:>8}", of(EntryState::Dead)),
             format!("  not ours     {:>8}", of(EntryState::NotOurs)),
             format!("  superseded   {:>8}      revisions", standing.superseded),
-            format!("  gate         {:>8}      {quota}", gate.map_or("-", |gate| gate.state)),
+            format!(
+                "  gate         {:>8}      {quota}",
+                gate.map_or_else(|| "-".to_owned(), |gate| gate.state)
+            ),
             format!(
                 "  portal       {:>8}      calls, {} refused by its quota",
                 lab.calls, lab.refused_by_quota

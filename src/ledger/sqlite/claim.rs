@@ -6,26 +6,44 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
-use super::super::record::{ClaimedEntry, ClaimedStep, ClaimedSteps};
+use super::super::record::{Claim, ClaimedEntry, ClaimedStep, ClaimedSteps, PauseScope};
+use super::pause::in_force;
 use super::{column, failed, json, json_one, run, step_key, unreadable};
 use crate::domain::entry::PortalKnown;
-use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::status::Status;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
 
-/// Of one priority, so that the index ends the search at the first one that is not due yet.
-const DUE_ENTRIES: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.batch_max, d.portal_known, p.body
-    FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
-    WHERE e.state = 'ready' AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
+/// Lets those of one class in whose time has come; what an operator has paused is set aside.
+const LET_ENTRIES_IN: &str = "
+    UPDATE entry SET line = CASE WHEN EXISTS (
+            SELECT 1 FROM sending_pause AS p JOIN dossier AS d ON d.id = entry.dossier_id
+            WHERE p.ended_at IS NULL
+              AND ((p.scope = 'procedure' AND p.value = d.ma_tthc)
+                   OR (p.scope = 'agency' AND p.value = d.ma_don_vi))) THEN 2 ELSE 1 END
+    WHERE id IN (SELECT id FROM entry WHERE state = 'ready' AND line = 0 AND priority = ?1 AND due_at <= ?2
+                 ORDER BY due_at LIMIT ?3)";
+
+/// The head of one class's line. Those who came in and whose time was put off again are passed over.
+const ENTRIES_IN_LINE: &str = "
+    SELECT e.id FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
+    WHERE e.state = 'ready' AND e.line = 1 AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
-    ORDER BY e.due_at, e.id LIMIT ?3";
+    ORDER BY e.appointed_at, e.due_at, e.id LIMIT ?3";
+
+const CHOSEN_ENTRIES: &str = "
+    SELECT e.id, e.dossier_id, e.priority, d.ma_ho_so, d.ma_tthc, d.ma_don_vi, e.attempt, e.retries,
+           e.batch_max, d.portal_known, p.body
+    FROM json_each(?1) AS j CROSS JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    LEFT JOIN packet AS p ON p.entry_id = e.id ORDER BY j.key";
+
+/// Rows that one claim lets in at most, so that the writer is never held for long.
+const LET_IN_MAX: i64 = 4096;
 
 /// The attempt is counted here, before the first byte is sent.
 const LEASE_ENTRIES: &str = "
-    UPDATE entry SET state = 'leased', changed_at = ?1, attempt = attempt + 1, lease_token = ?2, lease_expires_at = ?3
+    UPDATE entry SET state = 'leased', line = 0, changed_at = ?1, attempt = attempt + 1, lease_token = ?2, lease_expires_at = ?3
     WHERE id IN (SELECT value FROM json_each(?4)) AND state = 'ready'";
 
 const TAKE_LANES: &str = "
@@ -36,29 +54,22 @@ pub(super) async fn claim_entries(
     conn: &mut SqliteConnection,
     stored: &Bodies,
     now: Timestamp,
-    lease: Lease,
-    limit: u32,
+    claim: Claim,
 ) -> Result<Vec<ClaimedEntry>, LedgerError> {
     let doing = "claim dossiers";
+    let lease = claim.lease;
     let mut claimed = Vec::new();
     let mut poisoned = Vec::new();
-    for priority in Priority::ALL {
-        let wanted = i64::from(limit) - i64::try_from(claimed.len()).unwrap_or(i64::MAX);
-        if wanted <= 0 {
-            break;
-        }
-        let rows = sqlx::query(DUE_ENTRIES)
-            .bind(priority.rank())
-            .bind(now.millis())
-            .bind(wanted)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|error| failed(doing, error))?;
-        for row in &rows {
-            match due_entry(stored, row, priority)? {
-                Ok(entry) => claimed.push(entry),
-                Err(lane) => poisoned.push(lane),
-            }
+    let chosen = next_in_line(conn, now, claim, LET_ENTRIES_IN, ENTRIES_IN_LINE).await?;
+    let rows = sqlx::query(CHOSEN_ENTRIES)
+        .bind(json(&chosen))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    for row in &rows {
+        match due_entry(stored, row)? {
+            Ok(entry) => claimed.push(entry),
+            Err(lane) => poisoned.push(lane),
         }
     }
     if !poisoned.is_empty() {
@@ -83,11 +94,45 @@ pub(super) async fn claim_entries(
     Ok(claimed)
 }
 
+/// Whose turn it is, in the order of the classes: what stands in line, shared out by turns.
+async fn next_in_line(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    claim: Claim,
+    let_in: &'static str,
+    in_line: &'static str,
+) -> Result<Vec<i64>, LedgerError> {
+    let doing = "claim what is due";
+    if in_force(conn, now).await?.iter().any(|pause| pause.scope == PauseScope::All) {
+        return Ok(Vec::new());
+    }
+    let mut lines: [Vec<i64>; Priority::ALL.len()] = Default::default();
+    for class in Priority::ALL {
+        if claim.urgent_only && class != Priority::Urgent {
+            break;
+        }
+        let query = sqlx::query(let_in).bind(class.rank()).bind(now.millis()).bind(LET_IN_MAX);
+        run(conn, doing, query).await?;
+        lines[class as usize] = sqlx::query_scalar(in_line)
+            .bind(class.rank())
+            .bind(now.millis())
+            .bind(i64::from(claim.limit))
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|error| failed(doing, error))?;
+    }
+    let mut turns = claim.turns;
+    let dealt = turns.deal(claim.limit as usize, lines.each_ref().map(Vec::len));
+    for (line, dealt) in lines.iter_mut().zip(dealt) {
+        line.truncate(dealt);
+    }
+    Ok(lines.concat())
+}
+
 /// One due entry, or its dossier and its id if the stored packet cannot be read back.
 fn due_entry(
     stored: &Bodies,
     row: &SqliteRow,
-    priority: Priority,
 ) -> Result<Result<ClaimedEntry, UnreadableLane>, LedgerError> {
     let entry_id: i64 = column(row, "entry", "id", 0)?;
     let dossier_id: i64 = column(row, "entry", "dossier_id", entry_id)?;
@@ -101,7 +146,9 @@ fn due_entry(
         entry_id,
         dossier_id,
         ma_ho_so: column(row, "dossier", "ma_ho_so", entry_id)?,
-        priority,
+        ma_tthc: column(row, "dossier", "ma_tthc", entry_id)?,
+        ma_don_vi: column(row, "dossier", "ma_don_vi", entry_id)?,
+        priority: class_of(row, "entry", entry_id)?,
         packet,
         attempt: column::<u32>(row, "entry", "attempt", entry_id)? + 1,
         retries: column(row, "entry", "retries", entry_id)?,
@@ -141,12 +188,26 @@ pub(super) async fn give_up_unreadable(
     run(conn, doing, query).await.map(|_| ())
 }
 
-const DUE_STEP_LANES: &str = "
-    SELECT id, ma_ho_so, steps_retries, steps_alone FROM dossier
-    WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+/// As [`LET_ENTRIES_IN`], for the steps of acknowledged dossiers.
+const LET_STEPS_IN: &str = "
+    UPDATE dossier SET steps_line = CASE WHEN EXISTS (
+            SELECT 1 FROM sending_pause AS p WHERE p.ended_at IS NULL
+              AND ((p.scope = 'procedure' AND p.value = dossier.ma_tthc)
+                   OR (p.scope = 'agency' AND p.value = dossier.ma_don_vi))) THEN 2 ELSE 1 END
+    WHERE id IN (SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
+                   AND lane_token IS NULL AND steps_line = 0 AND priority = ?1 AND steps_due_at <= ?2
+                 ORDER BY steps_due_at LIMIT ?3)";
+
+const STEPS_IN_LINE: &str = "
+    SELECT id FROM dossier
+    WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 1
       AND priority = ?1 AND steps_due_at <= ?2
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
-    ORDER BY steps_due_at LIMIT ?3";
+    ORDER BY appointed_at, steps_due_at, id LIMIT ?3";
+
+const CHOSEN_LANES: &str = "
+    SELECT d.id, d.ma_ho_so, d.ma_tthc, d.ma_don_vi, d.priority, d.steps_retries, d.steps_alone
+    FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.id = j.value ORDER BY j.key";
 
 const PENDING_STEPS: &str = "
     SELECT s.dossier_id, s.thoi_diem, s.trang_thai, s.ordinal, s.place, s.body_id, s.body_line, b.body
@@ -165,19 +226,19 @@ const LEASE_STEPS: &str = "
       AND EXISTS (SELECT 1 FROM step_body AS b WHERE b.id = step.body_id)";
 
 const TAKE_STEP_LANES: &str = "
-    UPDATE dossier SET lane_token = ?1, steps_lease_until = ?2
+    UPDATE dossier SET lane_token = ?1, steps_lease_until = ?2, steps_line = 0
     WHERE id IN (SELECT value FROM json_each(?3)) AND lane_token IS NULL";
 
 pub(super) async fn claim_steps(
     conn: &mut SqliteConnection,
     stored: &Bodies,
     now: Timestamp,
-    lease: Lease,
-    limit: u32,
+    claim: Claim,
     steps_max: u32,
 ) -> Result<Vec<ClaimedSteps>, LedgerError> {
     let doing = "claim steps";
-    let mut claimed = due_step_lanes(conn, now, limit).await?;
+    let lease = claim.lease;
+    let mut claimed = due_step_lanes(conn, now, claim).await?;
     if claimed.is_empty() {
         return Ok(claimed);
     }
@@ -304,34 +365,34 @@ impl StepBodies {
 async fn due_step_lanes(
     conn: &mut SqliteConnection,
     now: Timestamp,
-    limit: u32,
+    claim: Claim,
 ) -> Result<Vec<ClaimedSteps>, LedgerError> {
-    let mut lanes = Vec::new();
-    for priority in Priority::ALL {
-        let wanted = i64::from(limit) - i64::try_from(lanes.len()).unwrap_or(i64::MAX);
-        if wanted <= 0 {
-            break;
-        }
-        let rows = sqlx::query(DUE_STEP_LANES)
-            .bind(priority.rank())
-            .bind(now.millis())
-            .bind(wanted)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|error| failed("claim steps", error))?;
-        for row in &rows {
+    let chosen = next_in_line(conn, now, claim, LET_STEPS_IN, STEPS_IN_LINE).await?;
+    let rows = sqlx::query(CHOSEN_LANES)
+        .bind(json(&chosen))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed("claim steps", error))?;
+    rows.iter()
+        .map(|row| {
             let dossier_id: i64 = column(row, "dossier", "id", 0)?;
-            lanes.push(ClaimedSteps {
+            Ok(ClaimedSteps {
                 dossier_id,
                 ma_ho_so: column(row, "dossier", "ma_ho_so", dossier_id)?,
-                priority,
+                ma_tthc: column(row, "dossier", "ma_tthc", dossier_id)?,
+                ma_don_vi: column(row, "dossier", "ma_don_vi", dossier_id)?,
+                priority: class_of(row, "dossier", dossier_id)?,
                 retries: column(row, "dossier", "steps_retries", dossier_id)?,
                 alone: column::<i64>(row, "dossier", "steps_alone", dossier_id)? != 0,
                 steps: Vec::new(),
-            });
-        }
-    }
-    Ok(lanes)
+            })
+        })
+        .collect()
+}
+
+fn class_of(row: &SqliteRow, table: &'static str, id: i64) -> Result<Priority, LedgerError> {
+    let rank = column(row, table, "priority", id)?;
+    Priority::from_rank(rank).ok_or(LedgerError::Corrupt { table, column: "priority", row: id })
 }
 
 /// The next step goes into the same call only if the call has room and no request for a supplement
@@ -350,12 +411,16 @@ fn fits(lane: &ClaimedSteps, step: &ClaimedStep, steps_max: u32) -> bool {
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
-    DUE_ENTRIES,
+    LET_ENTRIES_IN,
+    ENTRIES_IN_LINE,
+    CHOSEN_ENTRIES,
     LEASE_ENTRIES,
     TAKE_LANES,
     KILL_UNREADABLE,
     CLOSE_UNREADABLE_LANES,
-    DUE_STEP_LANES,
+    LET_STEPS_IN,
+    STEPS_IN_LINE,
+    CHOSEN_LANES,
     PENDING_STEPS,
     LEASE_STEPS,
     TAKE_STEP_LANES,

@@ -50,11 +50,15 @@ const PAUSE: &str = "SELECT since, failure FROM pause WHERE id = 1";
 
 /// A count that nobody reads to the last digit ends early.
 const DUE: &str = "
-    SELECT (SELECT count(*) FROM (SELECT 1 FROM entry
-                WHERE state = 'ready' AND priority IN (0, 1, 2, 3, 4) AND due_at <= ?1 LIMIT 10000))
-         + (SELECT count(*) FROM (SELECT 1 FROM dossier
-                WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT 10000))";
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM entry WHERE state = 'ready' AND line = 0
+                AND priority IN (0, 1, 2, 3, 4) AND due_at <= ?1 LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM entry WHERE state = 'ready' AND line = 1
+                AND priority IN (0, 1, 2, 3, 4) LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
+                AND lane_token IS NULL AND steps_line = 0
+                AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
+                AND lane_token IS NULL AND steps_line = 1 AND priority IN (0, 1, 2, 3, 4) LIMIT 10000))";
 
 const RECORD_IN_FORCE: &str = "
     INSERT OR REPLACE INTO in_force (id, holder, hash, since, mapping_version, program_version)

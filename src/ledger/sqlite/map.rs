@@ -256,16 +256,24 @@ const UPDATE_LANES: &str = "
     UPDATE dossier SET packet_state = j.packet_state,
            portal_known = CASE WHEN j.known = 1 AND dossier.portal_known = 'unknown' THEN 'yes'
                                ELSE dossier.portal_known END,
-           priority = j.priority, steps_pending = j.steps_pending,
+           priority = j.priority, steps_pending = j.steps_pending, steps_line = 0,
+           ma_tthc = j.ma_tthc, ma_don_vi = j.ma_don_vi, appointed_at = j.appointed_at, finished = j.finished,
            adoption = CASE WHEN j.released = 1 THEN NULL ELSE dossier.adoption END,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
            steps_failure = CASE WHEN j.steps_changed = 1 THEN NULL ELSE dossier.steps_failure END
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS packet_state, value->>2 AS known,
                  value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed,
-                 value->>6 AS released
+                 value->>6 AS released,
+                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
+
+/// After the lanes: an entry stands in line by what its dossier says.
+const APPOINT_ENTRIES: &str = "
+    UPDATE entry SET appointed_at = d.appointed_at, finished = d.finished, line = 0
+    FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.id = j.value
+    WHERE entry.dossier_id = d.id AND entry.state = 'ready'";
 
 pub(super) async fn record_mapped(
     conn: &mut SqliteConnection,
@@ -338,6 +346,8 @@ pub(super) async fn record_mapped(
     }
     if !plan.lanes.is_empty() {
         run(conn, doing, sqlx::query(UPDATE_LANES).bind(at).bind(json(&plan.lanes))).await?;
+        let dossiers: Vec<i64> = plan.lanes.iter().map(|lane| lane.0).collect();
+        run(conn, doing, sqlx::query(APPOINT_ENTRIES).bind(json(&dossiers))).await?;
     }
     if !plan.not_ours.is_empty() {
         let query = sqlx::query(WITHDRAW_ALL_STEPS).bind(at).bind(json(&plan.not_ours));
@@ -575,4 +585,5 @@ pub(super) const STATEMENTS: &[&str] = &[
     POINT_TO_CLOSED,
     RESOLVE_DROPPED,
     UPDATE_LANES,
+    APPOINT_ENTRIES,
 ];

@@ -14,8 +14,10 @@ mod file;
 mod health;
 mod hold;
 mod keys;
+mod line;
 mod map;
 mod operate;
+mod pause;
 mod plan;
 mod pull;
 mod reconcile;
@@ -49,19 +51,21 @@ use super::body::Bodies;
 use super::key::BodyKey;
 use super::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
-    CatalogueWish, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue, Hash,
-    HeldScope, HoldOutcome, IndexStanding, MapCounts, MappedEntry, PullCommit, PullCounts,
-    ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes, SourcePosition, ToMap,
-    UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+    CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
+    GateNote, Hash, HeldScope, HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders,
+    PauseScope, PullCommit, PullCounts, Resumed, ResyncOutcome, RetryScope, SettleBatch,
+    SettleCounts, Sizes, SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Standing, Waiting,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
+    Waiting, WaitingWork,
 };
 use super::{Ledger, LedgerError};
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
 pub use backup::{Restoration, manifest_of, put_back, verify};
@@ -277,11 +281,10 @@ impl Ledger for SqliteLedger {
     async fn claim_entries(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
-        let claimed = claim::claim_entries(&mut tx, &self.bodies, now, lease, limit).await?;
+        let claimed = claim::claim_entries(&mut tx, &self.bodies, now, claim).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -289,13 +292,11 @@ impl Ledger for SqliteLedger {
     async fn claim_steps(
         &self,
         now: Timestamp,
-        lease: Lease,
-        limit: u32,
+        claim: Claim,
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
-        let claimed =
-            claim::claim_steps(&mut tx, &self.bodies, now, lease, limit, steps_max).await?;
+        let claimed = claim::claim_steps(&mut tx, &self.bodies, now, claim, steps_max).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -596,6 +597,34 @@ impl Ledger for SqliteLedger {
         Ok(count)
     }
 
+    async fn pause(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        until: Option<Timestamp>,
+        audit: &AuditRecord,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("pause sending").await?;
+        pause::pause(&mut tx, now, scope, until, audit).await?;
+        finish(tx, "pause sending").await
+    }
+
+    async fn resume(
+        &self,
+        now: Timestamp,
+        scope: &PauseScope,
+        audit: &AuditRecord,
+    ) -> Result<Resumed, LedgerError> {
+        let mut tx = self.begin("resume sending").await?;
+        let resumed = pause::resume(&mut tx, now, scope, audit).await?;
+        finish(tx, "resume sending").await?;
+        Ok(resumed)
+    }
+
+    async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError> {
+        pause::orders(&self.readers, now).await
+    }
+
     async fn set_hold(
         &self,
         now: Timestamp,
@@ -631,6 +660,17 @@ impl Ledger for SqliteLedger {
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
         view::standing(&self.readers, now).await
+    }
+
+    async fn waiting_by_class(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Priority, WaitingWork>, LedgerError> {
+        line::waiting(&self.readers, now).await
+    }
+
+    async fn refusals(&self, since: Timestamp, limit: u32) -> Result<Vec<Refusal>, LedgerError> {
+        line::refusals(&self.readers, since, limit).await
     }
 
     async fn health(&self, now: Timestamp, lag_since: Timestamp) -> Result<Health, LedgerError> {
@@ -705,6 +745,21 @@ impl Ledger for SqliteLedger {
 
     async fn recall_quota(&self) -> Result<Vec<(String, Timestamp)>, LedgerError> {
         operate::recall_quota(&self.readers).await
+    }
+
+    async fn note_gate(
+        &self,
+        now: Timestamp,
+        note: GateNote,
+        body: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("note the gate's state").await?;
+        pause::note(&mut tx, now, note, body).await?;
+        finish(tx, "note the gate's state").await
+    }
+
+    async fn noted_gate(&self, note: GateNote) -> Result<Option<(Timestamp, String)>, LedgerError> {
+        pause::noted(&self.readers, note).await
     }
 
     async fn close(&self) {

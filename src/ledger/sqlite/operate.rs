@@ -20,6 +20,9 @@ const URGENT: &str = "
         due_at = CASE WHEN id = ?2 AND state IN ('ready', 'awaiting') THEN ?1 ELSE due_at END
     WHERE dossier_id = ?3 AND (id = ?2 OR state = 'received') AND state IN ('received', 'ready', 'awaiting')";
 
+/// Its steps follow at the same priority.
+const URGENT_LANE: &str = "UPDATE dossier SET priority = 0, steps_line = 0 WHERE id = ?1";
+
 const OPEN: &str = "
     INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
     VALUES (?1, ?2, 'received', 0, 1, ?3, ?3, ?3) RETURNING id";
@@ -87,6 +90,7 @@ async fn open_intent(
     if state.is_open() || state == EntryState::Awaiting {
         let query = sqlx::query(URGENT).bind(at).bind(entry_id).bind(dossier_id);
         run(conn, doing, query).await?;
+        run(conn, doing, sqlx::query(URGENT_LANE).bind(dossier_id)).await?;
         return Ok(ResyncOutcome::AlreadyOpen { entry_id, state });
     }
     if state == EntryState::NotOurs {
@@ -251,6 +255,7 @@ pub(super) async fn calls_by_time(
 pub(super) const STATEMENTS: &[&str] = &[
     NEWEST,
     URGENT,
+    URGENT_LANE,
     OPEN,
     REOPEN,
     POINT_TO,

@@ -14,6 +14,7 @@ use crate::domain::entry::EntryState;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::step::{StepIdentity, StepState};
+use crate::domain::time::Timestamp;
 
 /// The failure code of a step that is held because nobody knows whether the portal has it. Its
 /// content must not be replaced: the portal may already hold the old one.
@@ -150,8 +151,12 @@ pub(super) type StepBodyRow = (i64, i64, usize, usize);
 pub(super) type EntryRow<'a> =
     (i64, &'static str, Option<String>, &'a str, Option<String>, Option<String>, i64, Option<i64>);
 /// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed, 1 if
-/// no older program can have sent it
-pub(super) type LaneRow = (i64, &'static str, u8, i64, usize, u8, u8);
+/// no older program can have sent it, procedure, agency, appointed time, 1 if finished
+pub(super) type LaneRow<'a> =
+    (i64, &'static str, u8, i64, usize, u8, u8, &'a str, Option<&'a str>, i64, u8);
+
+/// The end of the year 9999: what has no appointed time goes last inside its class.
+pub(super) const NO_APPOINTMENT: i64 = 253_402_300_799_000;
 
 /// The writes of one batch, collected before the first statement.
 #[derive(Default)]
@@ -169,7 +174,7 @@ pub(super) struct Plan<'a> {
     /// the portal, if they are there.
     pub(super) rebody: Vec<StepRow<'a>>,
     pub(super) withdraw: Vec<(i64, String, String, u32)>,
-    pub(super) lanes: Vec<LaneRow>,
+    pub(super) lanes: Vec<LaneRow<'a>>,
     pub(super) not_ours: Vec<i64>,
     pub(super) revived: Vec<i64>,
     /// Dossiers whose steps and files were compared with what the portal has.
@@ -355,6 +360,10 @@ impl<'a> Plan<'a> {
             pending,
             u8::from(changed),
             u8::from(lane.awaiting.is_some() && awaits.is_none()),
+            packet.ma_tthc.as_str(),
+            packet.ma_don_vi.as_deref(),
+            packet.appointed_at.map_or(NO_APPOINTMENT, Timestamp::millis),
+            u8::from(packet.finished),
         ));
         Ok(())
     }

@@ -16,6 +16,9 @@ const DOUBT_PACKETS: &str = "
     UPDATE dossier SET acked_packet_hash = NULL, presumed_entry_id = NULL
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1)";
 
+/// Rows that one pass raises to another class.
+const RAISES_MAX: i64 = 4096;
+
 /// Nobody knows whether the request left, so the portal is asked; never sent again blindly.
 const EXPIRE_ENTRIES: &str = "
     UPDATE entry SET state = 'unconfirmed', changed_at = ?1, due_at = ?1, retries = retries + 1,
@@ -80,19 +83,35 @@ const DROP_CURSORS: &str = "
         WHERE older.source = cursor.source AND older.newest_changed_at
               <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
 
-/// Runnable rows that nobody took in time. Read beside the writer: it counts, it may take a while.
+/// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the writer: it counts, it may take a while.
 const STUCK: &str = "
-    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
+    SELECT (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
+         + CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
+           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
-         + (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
          + (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'unconfirmed' AND entry.due_at <= ?1
               AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
          + (SELECT count(*) FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
-            AND lane_token IS NULL AND steps_due_at <= ?1 AND steps_due_at > 0
-              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))";
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 1 AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)) END";
+
+/// What waits and whose appointed time has come near goes with those who are near already.
+const RAISE_ENTRIES: &str = "
+    UPDATE entry SET priority = 2 WHERE id IN (
+        SELECT id FROM entry WHERE state = 'ready' AND priority > 2 AND finished = 0 AND appointed_at <= ?1
+        ORDER BY appointed_at LIMIT ?2)";
+
+const RAISE_STEPS: &str = "
+    UPDATE dossier SET priority = 2 WHERE id IN (
+        SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND priority > 2
+          AND finished = 0 AND appointed_at <= ?1
+        ORDER BY appointed_at LIMIT ?2)";
 
 pub(super) async fn upkeep(
     conn: &mut SqliteConnection,
@@ -140,6 +159,12 @@ pub(super) async fn upkeep(
     let query = sqlx::query(EXPIRE_STEP_LANES).bind(at).bind(json_one(&step_unknown));
     counts.step_leases_expired = run(conn, doing, query).await?;
 
+    let near = (now + Duration::from_millis(policy.deadline_near_ms)).millis();
+    for statement in [RAISE_ENTRIES, RAISE_STEPS] {
+        let query = sqlx::query(statement).bind(near).bind(RAISES_MAX);
+        counts.raised += run(conn, doing, query).await?;
+    }
+
     let keep = i64::try_from(policy.cursor_retention_ms).unwrap_or(i64::MAX);
     run(conn, doing, sqlx::query(DROP_CURSORS).bind(keep)).await?;
     counts.sources_resumed = super::restore::resume(conn, now).await?;
@@ -178,4 +203,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     EXPIRE_STEP_LANES,
     DROP_CURSORS,
     STUCK,
+    RAISE_ENTRIES,
+    RAISE_STEPS,
 ];

@@ -48,10 +48,14 @@ const DISCREPANCIES_BY_KIND: &str =
     "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
 
 const DUE_NOW: &str = "
-    SELECT (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
-            AND lane_token IS NULL AND steps_due_at <= ?1)";
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all'
+                             AND (until IS NULL OR until > ?1)) THEN 0 ELSE
+           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 0 AND steps_due_at <= ?1)
+         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 1 AND steps_due_at <= ?1) END";
 
 const SOURCES: &str =
     "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";
@@ -110,6 +114,12 @@ pub(super) async fn standing(
             .fetch_optional(&mut *conn)
             .await
             .map_err(|error| failed(DOING, error))?,
+        sending_pauses: super::pause::open(&mut *conn)
+            .await?
+            .into_iter()
+            .filter(|pause| pause.until.is_none_or(|until| until > now))
+            .collect(),
+        set_aside: super::line::set_aside(&mut *conn).await?,
         rereading: sqlx::query_scalar(REREADING)
             .fetch_all(&mut *conn)
             .await
@@ -167,7 +177,8 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT dossier.id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, adoption, cut_over, steps_pending, steps_due_at, steps_failure,
+           lane_token IS NOT NULL AS busy, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at, steps_pending,
+           steps_due_at, steps_failure,
            h.placed_at, h.placed_by, h.reason, t.attempts, t.entries, t.revisions, t.at
     FROM dossier LEFT JOIN legal_hold AS h ON h.dossier_id = dossier.id AND h.released_at IS NULL
     LEFT JOIN trimmed AS t ON t.dossier_id = dossier.id WHERE ma_ho_so = ?1 ORDER BY source";
@@ -226,6 +237,10 @@ pub(super) async fn dossier(
             adoption: column(row, "dossier", "adoption", id)?,
             cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
+            ma_tthc: column(row, "dossier", "ma_tthc", id)?,
+            ma_don_vi: column(row, "dossier", "ma_don_vi", id)?,
+            appointed_at: time(row, "dossier", "appointed_at", id)?
+                .filter(|at| at.millis() != super::plan::NO_APPOINTMENT),
             hold: match time(row, "legal_hold", "placed_at", id)? {
                 Some(since) => Some(HoldView {
                     since,

@@ -108,6 +108,11 @@ impl Breaker {
         }
     }
 
+    /// Pauses from now on follow these settings; the present one goes on.
+    pub(super) fn reconfigure(&mut self, settings: BreakerSettings) {
+        self.settings = settings;
+    }
+
     pub(super) fn standing(&mut self, now: Duration) -> Standing<'_> {
         if let State::Closed { probe_first: false, until, .. } = &self.state
             && now >= *until
@@ -227,7 +232,7 @@ impl Breaker {
                     self.settings.environment_retry_ms,
                     self.settings.environment_retry_max_ms,
                     self.environment_step,
-                    0.0,
+                    jitter,
                 );
                 self.environment_step += 1;
                 self.close(true, now + pause, failure);

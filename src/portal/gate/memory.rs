@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+use super::learned::Learned;
 use crate::domain::time::Timestamp;
 
 /// The quota's use could not be written down or read back.
@@ -24,6 +25,13 @@ pub trait QuotaMemory: Debug + Send + Sync {
 
     /// The last bound of every window that was ever remembered; unknown windows are ignored.
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure>;
+
+    /// What refusals taught; replaces what was kept before. Losing it costs a few refusals, so it
+    /// is kept now and then and not before each call.
+    async fn keep(&self, learned: &Learned) -> Result<(), MemoryFailure>;
+
+    /// What was kept last, if anything was.
+    async fn learned(&self) -> Result<Option<Learned>, MemoryFailure>;
 }
 
 /// Forgets everything: for a gate without long windows, and for tests.
@@ -38,5 +46,13 @@ impl QuotaMemory for NoMemory {
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {
         Ok(Vec::new())
+    }
+
+    async fn keep(&self, _learned: &Learned) -> Result<(), MemoryFailure> {
+        Ok(())
+    }
+
+    async fn learned(&self) -> Result<Option<Learned>, MemoryFailure> {
+        Ok(None)
     }
 }

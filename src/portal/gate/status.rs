@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
+use crate::domain::share::Shares;
 use crate::domain::time::Timestamp;
 
 /// Whether it is worth claiming work.
@@ -20,24 +21,41 @@ pub enum Readiness {
     },
 }
 
-/// A snapshot for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A snapshot for people; it travels to other processes as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateStatus {
-    /// `open`, `probe` or `closed`.
-    pub state: &'static str,
+    /// `open`, `probe`, `closed`, or `paused` by an operator.
+    pub state: String,
     /// Why it is not open.
     pub reason: Option<Failure>,
     pub until: Option<Timestamp>,
     pub windows: Vec<WindowStatus>,
+    pub pace: PaceStatus,
+    pub shares: Shares,
     /// Calls waiting for the quota, by class; only classes that wait.
     pub waiting: Vec<(Priority, usize)>,
     /// Calls let through since the start.
     pub admitted: u64,
-    pub services: BTreeMap<&'static str, Tally>,
+    pub services: BTreeMap<String, Tally>,
+}
+
+/// How fast the gate goes, and what refusals have taught.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PaceStatus {
+    /// Calls a second at most in the long run; none: without limit.
+    pub calls_a_second: Option<f64>,
+    /// What the configured windows carry; none: no window is known.
+    pub windows_carry: Option<f64>,
+    /// Calls a second at the last refusal.
+    pub refused_at: Option<f64>,
+    /// Episodes of refusals since the ledger began.
+    pub episodes: u64,
+    /// How the portal seems to count, with the evidence, in one sentence.
+    pub counted: String,
 }
 
 /// The use of one quota window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowStatus {
     pub limit: u32,
     pub window_ms: u64,
@@ -48,7 +66,7 @@ pub struct WindowStatus {
 }
 
 /// What became of the calls of one service since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub admitted: u64,
     pub success: u64,

@@ -26,6 +26,7 @@ fn fault() -> Failure {
 #[derive(Debug, Default)]
 struct Disk {
     bounds: Mutex<Vec<(String, Timestamp)>>,
+    learned: Mutex<Option<Learned>>,
     writes: Mutex<u32>,
     broken: AtomicBool,
 }
@@ -45,6 +46,15 @@ impl QuotaMemory for Disk {
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {
         Ok(self.bounds.lock().unwrap().clone())
+    }
+
+    async fn keep(&self, learned: &Learned) -> Result<(), MemoryFailure> {
+        *self.learned.lock().unwrap() = Some(learned.clone());
+        Ok(())
+    }
+
+    async fn learned(&self) -> Result<Option<Learned>, MemoryFailure> {
+        Ok(self.learned.lock().unwrap().clone())
     }
 }
 
@@ -80,7 +90,7 @@ fn line_up(gate: &Arc<Gate>, classes: &[Priority], log: &Arc<Mutex<Vec<String>>>
 }
 
 #[tokio::test]
-async fn the_most_pressing_goes_first_and_equals_go_in_order_of_arrival() {
+async fn each_class_gets_its_turn_the_urgent_first_and_equals_in_order_of_arrival() {
     use Priority::{Audit, Backfill, DeadlineNear, Live, Urgent};
     let clock = ManualClock::at(epoch());
     let gate = gate_of(vec![window(1, 10_000)], &clock, &Arc::default()).await;
@@ -95,7 +105,7 @@ async fn the_most_pressing_goes_first_and_equals_go_in_order_of_arrival() {
     }
     assert_eq!(
         *log.lock().unwrap(),
-        ["urgent 5", "live 2", "live 3", "deadline-near 4", "backfill 1", "audit 0"]
+        ["urgent 5", "deadline-near 4", "backfill 1", "audit 0", "live 2", "live 3"]
     );
 }
 
@@ -176,7 +186,7 @@ async fn a_probe_whose_caller_went_away_is_given_to_the_next() {
     );
     let permit = gate.admit(Priority::Live, "test").await.unwrap();
     permit.done(Signal::Environment(fault()));
-    clock.advance(30 * SECOND);
+    clock.advance(38 * SECOND);
     drop(gate.admit(Priority::Live, "test").await.unwrap());
     assert_eq!(gate.readiness(), Readiness::Probe);
 }
@@ -280,7 +290,8 @@ async fn the_status_tells_what_an_operator_needs() {
     let status = gate.status();
     assert_eq!(status.state, "closed");
     assert_eq!(status.reason.unwrap().code, codes::ENDPOINT);
-    assert_eq!(status.until, Some(clock.now() + 30 * SECOND));
+    let pause = status.until.unwrap().since(clock.now());
+    assert!((30 * SECOND..38 * SECOND).contains(&pause), "{pause:?}");
     assert_eq!((status.windows[0].used, status.windows[0].allowed), (4, 100));
     assert_eq!(status.admitted, 4);
 }
@@ -325,4 +336,87 @@ async fn whoever_stays_is_served_however_many_give_up() {
         assert_eq!(gate.status().waiting, [], "seed {seed}");
         assert!(callers.iter().all(tokio::task::JoinHandle::is_finished));
     }
+}
+
+#[tokio::test]
+async fn one_refusal_lowers_the_pace_and_only_the_next_in_a_row_closes_the_gate() {
+    let clock = ManualClock::at(epoch());
+    let disk = Arc::new(Disk::default());
+    let gate = gate_of(vec![window(100, 10_000)], &clock, &disk).await;
+    let refusal =
+        || Signal::Throttled(Failure::new(codes::THROTTLED, Disposition::Throttled, "test"));
+    gate.admit(Priority::Live, "test").await.unwrap().done(refusal());
+    assert_eq!(gate.readiness(), Readiness::Open);
+    let pace = gate.status().pace;
+    assert!((pace.calls_a_second.unwrap() / 9.7 - 1.0).abs() < 1e-9, "{pace:?}");
+    clock.advance(SECOND);
+    gate.admit(Priority::Live, "test").await.unwrap().done(refusal());
+    assert!(matches!(gate.readiness(), Readiness::Closed { .. }));
+    // A restart knows what was learnt.
+    gate.keep_learned().await.unwrap();
+    let again = gate_of(vec![window(100, 10_000)], &clock, &disk).await;
+    assert_eq!(again.status().pace, gate.status().pace);
+}
+
+#[tokio::test]
+async fn an_operators_hold_sends_everybody_away_until_it_is_taken_back_or_over() {
+    let clock = ManualClock::at(epoch());
+    let gate = gate_of(vec![window(1, 10_000)], &clock, &Arc::default()).await;
+    gate.admit(Priority::Live, "test").await.unwrap().done(Signal::Success);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    line_up(&gate, &[Priority::Live], &log);
+    settle().await;
+    let paused = Failure::new("portal.paused", Disposition::Environment, "test");
+    gate.hold(Some((None, paused.clone())));
+    settle().await;
+    assert_eq!(*log.lock().unwrap(), ["closed portal.paused"]);
+    assert_eq!(gate.status().state, "paused");
+    assert!(gate.admit(Priority::Urgent, "test").await.is_err());
+    gate.hold(None);
+    assert_eq!(gate.readiness(), Readiness::Open);
+    gate.hold(Some((Some(clock.now() + 20 * SECOND), paused)));
+    clock.advance(20 * SECOND);
+    assert!(gate.admit(Priority::Live, "test").await.is_ok());
+}
+
+/// Windows are changed again and again while a backlog presses: no span, also none that began
+/// before a change, holds more than the larger of the limits in force during it.
+#[tokio::test]
+async fn windows_that_change_while_calls_leave_are_kept_at_once() {
+    let clock = ManualClock::at(epoch());
+    let gate = gate_of(vec![window(40, 1_000)], &clock, &Arc::default()).await;
+    let mut sent: Vec<Duration> = Vec::new();
+    let mut limits: Vec<(Duration, u32)> = vec![(Duration::ZERO, 40)];
+    for limit in [40_u32, 10, 25, 3, 60, 20, 20] {
+        let settings = GateSettings {
+            windows: vec![window(limit, 1_000), window(limit * 8, 10_000)],
+            headroom: 0.0,
+            ..GateSettings::default()
+        };
+        gate.reconfigure(&settings).unwrap();
+        limits.push((clock.monotonic(), limit));
+        for _ in 0..14_300 {
+            let mut call = Box::pin(gate.admit(Priority::Live, "test"));
+            if let Poll::Ready(permit) = futures_util::poll!(&mut call) {
+                permit.unwrap().done(Signal::Success);
+                sent.push(clock.monotonic());
+            }
+            drop(call);
+            clock.advance(Duration::from_millis(1));
+        }
+    }
+    let in_force = |from: Duration, to: Duration| {
+        let before = limits.iter().rev().find(|(at, _)| *at <= from).map(|(_, limit)| *limit);
+        let during =
+            limits.iter().filter(|(at, _)| *at > from && *at < to).map(|(_, limit)| *limit);
+        before.into_iter().chain(during).max().unwrap() as usize
+    };
+    for (at, start) in sent.iter().enumerate() {
+        let inside = sent[at..].iter().take_while(|one| **one < *start + SECOND).count();
+        assert!(inside <= in_force(*start, *start + SECOND), "{start:?}: {inside}");
+    }
+    assert!(sent.len() > 1_200, "{}", sent.len());
+    let bad = GateSettings { windows: vec![window(0, 1_000)], ..GateSettings::default() };
+    assert!(gate.reconfigure(&bad).is_err());
+    assert_eq!(gate.status().windows[0].limit, 20, "a bad change changes nothing");
 }

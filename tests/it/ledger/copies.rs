@@ -11,7 +11,9 @@ use hoso_gateway::ledger::sqlite::{
 };
 use hoso_gateway::ledger::{Ledger, LedgerError};
 
-use super::support::{TestLedger, audit, item, lease, open_ledger, page, t, upkeep_policy};
+use super::support::{
+    TestLedger, audit, claiming, item, lease, open_ledger, page, t, upkeep_policy,
+};
 
 const A: &str = "H55.242-260126-0001";
 const B: &str = "H55.242-260126-0002";
@@ -136,7 +138,7 @@ async fn after_a_restore_nothing_leaves_before_the_source_was_read_again() {
     ledger.deliver(t(0), item(A, 1, "one | 0800/2 0900/5")).await;
     ledger.receive(t(1), item(B, 1, "one")).await;
     ledger.receive(t(1), item(C, 1, "one")).await;
-    let leased = ledger.claim_entries(t(1), lease(1, t(1)), 1).await.unwrap();
+    let leased = ledger.claim_entries(t(1), claiming(1, t(1), 1)).await.unwrap();
     assert_eq!(leased.len(), 1);
     let backup = backed_up(&ledger, t(2)).await;
     ledger.close().await;
@@ -149,9 +151,9 @@ async fn after_a_restore_nothing_leaves_before_the_source_was_read_again() {
     };
     assert_eq!((state(B).await, state(C).await), (S::Unconfirmed, S::Unconfirmed));
     let claimable = async |now| {
-        let packets = again.claim_entries(now, lease(9, now), 10).await.unwrap().len();
+        let packets = again.claim_entries(now, claiming(9, now, 10)).await.unwrap().len();
         let looks = again.claim_unconfirmed(now, now, 10).await.unwrap().len();
-        let steps = again.claim_steps(now, lease(9, now), 10, 10).await.unwrap().len();
+        let steps = again.claim_steps(now, claiming(9, now, 10), 10).await.unwrap().len();
         (packets, looks, steps)
     };
     assert_eq!(claimable(t(101)).await, (0, 0, 0));

@@ -32,8 +32,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
-    SOURCE, TestLedger, accepted, again, audit, dead, deleted, failure, flipped, in_doubt, item,
-    lease, mapped, open_ledger, settled_steps, t, unknown,
+    SOURCE, TestLedger, accepted, again, audit, claiming, dead, deleted, failure, flipped,
+    in_doubt, item, mapped, open_ledger, settled_steps, t, unknown,
 };
 
 // Few, so that their lives are long and come back to where they were.
@@ -334,7 +334,7 @@ impl World {
         self.token += 1;
         let claimed = self
             .ledger
-            .claim_entries(self.clock(), lease(self.token, self.clock()), limit)
+            .claim_entries(self.clock(), claiming(self.token, self.clock(), limit))
             .await
             .unwrap();
         for entry in claimed {
@@ -373,8 +373,11 @@ impl World {
     async fn claim_steps(&mut self, limit: u32, steps_max: u32, reaches: bool) {
         self.token += 1;
         let now = self.clock();
-        let claimed =
-            self.ledger.claim_steps(now, lease(self.token, now), limit, steps_max).await.unwrap();
+        let claimed = self
+            .ledger
+            .claim_steps(now, claiming(self.token, now, limit), steps_max)
+            .await
+            .unwrap();
         for lane in claimed {
             assert!(lane.steps.len() <= steps_max as usize);
             let supplement = lane.steps.iter().any(|s| s.identity.trang_thai == "5");

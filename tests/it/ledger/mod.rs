@@ -11,6 +11,7 @@ mod keys;
 mod lives;
 mod map;
 mod operate;
+mod pause;
 mod pull;
 mod push;
 mod reconcile;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use hoso_gateway::domain::entry::{EntryState as S, PortalKnown, Settlement};
 use hoso_gateway::domain::failure::Disposition;
-use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ledger::record::{CallRecord, PullCommit, SettleBatch, SettleCounts};
 
 use super::support::{
-    LEASE_SECONDS, accepted, again, audit, dead, failure, flipped, in_doubt, item, lease,
+    LEASE_SECONDS, accepted, again, audit, claiming, dead, failure, flipped, in_doubt, item,
     open_ledger, page, settled, t,
 };
 
@@ -68,7 +67,7 @@ async fn the_most_pressing_goes_first_then_the_earliest_due() {
     ledger.resync(t(9), None, "6", &audit("6")).await.unwrap();
     let mut order = Vec::new();
     for token in 1..4 {
-        let claimed = ledger.claim_entries(t(10), lease(token, t(10)), 2).await.unwrap();
+        let claimed = ledger.claim_entries(t(10), claiming(token, t(10), 2)).await.unwrap();
         assert_eq!(claimed.len(), 2);
         order.extend(claimed.into_iter().map(|entry| entry.ma_ho_so));
     }
@@ -112,7 +111,7 @@ async fn claimers_that_race_never_get_the_same_dossier() {
     let items = (0..200).map(|n| item(&format!("{n}"), 1, "packet | 0800/2"));
     ledger.pull(t(1), items.collect()).await;
     ledger.map(t(1)).await;
-    let claims = (1..=40).map(|token| ledger.claim_entries(t(1), lease(token, t(1)), 7));
+    let claims = (1..=40).map(|token| ledger.claim_entries(t(1), claiming(token, t(1), 7)));
     let mut seen = BTreeSet::new();
     let mut total = 0;
     for claimed in futures_util::future::join_all(claims).await {
@@ -330,7 +329,38 @@ async fn an_empty_batch_and_an_empty_claim_are_nothing() {
     assert_eq!(counts, SettleCounts::default());
     assert!(ledger.claim(t(1), 1).await.is_empty());
     ledger.receive(t(1), item(A, 1, "one")).await;
-    let none = Lease { token: 1, expires_at: t(2) };
-    assert!(ledger.claim_entries(t(1), none, 0).await.unwrap().is_empty());
+    assert!(ledger.claim_entries(t(1), claiming(1, t(1), 0)).await.unwrap().is_empty());
     assert_eq!(ledger.newest(A).await.attempt, 0);
+}
+
+/// Brute force over drawn appointments: inside a class the claim follows the citizens' dates, and
+/// what has none goes last.
+#[tokio::test]
+async fn inside_a_class_the_earliest_appointed_time_goes_first() {
+    let ledger = open_ledger().await;
+    let days = [9_i64, 2, 0, 7, 2, 5, 0, 1];
+    for (serial, day) in days.into_iter().enumerate() {
+        let code = format!("{serial}");
+        ledger.pull(t(1), vec![item(&code, 1, "packet")]).await;
+        let appointed_at = (day > 0).then(|| t(day * 86_400));
+        ledger.map_appointed(t(1), appointed_at).await;
+    }
+    let mut order = Vec::new();
+    for token in 1..=8 {
+        order.push(ledger.claim_entries(t(2), claiming(token, t(2), 1)).await.unwrap());
+    }
+    let order: Vec<String> = order.into_iter().flatten().map(|entry| entry.ma_ho_so).collect();
+    assert_eq!(order, ["7", "1", "4", "5", "3", "0", "2", "6"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_time_is_not_in_line_and_a_retry_comes_back_into_it() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    ledger.receive(t(2), item(B, 1, "two")).await;
+    let first = ledger.claim_entries(t(2), claiming(1, t(2), 1)).await.unwrap().remove(0);
+    ledger.settle_one(t(3), &first, 1, again(t(50), 1)).await;
+    assert_eq!(ledger.claim(t(4), 2).await.len(), 1);
+    assert!(ledger.claim(t(49), 3).await.is_empty());
+    assert_eq!(ledger.claim(t(50), 4).await.len(), 1);
 }

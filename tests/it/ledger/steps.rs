@@ -10,8 +10,8 @@ use hoso_gateway::ledger::record::{
 };
 
 use super::support::{
-    TestLedger, accepted, audit, dead, failure, item, lease, open_ledger, page, settled_steps, t,
-    upkeep_policy,
+    TestLedger, accepted, audit, claiming, dead, failure, item, open_ledger, page, settled_steps,
+    t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";
@@ -68,12 +68,12 @@ async fn steps_of_a_dossier_whose_newest_packet_is_refused_wait() {
 async fn a_call_carries_at_most_its_number_of_steps_in_time_order() {
     let text = "one | 1000/4 0800/2 0900/4 1100/4 1100/4#1";
     let ledger = delivered(text).await;
-    let claimed = ledger.claim_steps(t(2), lease(1, t(2)), 10, 3).await.unwrap();
+    let claimed = ledger.claim_steps(t(2), claiming(1, t(2), 10), 3).await.unwrap();
     assert_eq!(names(&claimed[0]), ["080000/2", "090000/4", "100000/4"]);
     let acked = settled_steps(&claimed[0], 1, t(2), StepState::Acked);
     let counts = ledger.settle_steps(t(2), vec![acked]).await;
     assert_eq!(counts.steps_acked, 3);
-    let claimed = ledger.claim_steps(t(3), lease(2, t(3)), 10, 3).await.unwrap();
+    let claimed = ledger.claim_steps(t(3), claiming(2, t(3), 10), 3).await.unwrap();
     assert_eq!(names(&claimed[0]), ["110000/4", "110000/4#2"]);
 }
 
@@ -107,7 +107,7 @@ async fn after_a_refused_call_steps_go_one_by_one_until_settled_otherwise() {
 }
 
 #[tokio::test]
-async fn the_most_pressing_lane_goes_first_then_the_earliest_due() {
+async fn the_classes_share_a_claim_and_in_each_the_earliest_goes_first() {
     let ledger = open_ledger().await;
     let lanes = [("3", Priority::Live, 3), ("2", Priority::Backfill, 1), ("1", Priority::Live, 2)];
     for (code, priority, at) in lanes {
@@ -116,10 +116,10 @@ async fn the_most_pressing_lane_goes_first_then_the_earliest_due() {
         ledger.map(t(at)).await;
     }
     ledger.accept_all(t(5)).await;
-    let first = ledger.claim_steps(t(5), lease(1, t(5)), 2, 10).await.unwrap();
+    let first = ledger.claim_steps(t(5), claiming(1, t(5), 2), 10).await.unwrap();
     let codes: Vec<&str> = first.iter().map(|lane| &*lane.ma_ho_so).collect();
-    assert_eq!(codes, ["1", "3"]);
-    assert_eq!(claim_one(&ledger, 5, 2).await.ma_ho_so, "2");
+    assert_eq!(codes, ["1", "2"]);
+    assert_eq!(claim_one(&ledger, 5, 2).await.ma_ho_so, "3");
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ use hoso_gateway::domain::failure::{Disposition, Failure};
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::receipt::Receipt;
+use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::step::{StepIdentity, StepState};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
-    AuditRecord, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
+    AuditRecord, Claim, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
     PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts,
     SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
@@ -141,6 +142,12 @@ pub(crate) fn audit(target: &str) -> AuditRecord {
     }
 }
 
+/// A claim of the usual kind.
+pub(crate) fn claiming(token: i64, now: Timestamp, limit: u32) -> Claim {
+    let turns = Turns::new(Shares::default());
+    Claim { lease: lease(token, now), limit, turns, urgent_only: false }
+}
+
 /// Bodies for so many days, everything else for years.
 pub(crate) fn retention_of(days: u64) -> Retention {
     Retention {
@@ -155,6 +162,7 @@ pub(crate) fn retention_of(days: u64) -> Retention {
 
 pub(crate) fn upkeep_policy() -> UpkeepPolicy {
     UpkeepPolicy {
+        deadline_near_ms: 86_400_000,
         retention: retention_of(90),
         cursor_retention_ms: DAY_MS,
         watchdog_ms: 60_000,
@@ -248,16 +256,20 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
                 .into(),
         }
     } else {
-        MapOutcome::Valid(ValidPacket {
+        MapOutcome::Valid(Box::new(ValidPacket {
             packet: packet.trim().to_owned(),
             packet_hash: *blake3::hash(packet.trim().as_bytes()).as_bytes(),
             steps: steps.split_whitespace().map(step).collect(),
             warnings: Vec::new(),
             filed_at_portal,
             priority: None,
+            appointed_at: None,
+            finished: false,
+            ma_tthc: "1.000105".into(),
+            ma_don_vi: Some("H55.242".into()),
             recoded_from: unmapped.recoded_from.clone(),
             files: PacketFiles::default(),
-        })
+        }))
     };
     MappedEntry {
         entry_id: unmapped.entry_id,
@@ -289,6 +301,18 @@ impl TestLedger {
         }
     }
 
+    /// Maps what waits, with this appointed time.
+    pub(crate) async fn map_appointed(&self, now: Timestamp, appointed_at: Option<Timestamp>) {
+        let mut mapped: Vec<MappedEntry> =
+            self.to_map(100).await.unwrap().iter().map(mapped).collect();
+        for entry in &mut mapped {
+            if let MapOutcome::Valid(packet) = &mut entry.outcome {
+                packet.appointed_at = appointed_at;
+            }
+        }
+        self.record_mapped(now, &mapped).await.unwrap();
+    }
+
     /// The source gives one revision and it is mapped at once.
     pub(crate) async fn receive(&self, now: Timestamp, item: ReceivedItem) -> MapCounts {
         self.pull(now, vec![item]).await;
@@ -296,7 +320,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim(&self, now: Timestamp, token: i64) -> Vec<ClaimedEntry> {
-        self.claim_entries(now, lease(token, now), 100).await.unwrap()
+        self.claim_entries(now, claiming(token, now, 100)).await.unwrap()
     }
 
     /// The one packet that is due.
@@ -354,7 +378,7 @@ impl TestLedger {
     }
 
     pub(crate) async fn claim_steps_of(&self, now: Timestamp, token: i64) -> Vec<ClaimedSteps> {
-        (**self).claim_steps(now, lease(token, now), 100, 10).await.unwrap()
+        (**self).claim_steps(now, claiming(token, now, 100), 10).await.unwrap()
     }
 
     pub(crate) async fn settle_steps(

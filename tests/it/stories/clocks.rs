@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use hoso_gateway::clock::Clock;
 use hoso_gateway::daemon::{Daemon, Herald, Schedule};
 use hoso_gateway::domain::entry::EntryState;
+use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::lab::portal::{Fault, ScriptedFault};
+use hoso_gateway::ledger::record::Claim;
 use hoso_gateway::notify::Notifier;
 use hoso_gateway::pipeline::ownership::Ownership;
 use hoso_gateway::pipeline::pulse::Pulse;
@@ -58,7 +60,9 @@ async fn a_dead_owner_and_its_leases_end_in_time_also_when_the_clock_was_set_bac
         hoso_gateway::domain::lease::Lease { token: 7, expires_at: now + Duration::from_mins(2) };
     // A process that took everything, owned its own singleton, and died.
     let ledger = &gateway.context.ledger;
-    assert_eq!(ledger.claim_entries(now, lease, 10).await.unwrap().len(), 2);
+    let turns = Turns::new(Shares::default());
+    let claim = Claim { lease, limit: 10, turns, urgent_only: false };
+    assert_eq!(ledger.claim_entries(now, claim).await.unwrap().len(), 2);
     let dead = Ownership::take(&gateway.context, "another", "a dead process").await.unwrap();
     assert!(dead.is_ok());
     set_back(&gateway, now - HOUR).await;

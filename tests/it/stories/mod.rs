@@ -5,6 +5,7 @@ mod catalogue;
 mod certificates;
 mod clocks;
 mod drops;
+mod gate;
 mod lost_answers;
 mod map;
 mod monitoring;

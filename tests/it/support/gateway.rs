@@ -343,6 +343,15 @@ impl TestGateway {
         }
     }
 
+    /// Time passes at once, for stories of days. Ownership runs out meanwhile and is taken again.
+    pub(crate) async fn skip(&self, by: Duration) {
+        self.clock.manual.advance(by);
+        self.until("the gate is ours again", || {
+            self.line.ownership.is_live(self.clock.now() + Duration::from_secs(6))
+        })
+        .await;
+    }
+
     /// Time passes while this process gets no turn: whatever it held has run out when it wakes up.
     pub(crate) async fn freeze(&self) {
         self.stop_keeping.cancel();
