@@ -15,6 +15,7 @@
 //! - [`pipeline`]: the verbs; the only place where the parts above meet.
 //! - [`daemon`]: the loops that run the verbs, and their end.
 //! - [`lab`]: a simulated province and portal, for demo, tests and rehearsals.
+//! - [`sabotage`]: deliberate bugs and sudden deaths, in test builds only.
 //! - [`cli`]: commands for operators; builds everything, prints everything.
 //!
 //! Directions: `domain` uses nothing of ours but itself. `source`, `mapping`, `portal` and `ledger`
@@ -34,5 +35,6 @@ pub mod mapping;
 pub mod notify;
 pub mod pipeline;
 pub mod portal;
+pub mod sabotage;
 pub mod source;
 pub mod xml;

@@ -1,0 +1,71 @@
+//! Deliberate bugs and sudden deaths, for the tests that must be able to fail.
+//!
+//! Owns the two lists and the switches. A program that is shipped has neither: without the feature
+//! `sabotage`, which only test builds have, [`on`] is the constant `false` and [`point`] is nothing.
+//!
+//! - A [`Defect`] is a mistake that somebody could make in this code. The simulation puts in one at
+//!   a time and has to notice; a defect that nothing notices is a hole in the properties.
+//! - A *point* stands between two durable effects. A test names one in the environment of the real
+//!   program, which then dies there as it would from `kill -9`: nothing is flushed, nobody is told.
+
+/// A mistake that can be switched on, for the thread that calls [`commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Defect {}
+
+/// Whether this thread runs with the mistake.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub const fn on(_: Defect) -> bool {
+    false
+}
+
+/// Dies here, when the environment says so.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub const fn point(_: &'static str) {}
+
+#[cfg(feature = "sabotage")]
+pub use switched::{commit, on, point};
+
+#[cfg(feature = "sabotage")]
+mod switched {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Defect;
+
+    thread_local! {
+        // Not global: simulations with different defects run beside one another.
+        static DEFECT: Cell<Option<Defect>> = const { Cell::new(None) };
+    }
+
+    /// Switches one mistake on for this thread, and the one before off; `None` mends it.
+    pub fn commit(defect: Option<Defect>) {
+        DEFECT.set(defect);
+    }
+
+    /// Whether this thread runs with the mistake.
+    pub fn on(defect: Defect) -> bool {
+        DEFECT.get() == Some(defect)
+    }
+
+    /// Dies here, when `HOSO_DIE_AT` is `name` or `name:n` (the n-th time, from 1).
+    pub fn point(name: &'static str) {
+        static WANTED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+        static PASSED: AtomicU32 = AtomicU32::new(0);
+        let wanted = WANTED.get_or_init(|| {
+            #[expect(clippy::disallowed_methods, reason = "test builds only; no configuration")]
+            let text = std::env::var("HOSO_DIE_AT").ok()?;
+            let (name, times) = text.split_once(':').unwrap_or((&text, "1"));
+            Some((name.to_owned(), times.parse().unwrap_or(1)))
+        });
+        if let Some((wanted, times)) = wanted
+            && wanted == name
+            && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *times
+        {
+            // No destructor and no buffer is run, as when the machine loses its power.
+            std::process::abort();
+        }
+    }
+}
