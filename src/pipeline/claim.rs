@@ -14,6 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{Claim, ClaimedEntry, ClaimedSteps};
 use crate::portal::gate::{Gate, Readiness};
+use crate::sabotage;
 
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
@@ -96,6 +97,9 @@ pub(super) async fn claim(
     let turns = ClaimTurns::of(packets, shares);
     let wanted = Claim { lease, limit, turns, urgent_only };
     let entries = context.ledger.claim_entries(now, wanted).await?;
+    if !entries.is_empty() {
+        sabotage::point("push.claimed_packets");
+    }
     ClaimTurns::took(packets, entries.iter().map(|entry| entry.priority));
     let lanes = if limit == 1 && !entries.is_empty() {
         Vec::new()
@@ -104,6 +108,9 @@ pub(super) async fn claim(
         context.ledger.claim_steps(now, wanted, settings.steps_per_call).await?
     };
     ClaimTurns::took(steps, lanes.iter().map(|lane| lane.priority));
+    if !lanes.is_empty() {
+        sabotage::point("push.claimed_steps");
+    }
     let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
     report.packets += entries.len() as u64;
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::super::SourceFailure;
 use super::super::classify;
 use super::{failed, failed_because};
+use crate::sabotage;
 
 const DONE: &str = "done";
 const REJECTED: &str = "rejected";
@@ -213,6 +214,7 @@ impl Folder {
         let free = free_name(&target, name, put)?;
         if let Some(note) = put.note() {
             write_note(&target, &free, note)?;
+            sabotage::point("drop.noted");
         }
         fs::rename(&from, target.join(&free))
     }
