@@ -2,7 +2,7 @@
 //! was not said, and nothing that was sent comes back in words.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use hoso_gateway::http::{Http, HttpAnswer, HttpFailure, HttpRequest};
 use hoso_gateway::ids::Chance;
 use hoso_gateway::portal::profile::{Adapter, Bearer, SecretPlace, Wrapper};
 use hoso_gateway::portal::{
-    AnswerPatterns, BreakerSettings, Call, Catalogue, CatalogueVerdict, Gate, LookUpVerdict, Portal,
-    PortalSettings, PushVerdict, Token,
+    AnswerPatterns, BreakerSettings, Call, Catalogue, CatalogueVerdict, Gate, LookUpVerdict,
+    Portal, PortalSettings, PushVerdict, Token,
 };
 use secrecy::SecretString;
 use serde_json::Value;
@@ -27,8 +27,16 @@ const CODE: &str = "H55.242-260126-0001";
 const PACKET: &str = r#"{"MaHoSo":"H55.242-260126-0001","ChuHoSo":"Nguyễn Văn Thử","SoDienThoai":"0900000123","Email":"thu@example.invalid","DanhSachDinhDanh":[{"SoDinhDanh":"999000000123"}]}"#;
 /// None of them may be repeated to anybody.
 const SECRETS: [&str; 6] = [
-    "Nguyễn Văn Thử", "0900000123", "thu@example.invalid", "999000000123", "mat-khau-kin", "the-bai-kin",
+    "Nguyễn Văn Thử",
+    "0900000123",
+    "thu@example.invalid",
+    "999000000123",
+    "mat-khau-kin",
+    "the-bai-kin",
 ];
+/// Read once: reading them takes longer than everything else here.
+static PATTERNS: LazyLock<AnswerPatterns> = LazyLock::new(AnswerPatterns::builtin);
+
 const SESSION: &str = "phien-lam-viec-kin";
 const STATUSES: [u16; 12] = [200, 200, 200, 201, 204, 302, 400, 401, 404, 429, 500, 503];
 const QUESTIONS: u8 = 8;
@@ -155,7 +163,10 @@ fn assert_words(words: &str) {
 /// The receipt's words are the portal's, hold a success and nothing that takes it back.
 fn assert_success(message: &str, body: &[u8]) {
     let words = message.to_lowercase();
-    assert!(words.contains("thành công") || words.contains("***") || words.ends_with('…'), "{words}");
+    assert!(
+        words.contains("thành công") || words.contains("***") || words.ends_with('…'),
+        "{words}"
+    );
     for denied in ["không thành công", "chưa thành công", "thất bại"] {
         assert!(!words.contains(denied), "{words} of {}", String::from_utf8_lossy(body));
     }
@@ -197,7 +208,8 @@ impl Http for Canned {
     async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         *self.sent.lock().expect("a count") += 1;
         if self.login_is_sound && request.url.contains("login") {
-            let body = format!(r#"{{"error_code":0,"session":"{SESSION}","message":"Thành công"}}"#);
+            let body =
+                format!(r#"{{"error_code":0,"session":"{SESSION}","message":"Thành công"}}"#);
             return Ok(HttpAnswer { status: 200, headers: Vec::new(), body: body.into() });
         }
         let headers = vec![("retry-after".to_owned(), "120".to_owned())];
@@ -260,5 +272,5 @@ fn portal(way: u8, http: Arc<dyn Http>) -> Portal {
         session_max_age_ms: 600_000,
         answer_bytes_max: 1 << 20,
     };
-    Portal::new(settings, http, clock, Arc::new(gate), AnswerPatterns::builtin())
+    Portal::new(settings, http, clock, Arc::new(gate), PATTERNS.clone())
 }

@@ -23,13 +23,18 @@ const SAMPLES: [&str; 4] = [
 
 /// What they hold belongs to a person.
 const PERSONAL: [&str; 8] = [
-    "ChuHoSo", "SoDinhDanh", "SoDienThoai", "Email", "TrichYeuHoSo", "NguoiXuLy", "GhiChu",
+    "ChuHoSo",
+    "SoDinhDanh",
+    "SoDienThoai",
+    "Email",
+    "TrichYeuHoSo",
+    "NguoiXuLy",
+    "GhiChu",
     "NoiDungXuLy",
 ];
 
-static FEED: LazyLock<Mapping> = LazyLock::new(|| {
-    Mapping::builtin(&settings()).unwrap_or_else(|errors| panic!("{errors}"))
-});
+static FEED: LazyLock<Mapping> =
+    LazyLock::new(|| Mapping::builtin(&settings()).unwrap_or_else(|errors| panic!("{errors}")));
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -105,7 +110,11 @@ fn assert_record(record: &dyn Record) {
         match record.get(at) {
             ValueRef::Text(value) => {
                 let length = value.encode_utf16().count();
-                assert!(field.length_max.is_none_or(|max| length <= max), "{} {length}", field.name);
+                assert!(
+                    field.length_max.is_none_or(|max| length <= max),
+                    "{} {length}",
+                    field.name
+                );
             }
             ValueRef::List(count) => {
                 for item in 0..count {

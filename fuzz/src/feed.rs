@@ -35,7 +35,11 @@ const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 pub(super) fn seeds(root: &Path) -> Vec<Vec<u8>> {
     super::xml::seeds(root)
         .into_iter()
-        .chain(files(&root.join("mappings/feed/cases")).into_iter().filter(|file| file.starts_with(b"<")))
+        .chain(
+            files(&root.join("mappings/feed/cases"))
+                .into_iter()
+                .filter(|file| file.starts_with(b"<")),
+        )
         .collect()
 }
 
@@ -140,8 +144,10 @@ impl Http for Canned {
 }
 
 fn feed(bytes: &[u8], content_type: Option<&str>) -> Feed {
-    let headers =
-        content_type.map(|value| ("content-type".to_owned(), value.to_owned())).into_iter().collect();
+    let headers = content_type
+        .map(|value| ("content-type".to_owned(), value.to_owned()))
+        .into_iter()
+        .collect();
     let answer = HttpAnswer { status: 200, headers, body: Bytes::copy_from_slice(bytes) };
     with(Arc::new(Canned(answer)))
 }
@@ -154,7 +160,12 @@ pub(super) fn with(http: Arc<dyn Http>) -> Feed {
         timeout_ms: 1000,
         page_bytes_max: 1 << 20,
         item_bytes_max: ITEM_BYTES_MAX,
-        limits: Limits { depth_max: 16, attributes_max: 16, events_max: 5000, text_bytes_max: 4096 },
+        limits: Limits {
+            depth_max: 16,
+            attributes_max: 16,
+            events_max: 5000,
+            text_bytes_max: 4096,
+        },
         volatile_query_keys: vec!["token".to_owned()],
     };
     Feed::new(settings, http)

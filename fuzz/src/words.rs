@@ -47,7 +47,9 @@ pub(super) fn check(bytes: &[u8]) {
     times(text);
     masks(text);
     questions(text);
-    assert!(text.parse::<DayHours>().is_err() || text.parse::<DayHours>().unwrap().to_string() == text);
+    assert!(
+        text.parse::<DayHours>().is_err() || text.parse::<DayHours>().unwrap().to_string() == text
+    );
     assert!(EntryState::parse(text).is_none_or(|state| state.as_str() == text));
     assert!(StepState::parse(text).is_none_or(|state| state.as_str() == text));
     assert!(CatalogueKind::parse(text).is_none_or(|kind| kind.as_str() == text));

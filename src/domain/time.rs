@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_year_that_four_digits_cannot_write_is_no_time() {
-        for text in ["-009999-01-02T01:59:59Z", "-000001-12-31T00:00:00", "-000001-12-31 23:59:59"] {
+        for text in ["-009999-01-02T01:59:59Z", "-000001-12-31T00:00:00", "-000001-12-31 23:59:59"]
+        {
             assert_eq!(Timestamp::from_iso(text), None, "{text}");
         }
         let last = Timestamp::from_iso("9999-12-30T22:00:00Z").unwrap();

@@ -64,8 +64,7 @@ const COPIES: [&str; 6] = [
     "restore.kept",
 ];
 const COMPACT: [&str; 2] = ["compact.part", "compact.part:2"];
-const KEYS: [&str; 4] =
-    ["keys.adopted", "keys.resealed_part", "keys.resealed", "keys.complete"];
+const KEYS: [&str; 4] = ["keys.adopted", "keys.resealed_part", "keys.resealed", "keys.complete"];
 
 #[test]
 fn every_point_of_the_code_is_in_the_table_once_and_is_died_at() {
@@ -195,8 +194,7 @@ async fn ten_minutes_pass(site: &Site) {
 
 async fn drops() {
     let source = "kind = \"directory\"\npath = \"drop\"\nsettle_ms = 100";
-    let mut site =
-        Site::open_with(province(10, 11), portal(11), Some(source), HASTY).await;
+    let mut site = Site::open_with(province(10, 11), portal(11), Some(source), HASTY).await;
     let folder = site.folder().join("drop");
     let mut witness = Witness::default();
     witness.note(&site);
@@ -246,7 +244,8 @@ async fn take_over() {
     };
     site.portal.set_faults(Faults::default());
     let http = ReqwestHttp::new(Duration::from_secs(5), 4).expect("a client");
-    let older = older_sync::run(&options, &http, &SystemClock::new()).await.expect("an older program");
+    let older =
+        older_sync::run(&options, &http, &SystemClock::new()).await.expect("an older program");
     site.set_source(&format!("start_from = \"{}\"", older.until));
     for point in TAKE_OVER {
         let command: &[&str] = match point {

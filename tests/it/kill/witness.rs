@@ -60,7 +60,10 @@ impl Witness {
         self.assert_true(site).await;
         let comparison = site.comparison();
         let lacking = (&comparison.missing, &comparison.different, &comparison.unexpected);
-        assert!(lacking.0.is_empty() && lacking.1.is_empty() && lacking.2.is_empty(), "{lacking:?}");
+        assert!(
+            lacking.0.is_empty() && lacking.1.is_empty() && lacking.2.is_empty(),
+            "{lacking:?}"
+        );
         assert_eq!(comparison.steps_unexpected, 0);
         let standing = site.standing().await.expect("a ledger");
         let known: u64 = standing.dossiers.values().sum();
@@ -84,9 +87,8 @@ impl Witness {
                         let versions = self.versions.get(code).unwrap_or_else(|| {
                             panic!("{code} was sent and never wanted: {call:?}")
                         });
-                        let places = || {
-                            versions.iter().enumerate().filter(|(_, known)| *known == digest)
-                        };
+                        let places =
+                            || versions.iter().enumerate().filter(|(_, known)| *known == digest);
                         let last = places().next_back();
                         let (last, _) = last.unwrap_or_else(|| panic!("nobody said {call:?}"));
                         let floor = newest.entry(code).or_default();
@@ -97,7 +99,8 @@ impl Witness {
                         }
                     }
                     Service::Steps => {
-                        let known = self.steps.get(code).is_some_and(|known| known.contains(digest));
+                        let known =
+                            self.steps.get(code).is_some_and(|known| known.contains(digest));
                         assert!(known, "a step that nobody took: {call:?}");
                     }
                     _ => {}
