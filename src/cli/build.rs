@@ -236,7 +236,7 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
                     start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
-                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    source: Arc::new(directory(source, clock)),
                     page_limit: source.page_limit,
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
@@ -277,8 +277,8 @@ fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
     }
 }
 
-fn directory_settings(source: &SourceConfig) -> DirectorySettings {
-    DirectorySettings {
+pub(super) fn directory(source: &SourceConfig, clock: &Arc<dyn Clock>) -> Directory {
+    let settings = DirectorySettings {
         name: source.name.clone(),
         path: source.path.clone().unwrap_or_default(),
         settle_ms: source.settle_ms,
@@ -287,7 +287,8 @@ fn directory_settings(source: &SourceConfig) -> DirectorySettings {
         item_bytes_max: source.item_bytes_max,
         limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),
-    }
+    };
+    Directory::new(settings, Arc::clone(clock))
 }
 
 /// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.

@@ -68,7 +68,7 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
-pub use backup::{Restoration, manifest_of, put_back, verify};
+pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
