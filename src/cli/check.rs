@@ -302,7 +302,12 @@ mod tests {
 
     fn well() -> Health {
         Health {
-            lag: Lag { dossiers: 1204, p95_ms: Some(3_000), p99_ms: Some(9_000) },
+            lag: Lag {
+                dossiers: 1204,
+                p50_ms: Some(1_000),
+                p95_ms: Some(3_000),
+                p99_ms: Some(9_000),
+            },
             oldest_unsynchronised_at: Some(monday("08:59:48")),
             gate_owner: Some("hoso serve, process 1".to_owned()),
             sources: vec![SourceStanding {
@@ -386,7 +391,12 @@ mod tests {
             (
                 "WARNING: lag p95 61 s is above 60 s; lag p99 6 min is above 5 min - ",
                 Health {
-                    lag: Lag { dossiers: 9, p95_ms: Some(61_000), p99_ms: Some(360_000) },
+                    lag: Lag {
+                        dossiers: 9,
+                        p50_ms: Some(1_000),
+                        p95_ms: Some(61_000),
+                        p99_ms: Some(360_000),
+                    },
                     ..well()
                 },
                 DISK,
