@@ -22,6 +22,7 @@ use self::verdict::{Evidence, Restarts, Verdict};
 use super::failure::{Exit, Failure};
 use super::lab::Way;
 use super::rehearsal::{self, Folder, Plan, World, is_quiet};
+use super::status::{broken, broken_words};
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
@@ -30,7 +31,9 @@ use crate::lab::portal::Faults;
 use crate::lab::traffic::{Traffic, TrafficOptions};
 use crate::ledger::record::Books;
 use crate::ledger::view::{ProblemFilter, Standing};
+use crate::ledger::watch::Watchdog;
 use crate::pipeline::reconcile::reconcile_once;
+use crate::pipeline::watch::watch_once;
 use crate::pipeline::{Context, SourceLine, Stop};
 
 /// The portal's quota: a short window, and one that must be remembered over a kill.
@@ -45,6 +48,8 @@ const SAMPLE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two answers of the province that are spoilt, where faults are asked for.
 const AILING_EVERY: Duration = Duration::from_secs(20);
+/// Looks of the watchdogs after the end, before their walks count as without end.
+const WATCH_PASSES_MAX: u32 = 1_000;
 /// How the process ends when it was asked to and nothing is wrong.
 const SOUND_END: &str = "exit status: 0";
 
@@ -120,6 +125,8 @@ struct Soak {
     memory: Vec<Gauge>,
     ledger: Gauge,
     restarts: Restarts,
+    /// Watchdogs that were ever found broken, with what they saw.
+    barked: BTreeMap<String, String>,
 }
 
 /// `requests`: to end early.
@@ -194,6 +201,7 @@ async fn start(arguments: &Arguments, faults: Faults, folder: &Folder) -> Result
         memory: vec![Gauge::default()],
         ledger: Gauge::default(),
         restarts: Restarts::default(),
+        barked: BTreeMap::new(),
     })
 }
 
@@ -267,7 +275,30 @@ impl Soak {
         }
         let room = self.context.ledger.room(self.context.clock.now()).await?;
         self.ledger.note(at, room.file_bytes + room.journal_bytes);
+        let watchdogs = self.context.ledger.watchdogs().await?;
+        self.hear(&watchdogs);
         Ok(())
+    }
+
+    /// One that is quiet again at the end has barked all the same.
+    fn hear(&mut self, watchdogs: &[Watchdog]) {
+        for watchdog in broken(watchdogs) {
+            self.barked.entry(watchdog.code.clone()).or_insert_with(|| broken_words(watchdog));
+        }
+    }
+
+    /// Whole rounds of every walk, after everything has settled; how many watchdogs there are.
+    async fn watch_everything(&mut self) -> Result<usize, Failure> {
+        let mut watchdogs = self.context.ledger.watchdogs().await?;
+        let rounds: u64 = watchdogs.iter().map(|watchdog| watchdog.rounds).max().unwrap_or(0);
+        for _ in 0..WATCH_PASSES_MAX {
+            watchdogs = watch_once(&self.context).await?.watchdogs;
+            self.hear(&watchdogs);
+            if watchdogs.iter().all(|walk| walk.rounds == 0 || walk.rounds > rounds) {
+                break;
+            }
+        }
+        Ok(watchdogs.len())
     }
 
     async fn standing(&self) -> Result<Standing, Failure> {
@@ -330,13 +361,14 @@ impl Soak {
     }
 
     async fn verdict(
-        &self,
+        &mut self,
         arguments: &Arguments,
         lived: Duration,
         settled: Option<Duration>,
         ended: &str,
     ) -> Result<Verdict, Failure> {
         let finding = judge::judge(self).await?;
+        let watchdogs = self.watch_everything().await?;
         let books = self.books().await;
         let now = self.context.clock.now();
         let lag = self.context.ledger.health(now, self.began_at).await?.lag;
@@ -351,6 +383,8 @@ impl Soak {
             steps: portal.steps,
             changes: self.changes(),
             restarts: self.restarts,
+            watchdogs,
+            barked: &self.barked,
             ended,
             has_settled: settled.is_some(),
             memory,

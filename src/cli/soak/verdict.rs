@@ -65,6 +65,9 @@ pub(super) struct Evidence<'a> {
     pub steps: u64,
     pub changes: u64,
     pub restarts: Restarts,
+    pub watchdogs: usize,
+    /// Those that barked, with what they saw.
+    pub barked: &'a BTreeMap<String, String>,
     /// How the gateway ended when it was asked to.
     pub ended: &'a str,
     pub has_settled: bool,
@@ -108,6 +111,14 @@ pub(super) fn properties(evidence: &Evidence<'_>) -> Vec<Property> {
                 evidence.overshoots,
                 evidence.refused
             ),
+        ),
+        property(
+            "watchdogs",
+            evidence.watchdogs > 0 && evidence.barked.is_empty(),
+            match evidence.barked.values().next() {
+                None => format!("{} looked, none barked", evidence.watchdogs),
+                Some(first) => format!("{} barked: {first}", evidence.barked.len()),
+            },
         ),
         property(
             "memory",

@@ -137,15 +137,24 @@ impl Store {
     }
 
     /// Lets something happen to a dossier. `None` when there is none of this code, or only its text,
-    /// or when it cannot happen to it: only what is expected at the portal, under its first code, is
-    /// ever re-coded.
+    /// or when it cannot happen to it: only what has ended is reopened, only what has not is withdrawn,
+    /// and only what is expected at the portal, under its first code, is re-coded.
     pub(super) fn change(&mut self, code: &str, event: Event, at: Timestamp) -> Option<Arc<str>> {
         let old = self.by_code.get(code)?;
         let Origin::Grown { index, changes } = &old.origin else {
             return None;
         };
-        let was_recoded = changes.iter().any(|change| change.event == Event::Recode);
-        if event == Event::Recode && (old.expected.is_none() || was_recoded) {
+        let is_ended = || self.population.grow_through(*index, changes).is_ended();
+        let can_happen = match event {
+            Event::Progress => true,
+            Event::Reopen => is_ended(),
+            Event::Withdraw => !is_ended(),
+            Event::Recode => {
+                old.expected.is_some()
+                    && !changes.iter().any(|change| change.event == Event::Recode)
+            }
+        };
+        if !can_happen {
             return None;
         }
         let (index, mut changes) = (*index, changes.clone());
