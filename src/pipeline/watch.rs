@@ -34,8 +34,6 @@ const ROWS_MAX: u32 = 5_000;
 const SCHEDULING_MS: u64 = 100;
 /// A window is looked at by parts.
 const WINDOW_PARTS: u64 = 1_000;
-/// How far a look goes back at most, whatever was missed.
-const LOOK_BACK_MS: u64 = 3_600_000;
 /// A note of the gate is fresh for this long; its owner writes one every few seconds.
 const NOTE_FRESH: Duration = Duration::from_mins(1);
 /// Counting what is due ends there; more is judged as bulk alone.
@@ -114,7 +112,7 @@ async fn quota(
     }
     // A call is written down when it has ended.
     let ending = context.settings.call_timeout_ms + context.settings.lease_ms;
-    let back = window_ms.saturating_add(since_last.saturating_add(ending).min(LOOK_BACK_MS));
+    let back = window_ms.saturating_add(since_last).saturating_add(ending);
     let since = (now - Duration::from_millis(back)).max(Timestamp::from_millis(row.position));
     let part_ms = (window_ms / WINDOW_PARTS).max(1);
     let calls = context.ledger.calls_by_time(since, part_ms).await?;

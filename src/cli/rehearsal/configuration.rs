@@ -98,7 +98,7 @@ headroom = {headroom}
 [push]
 concurrency = 16
 dossiers_per_call = 10
-lease_ms = 30000
+lease_ms = 12000
 
 [retry]
 initial_ms = 200
