@@ -188,9 +188,9 @@ async fn oldest(
     let row = row(kept, OLDEST, "");
     let (since, before) =
         row.map_or((now, 0), |row| (Timestamp::from_millis(row.position), row.carried));
-    let gone =
-        row.map_or(0.0, |row| now.since(row.looked_at).as_secs_f64() * gate.calls_a_second / 4.0);
-    let backlog = u64::try_from(before).unwrap_or(0).saturating_sub(gone as u64).max(gate.due);
+    let passed = row.map_or(Duration::ZERO, |row| now.since(row.looked_at));
+    let gone = passed.mul_f64((gate.calls_a_second / 4.0).min(1e6)).as_secs();
+    let backlog = u64::try_from(before).unwrap_or(0).saturating_sub(gone).max(gate.due);
     let mut seen = (0, None);
     let since = if gate.can_send { since } else { now };
     let settings = &context.settings;

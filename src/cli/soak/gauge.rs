@@ -71,22 +71,27 @@ impl Gauge {
     }
 }
 
-/// Least squares; `None` for fewer than eight samples, through which any line can be laid.
+/// Least squares, in whole numbers; `None` for fewer than eight samples, through which any line can be
+/// laid.
 fn slope_per_hour(samples: &[(Duration, u64)]) -> Option<i64> {
     if samples.len() < 8 {
         return None;
     }
-    let n = samples.len() as f64;
-    let hours = |at: &Duration| at.as_secs_f64() / 3600.0;
-    let mean_at = samples.iter().map(|(at, _)| hours(at)).sum::<f64>() / n;
-    let mean = samples.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / n;
-    let (mut above, mut below) = (0.0, 0.0);
+    let began = samples[0].0;
+    let (mut n, mut at_sum, mut at_squares) = (0i128, 0i128, 0i128);
+    let (mut bytes_sum, mut products) = (0i128, 0i128);
     for (at, bytes) in samples {
-        let away = hours(at) - mean_at;
-        above += away * (*bytes as f64 - mean);
-        below += away * away;
+        let at = i128::try_from(at.saturating_sub(began).as_millis()).ok()?;
+        let bytes = i128::from(*bytes);
+        n += 1;
+        at_sum += at;
+        at_squares += at * at;
+        bytes_sum += bytes;
+        products += at * bytes;
     }
-    (below > 0.0).then(|| (above / below).round() as i64)
+    let below = n * at_squares - at_sum * at_sum;
+    let above = (n * products - at_sum * bytes_sum) * 3_600_000;
+    (below > 0).then(|| i64::try_from(above / below).ok()).flatten()
 }
 
 #[cfg(test)]
