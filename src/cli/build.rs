@@ -328,7 +328,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
     }))
 }
 
-/// The gate's part of a configuration; also what [`Gate::reconfigure`] takes while it runs.
+/// The gate's part of a configuration.
 pub fn gate_settings(config: &Config) -> GateSettings {
     GateSettings {
         windows: config
