@@ -420,6 +420,7 @@ fn settings(config: &Config) -> Settings {
             rows_max: config.retention.rows_max,
         },
         watchdog_ms: config.upkeep.watchdog_ms,
+        quota: config.gate.windows.iter().map(|window| (window.limit, window.window_ms)).collect(),
         wait_max_ms: longest_wait_ms(config),
         catalogue: catalogue(&config.catalogue),
     }

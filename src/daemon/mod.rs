@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::domain::priority::Priority;
 use crate::ledger::view::{InForce, Pause};
+use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
@@ -38,6 +39,7 @@ use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::{measure_once, upkeep_once};
+use crate::pipeline::watch::{WatchReport, sentence, watch_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Table of this module's codes for `hoso explain`: code, meaning, what to do.
@@ -329,7 +331,6 @@ async fn map_loop(
 }
 
 async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
-    let mut was_stuck = false;
     let mut pass: u64 = 0;
     let mut clocks = Clocks::read(context);
     while !stop.is_cancelled() {
@@ -351,24 +352,39 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                         "leases ran out; their outcome is unknown and the portal is asked"
                     );
                 }
-                // Said when it begins; `hoso status` shows that it lasts.
-                if counts.stuck > 0 && !was_stuck {
-                    tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
-                }
                 if counts.sources_resumed > 0 {
                     tracing::info!(
                         sources = counts.sources_resumed,
                         "read again after a restore; sending goes on"
                     );
                 }
-                was_stuck = counts.stuck > 0;
-                every
+                // A look that fails is repeated with the next pass.
+                match watch_once(context).await {
+                    Ok(report) => {
+                        tell_broken_promises(&report);
+                        every
+                    }
+                    Err(error) => survive(error)?,
+                }
             }
             Err(error) => survive(error)?,
         };
         pause(context, wait, None, stop).await;
     }
     Ok(())
+}
+
+/// Said when it begins and when it is over; `hoso status` shows that it lasts.
+fn tell_broken_promises(report: &WatchReport) {
+    for change in &report.changes {
+        let Watchdog { code, part, found, example, .. } = &change.now;
+        let example = example.as_deref().unwrap_or_default();
+        if change.was_broken {
+            tracing::info!(code, part, "a promise holds again");
+        } else {
+            tracing::error!(code, part, found, example, "{}", sentence(code));
+        }
+    }
 }
 
 /// Waits for the gate, then runs everything that sends.

@@ -28,6 +28,7 @@ mod singleton;
 mod size;
 mod upkeep;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;

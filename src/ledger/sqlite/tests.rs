@@ -67,6 +67,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         size::STATEMENTS,
         backup::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
     ];
     let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
@@ -98,6 +99,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         restore::STATEMENTS,
         size::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(

@@ -176,9 +176,13 @@ pub(super) async fn stuck(
     now: Timestamp,
     policy: &UpkeepPolicy,
 ) -> Result<u64, LedgerError> {
-    let overdue = now - Duration::from_millis(policy.watchdog_ms);
+    overdue(readers, now - Duration::from_millis(policy.watchdog_ms)).await
+}
+
+/// What could have gone at `before` and has not been taken yet.
+pub(super) async fn overdue(readers: &SqlitePool, before: Timestamp) -> Result<u64, LedgerError> {
     let stuck: i64 = sqlx::query_scalar(STUCK)
-        .bind(overdue.millis())
+        .bind(before.millis())
         .fetch_one(readers)
         .await
         .map_err(|error| failed("watch over waiting work", error))?;
