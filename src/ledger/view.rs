@@ -160,6 +160,8 @@ pub struct DossierView {
     /// The cut-over that it waits under, or was adopted under.
     pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
+    /// Of the newest revision; a repair of an older one comes later and is not it.
+    pub newest_entry_id: Option<i64>,
     /// Procedure, agency and appointed time, once mapped.
     pub ma_tthc: Option<String>,
     pub ma_don_vi: Option<String>,
@@ -177,8 +179,10 @@ pub struct DossierView {
 }
 
 impl DossierView {
+    /// What is owed for the newest revision. Entries for older ones may have been opened after it.
     pub fn newest_entry(&self) -> Option<&EntryView> {
-        self.entries.last()
+        let newest = self.newest_entry_id?;
+        self.entries.iter().find(|entry| entry.id == newest)
     }
 }
 

@@ -177,8 +177,8 @@ pub(super) async fn call_totals(
 
 const DOSSIER: &str = "
     SELECT dossier.id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at, steps_pending,
-           steps_due_at, steps_failure,
+           lane_token IS NOT NULL AS busy, newest_entry_id, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at,
+           steps_pending, steps_due_at, steps_failure,
            h.placed_at, h.placed_by, h.reason, t.attempts, t.entries, t.revisions, t.at
     FROM dossier LEFT JOIN legal_hold AS h ON h.dossier_id = dossier.id AND h.released_at IS NULL
     LEFT JOIN trimmed AS t ON t.dossier_id = dossier.id WHERE ma_ho_so = ?1 ORDER BY source";
@@ -237,6 +237,7 @@ pub(super) async fn dossier(
             adoption: column(row, "dossier", "adoption", id)?,
             cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
+            newest_entry_id: column(row, "dossier", "newest_entry_id", id)?,
             ma_tthc: column(row, "dossier", "ma_tthc", id)?,
             ma_don_vi: column(row, "dossier", "ma_don_vi", id)?,
             appointed_at: time(row, "dossier", "appointed_at", id)?
