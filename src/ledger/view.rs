@@ -19,16 +19,17 @@ pub struct Standing {
     pub synchronised: u64,
     /// Entries (not dossiers) that a newer revision replaced.
     pub superseded: u64,
-    /// Steps of dossiers that are neither quarantined nor not ours, by state; `waiting` are pending
-    /// ones behind a packet that the portal refused for good, `awaiting` those of dossiers that
-    /// await adoption.
+    /// Steps by state; `waiting` are pending ones behind a packet that the portal refused for good,
+    /// `awaiting` those of dossiers that await adoption.
     pub steps: BTreeMap<String, u64>,
     pub refused_documents: u64,
     pub open_discrepancies: BTreeMap<String, u64>,
     /// When the oldest change that is not yet acknowledged was received.
     pub oldest_open_at: Option<Timestamp>,
-    /// Runnable now and not leased.
+    /// Runnable now and not leased; counting ends at ten thousand of each kind.
     pub due_now: u64,
+    /// There is more of it than was counted.
+    pub due_now_is_more: bool,
     pub sources: Vec<SourceStanding>,
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.

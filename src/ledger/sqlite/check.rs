@@ -67,6 +67,12 @@ const INVARIANTS: &[(&str, &str)] = &[
            <> (SELECT count(*) FROM step AS s WHERE s.dossier_id = d.id AND s.state IN ('pending', 'leased'))",
     ),
     (
+        "tallies that differ from what they count",
+        "SELECT trim(what || ' ' || name) FROM (
+             SELECT what, name, n FROM tally UNION ALL SELECT what, name, -n FROM counted_anew)
+         GROUP BY what, name HAVING sum(n) <> 0",
+    ),
+    (
         "steps that are owed and have nothing to send",
         "SELECT d.ma_ho_so FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
          WHERE s.state IN ('pending', 'leased') AND NOT EXISTS (SELECT 1 FROM step_body AS b WHERE b.id = s.body_id)",

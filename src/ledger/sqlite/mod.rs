@@ -26,6 +26,7 @@ mod retention;
 mod settle;
 mod singleton;
 mod size;
+mod standing;
 mod upkeep;
 mod view;
 
@@ -659,7 +660,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
-        view::standing(&self.readers, now).await
+        standing::standing(&self.readers, now).await
     }
 
     async fn waiting_by_class(
@@ -694,7 +695,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
-        view::call_totals(&self.readers, since).await
+        standing::call_totals(&self.readers, since).await
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError> {

@@ -58,6 +58,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         line::STATEMENTS,
         singleton::STATEMENTS,
         view::STATEMENTS,
+        standing::STATEMENTS,
         catalogue::STATEMENTS,
         retention::STATEMENTS,
         hold::STATEMENTS,
@@ -98,12 +99,13 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         restore::STATEMENTS,
         size::STATEMENTS,
         health::STATEMENTS,
+        standing::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('reconciliation_by_source'), ('recent'), (' c')",
+             ('kept'), ('singleton'), ('tally'), ('source'), ('reconciliation_by_source'), ('recent'), (' c')",
     )
     .fetch_all(&mut *conn)
     .await
