@@ -12,8 +12,8 @@ CREATE TABLE tally (
 -- What must stand in it.
 CREATE VIEW counted_anew (what, name, n) AS
     -- Dossiers by the state of their newest entry; a leased one counts as ready.
-    SELECT 'dossiers', CASE e.state WHEN 'leased' THEN 'ready' ELSE e.state END AS state, count(*)
-    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id GROUP BY state
+    SELECT 'dossiers', CASE e.state WHEN 'leased' THEN 'ready' ELSE e.state END AS counted_as, count(*)
+    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id GROUP BY counted_as
     UNION ALL
     -- Of them: packet acknowledged, and no step on its way.
     SELECT 'through', '', count(*)
