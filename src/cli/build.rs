@@ -80,7 +80,9 @@ async fn open_ledger(
         .code("ledger.unavailable")
         .hint("create it for the service's user, or name another file in `ledger.path`"));
     }
-    let settings = SqliteSettings { migrate, check_pages, ..ledger_settings(config, migrate)? };
+    let settings = ledger_settings(config, migrate)?;
+    let check_up_to = settings.check_up_to.filter(|_| check_pages);
+    let settings = SqliteSettings { migrate, check_up_to, ..settings };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }
 
@@ -119,11 +121,8 @@ fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
 /// The ledger as a file, for commands that copy, check or rewrite it.
 pub async fn ledger_file(config: &Config, adopt_key: bool) -> Result<SqliteLedger, Failure> {
     ledger_exists(config)?;
-    let settings = SqliteSettings {
-        migrate: false,
-        check_pages: false,
-        ..ledger_settings(config, adopt_key)?
-    };
+    let settings =
+        SqliteSettings { migrate: false, check_up_to: None, ..ledger_settings(config, adopt_key)? };
     Ok(SqliteLedger::open(&config.ledger.path, &settings).await?)
 }
 

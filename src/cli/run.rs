@@ -220,7 +220,7 @@ async fn map(
 #[serde(untagged)]
 enum Pushed {
     Sent(PushReport),
-    HandedOver { handed_over_to: String, due_now: u64 },
+    HandedOver { handed_over_to: String, due_now: u64, due_now_is_more: bool },
 }
 
 async fn push(
@@ -233,8 +233,9 @@ async fn push(
     let pushed = match with_gate(config, context, stop, "run push", verb).await? {
         Ok(report) => Pushed::Sent(report?),
         Err(owner) => {
-            let due_now = context.ledger.standing(context.clock.now()).await?.due_now;
-            Pushed::HandedOver { handed_over_to: owner, due_now }
+            let standing = context.ledger.standing(context.clock.now()).await?;
+            let (due_now, due_now_is_more) = (standing.due_now, standing.due_now_is_more);
+            Pushed::HandedOver { handed_over_to: owner, due_now, due_now_is_more }
         }
     };
     invocation.output.result(&pushed, |pushed| match pushed {
@@ -254,8 +255,11 @@ async fn push(
                 counts.steps_held
             )
         }
-        Pushed::HandedOver { handed_over_to, due_now } => {
-            format!("{handed_over_to} owns the portal's gate and sends what is due ({due_now} now)")
+        Pushed::HandedOver { handed_over_to, due_now, due_now_is_more } => {
+            let more = if *due_now_is_more { "or more " } else { "" };
+            format!(
+                "{handed_over_to} owns the portal's gate and sends what is due ({due_now} {more}now)"
+            )
         }
     });
     Ok(())

@@ -63,6 +63,8 @@ const REPORT: Duration = Duration::from_secs(5);
 const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
 const MEASURE: Duration = Duration::from_hours(1);
+/// It reads the whole file, which must not compete with the start.
+const FIRST_MEASURE: Duration = Duration::from_mins(1);
 /// Longer than measuring the largest ledger takes.
 const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
@@ -186,6 +188,7 @@ impl Daemon {
             let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
             let stop = stop.clone();
             loops.spawn(async move {
+                pause(&context, FIRST_MEASURE, None, &stop).await;
                 every_loop(&context, "measure", MEASURE, &stop, || async {
                     measure_once(&context).await.map(drop)
                 })

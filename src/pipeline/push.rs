@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::claim::{Claimed, Job, claim};
+use super::claim::{Claimed, Job, calls_wanted, claim};
 use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
 use super::{Context, PortalLine, Stop, VerbError};
@@ -114,7 +114,7 @@ async fn send_due(
     loop {
         context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
-        let usual = may_find && jobs.len() < settings.concurrency;
+        let usual = may_find && jobs.len() < calls_wanted(settings, &line.gate);
         if !ending && (usual || urgent_waits) {
             match claim(context, line, !usual, &mut jobs, &mut report).await {
                 Ok(more) if usual => may_find = more,

@@ -253,7 +253,7 @@ pub async fn put_back(
     drop(std::fs::remove_file(&part));
     create_private(&part)?;
     std::fs::copy(from, &part).map_err(io)?;
-    let settings = SqliteSettings { migrate: true, check_pages: false, ..settings.clone() };
+    let settings = SqliteSettings { migrate: true, check_up_to: None, ..settings.clone() };
     let ledger = SqliteLedger::open(&part, &settings).await?;
     let marked = ledger.mark_restored(now, manifest.made_at, sources, &promises, audit).await;
     ledger.close().await;
