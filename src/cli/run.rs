@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
-use crate::daemon::{watch_orders, with_two_stage_shutdown};
+use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::orders::report_gate;
@@ -401,7 +401,7 @@ pub(super) async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            let watched = watch_orders(context, &line, stop);
+            let watched = watch_orders(context, &line, LOOK, stop);
             let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
             if let Err(error) = watched {
                 tracing::error!(error = format!("{error:#}"), "orders are not read any more");
