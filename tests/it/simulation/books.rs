@@ -1,11 +1,11 @@
 //! The ledger's file as somebody reads it who does not trust the ledger's code.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use hoso_gateway::sabotage::Defect;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{ConnectOptions as _, Row as _};
 
 use super::ledger::at_once;
 
@@ -26,42 +26,49 @@ pub(super) struct Books {
 
 #[derive(Debug, Clone)]
 pub(super) struct DossierRow {
-    pub(super) newest_entry: Option<i64>,
-    pub(super) acked_entry: Option<i64>,
-    pub(super) acked_at: Option<i64>,
     pub(super) packet_state: String,
-    pub(super) lane_busy: bool,
-    pub(super) steps_leased_until: Option<i64>,
+    /// A call about it is out, or its outcome is unknown.
+    pub(super) is_busy: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct EntryRow {
     pub(super) id: i64,
-    pub(super) revision: i64,
     pub(super) ma_ho_so: String,
     pub(super) state: String,
     pub(super) attempt: u64,
     pub(super) retries: u64,
     pub(super) superseded_by: Option<i64>,
-    pub(super) lease_expires_at: Option<i64>,
     /// An attempt of it was answered with a success, or proven.
     pub(super) is_proven: bool,
-    pub(super) failure_code: Option<String>,
+}
+
+/// A way into the file beside the ledger.
+#[derive(Debug)]
+pub(super) struct Reader {
+    path: PathBuf,
+    conn: Mutex<Option<SqliteConnection>>,
+}
+
+impl Reader {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), conn: Mutex::new(None) }
+    }
+
+    pub(super) fn read(&self) -> Books {
+        let mut conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+        at_once(async {
+            if conn.is_none() {
+                let options = SqliteConnectOptions::new().filename(&self.path).read_only(true);
+                *conn = Some(options.connect().await.expect("the ledger's file"));
+            }
+            let conn = conn.as_mut().expect("a connection that was opened");
+            read(conn).await.expect("the ledger's tables")
+        })
+    }
 }
 
 impl Books {
-    pub(super) fn read(path: &Path, defect: Option<Defect>) -> Self {
-        at_once(defect, |apart| {
-            apart.block_on(async {
-                let options = SqliteConnectOptions::new().filename(path).read_only(true);
-                let mut conn = options.connect().await.expect("the ledger's file");
-                let books = read(&mut conn).await.expect("the ledger's tables");
-                conn.close().await.expect("the end of reading");
-                books
-            })
-        })
-    }
-
     /// Entries that are on their way without a person.
     pub(super) fn open(&self) -> impl Iterator<Item = &EntryRow> {
         self.entries.iter().filter(|entry| {
@@ -82,39 +89,26 @@ async fn read(conn: &mut SqliteConnection) -> sqlx::Result<Books> {
         books.revisions.insert((row.get(0), fingerprint.try_into().expect("32 bytes")));
     }
     let dossiers = "
-        SELECT ma_ho_so, newest_entry_id, acked_entry_id, acked_at, packet_state,
-               lane_token IS NOT NULL AS busy, steps_lease_until
-        FROM dossier";
+        SELECT ma_ho_so, packet_state, lane_token IS NOT NULL, steps_lease_until IS NOT NULL FROM dossier";
     for row in sqlx::query(dossiers).fetch_all(&mut *conn).await? {
         books.dossiers.insert(
             row.get(0),
-            DossierRow {
-                newest_entry: row.get(1),
-                acked_entry: row.get(2),
-                acked_at: row.get(3),
-                packet_state: row.get(4),
-                lane_busy: row.get(5),
-                steps_leased_until: row.get(6),
-            },
+            DossierRow { packet_state: row.get(1), is_busy: row.get::<bool, _>(2) || row.get(3) },
         );
     }
     let entries = "
-        SELECT e.id, e.revision_id, d.ma_ho_so, e.state, e.attempt, e.retries, e.superseded_by, e.lease_expires_at,
-               EXISTS (SELECT 1 FROM attempt a WHERE a.entry_id = e.id AND a.outcome IN ('accepted', 'proven')),
-               e.failure_code
+        SELECT e.id, d.ma_ho_so, e.state, e.attempt, e.retries, e.superseded_by,
+               EXISTS (SELECT 1 FROM attempt a WHERE a.entry_id = e.id AND a.outcome IN ('accepted', 'proven'))
         FROM entry e JOIN dossier d ON d.id = e.dossier_id ORDER BY e.id";
     for row in sqlx::query(entries).fetch_all(&mut *conn).await? {
         books.entries.push(EntryRow {
             id: row.get(0),
-            revision: row.get(1),
-            ma_ho_so: row.get(2),
-            state: row.get(3),
-            attempt: count(row.get(4)),
-            retries: count(row.get(5)),
-            superseded_by: row.get(6),
-            lease_expires_at: row.get(7),
-            is_proven: row.get(8),
-            failure_code: row.get(9),
+            ma_ho_so: row.get(1),
+            state: row.get(2),
+            attempt: count(row.get(3)),
+            retries: count(row.get(4)),
+            superseded_by: row.get(5),
+            is_proven: row.get(6),
         });
     }
     let steps = "

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 
 use async_trait::async_trait;
 use hoso_gateway::domain::catalogue::{CatalogueItem, CatalogueKey};
@@ -16,7 +18,6 @@ use hoso_gateway::ledger::record::*;
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::*;
 use hoso_gateway::ledger::{Ledger, LedgerError};
-use hoso_gateway::sabotage::{self, Defect};
 use tokio::runtime::{Handle, Runtime};
 
 use super::door::Door;
@@ -82,7 +83,7 @@ impl LedgerFaults {
 }
 
 /// SQLite's own runtime: real time, and no part of the simulation.
-pub(super) fn apart() -> &'static Handle {
+fn apart() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME
         .get_or_init(|| {
@@ -95,18 +96,24 @@ pub(super) fn apart() -> &'static Handle {
         .handle()
 }
 
-/// Runs `work` on a thread of its own while the simulated world stands still.
-pub(super) fn at_once<T: Send>(
-    defect: Option<Defect>,
-    work: impl FnOnce(&Handle) -> T + Send,
-) -> T {
-    std::thread::scope(|scope| {
-        let done = scope.spawn(|| {
-            sabotage::commit(defect);
-            work(apart())
-        });
-        done.join().expect("a verb that does not panic")
-    })
+/// Waits for `work` while the simulated world stands still: to it, this is one instant.
+pub(super) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let _real_time = apart().enter();
+    // The budget of the task that waits here is not renewed before it comes back.
+    let mut work = std::pin::pin!(tokio::task::unconstrained(work));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -116,7 +123,6 @@ pub(super) struct SimLedger {
     door: Door,
     faults: Arc<LedgerFaults>,
     witness: Arc<Witness>,
-    defect: Option<Defect>,
 }
 
 impl SimLedger {
@@ -125,19 +131,18 @@ impl SimLedger {
         door: Door,
         faults: Arc<LedgerFaults>,
         witness: Arc<Witness>,
-        defect: Option<Defect>,
     ) -> Result<Self, LedgerError> {
         let settings =
             SqliteSettings { durable: false, check_pages: false, ..SqliteSettings::default() };
-        let opened = at_once(defect, |apart| apart.block_on(SqliteLedger::open(path, &settings)))?;
-        Ok(Self { inner: Mutex::new(Some(Arc::new(opened))), door, faults, witness, defect })
+        let opened = at_once(SqliteLedger::open(path, &settings))?;
+        Ok(Self { inner: Mutex::new(Some(Arc::new(opened))), door, faults, witness })
     }
 
     /// Closes the file, as the system does for a process that is gone.
     pub(super) fn shut(&self) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(inner) = inner {
-            at_once(None, |apart| apart.block_on(inner.close()));
+            at_once(inner.close());
         }
     }
 
@@ -149,7 +154,7 @@ impl SimLedger {
     async fn verb<T: Send>(
         &self,
         name: &'static str,
-        work: impl FnOnce(&SqliteLedger, &Handle) -> Result<T, LedgerError> + Send,
+        work: impl FnOnce(&SqliteLedger) -> Result<T, LedgerError> + Send,
     ) -> Result<T, LedgerError> {
         self.door.pass().await;
         let fault = self.faults.draw();
@@ -167,7 +172,7 @@ impl SimLedger {
             Some(LedgerFault::CrashAfter | LedgerFault::LostAcknowledgement) | None => {}
         }
         let Some(inner) = self.inner() else { return std::future::pending().await };
-        let done = at_once(self.defect, |apart| work(&inner, apart));
+        let done = work(&inner);
         self.witness.note(|| format!("{name} {}", if done.is_ok() { "done" } else { "failed" }));
         match fault {
             Some(LedgerFault::CrashAfter) => {
@@ -191,7 +196,7 @@ macro_rules! verbs {
         impl Ledger for SimLedger {
             $(
                 async fn $name(&self $(, $arg: $($ty)*)*) -> Result<$($out)*, LedgerError> {
-                    self.verb(stringify!($name), |ledger, apart| apart.block_on(ledger.$name($($arg),*)))
+                    self.verb(stringify!($name), |ledger| at_once(ledger.$name($($arg),*)))
                         .await
                 }
             )*
@@ -263,8 +268,8 @@ verbs! {
     noted_gate(note: [GateNote]) -> [Option<(Timestamp, String)>];
 {
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
-        self.verb("commit_pull", |ledger, apart| {
-            let done = apart.block_on(ledger.commit_pull(commit));
+        self.verb("commit_pull", |ledger| {
+            let done = at_once(ledger.commit_pull(commit));
             if done.is_ok() {
                 self.witness.took(commit);
             }
@@ -278,8 +283,8 @@ verbs! {
         now: Timestamp,
         claim: Claim,
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
-        self.verb("claim_entries", |ledger, apart| {
-            let done = apart.block_on(ledger.claim_entries(now, claim));
+        self.verb("claim_entries", |ledger| {
+            let done = at_once(ledger.claim_entries(now, claim));
             if let Ok(claimed) = &done {
                 self.witness.claimed_entries(claimed);
             }
@@ -294,8 +299,8 @@ verbs! {
         claim: Claim,
         steps_max: u32,
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
-        self.verb("claim_steps", |ledger, apart| {
-            let done = apart.block_on(ledger.claim_steps(now, claim, steps_max));
+        self.verb("claim_steps", |ledger| {
+            let done = at_once(ledger.claim_steps(now, claim, steps_max));
             if let Ok(claimed) = &done {
                 self.witness.claimed_steps(claimed);
             }
@@ -310,8 +315,8 @@ verbs! {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
-        self.verb("claim_unconfirmed", |ledger, apart| {
-            let done = apart.block_on(ledger.claim_unconfirmed(now, until, limit));
+        self.verb("claim_unconfirmed", |ledger| {
+            let done = at_once(ledger.claim_unconfirmed(now, until, limit));
             if let Ok(claimed) = &done {
                 self.witness.claimed_unconfirmed(claimed);
             }
@@ -325,8 +330,8 @@ verbs! {
         now: Timestamp,
         batch: &SettleBatch,
     ) -> Result<SettleCounts, LedgerError> {
-        self.verb("settle", |ledger, apart| {
-            let done = apart.block_on(ledger.settle(now, batch));
+        self.verb("settle", |ledger| {
+            let done = at_once(ledger.settle(now, batch));
             if done.is_ok() {
                 self.witness.settled(batch);
             }

@@ -16,7 +16,6 @@ use hoso_gateway::ids::Chance;
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::pulse::{Beat, Pulse};
 use hoso_gateway::pipeline::{Context, Stop};
-use hoso_gateway::sabotage::Defect;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -29,7 +28,7 @@ use super::witness::Witness;
 /// How long the service manager waits before it starts the service again.
 const RESTART: Duration = Duration::from_secs(3);
 /// Between two looks of a loop that nothing wakes: what costs a look costs simulated time.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Everything that a machine is made of and shares with the other one.
 #[derive(Debug, Clone)]
@@ -41,7 +40,6 @@ pub(super) struct Site {
     pub(super) ledger: PathBuf,
     pub(super) faults: Arc<LedgerFaults>,
     pub(super) mapping: Arc<Mapping>,
-    pub(super) defect: Option<Defect>,
 }
 
 /// The process that runs on a machine.
@@ -179,7 +177,6 @@ async fn run_once(shared: &Arc<Shared>, orders: &mut watch::Receiver<bool>) {
         door.clone(),
         Arc::clone(&site.faults),
         Arc::clone(witness),
-        site.defect,
     );
     let ledger = match opened {
         Ok(ledger) => Arc::new(ledger),

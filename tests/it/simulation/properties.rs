@@ -14,7 +14,7 @@ const RETRIES_MAX: u64 = 12;
 
 /// After every operation.
 pub(super) fn check(world: &World) {
-    let books = Books::read(&world.ledger_path(), world.defect);
+    let books = world.reader.read();
     nothing_stored_disappears(world, &books);
     attempts_are_counted_before_they_are_made(world, &books);
     what_is_superseded_has_a_newer_one(world, &books);
@@ -93,11 +93,11 @@ fn every_loop_is_alive(world: &World) {
 
 /// What is still owed; `None` when everything is where it belongs.
 pub(super) fn owed(world: &World, since: i64) -> Option<String> {
-    let books = Books::read(&world.ledger_path(), world.defect);
+    let books = world.reader.read();
     if let Some(entry) = books.open().next() {
         return Some(format!("{}: its entry is {}", entry.ma_ho_so, entry.state));
     }
-    let busy = books.dossiers.iter().find(|(_, row)| row.lane_busy || row.steps_leased_until.is_some());
+    let busy = books.dossiers.iter().find(|(_, row)| row.is_busy);
     if let Some((code, _)) = busy {
         return Some(format!("{code}: its lane is held"));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hoso_gateway::clock::Clock as _;
 use hoso_gateway::lab::portal::Service;
+use hoso_gateway::ledger::Ledger as _;
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::sabotage::{self, Defect};
 
@@ -40,13 +41,13 @@ pub(super) fn run(setup: &Setup, ops: &[Op], defect: Option<Defect>) -> Outcome 
         .build()
         .expect("a runtime");
     sabotage::commit(defect);
-    let outcome = runtime.block_on(live(setup, ops, defect));
+    let outcome = runtime.block_on(live(setup, ops));
     sabotage::commit(None);
     outcome
 }
 
-async fn live(setup: &Setup, ops: &[Op], defect: Option<Defect>) -> Outcome {
-    let mut world = World::new(setup, defect);
+async fn live(setup: &Setup, ops: &[Op]) -> Outcome {
+    let mut world = World::new(setup);
     for op in ops {
         world.apply(op).await;
         properties::check(&world);
@@ -98,13 +99,11 @@ async fn keeps_its_own_rules(world: &World) {
     world.first.switch_off().await;
     world.second.switch_off().await;
     let path = world.ledger_path();
-    let findings = at_once(world.defect, |apart| {
-        apart.block_on(async {
-            let ledger = SqliteLedger::open(&path, &SqliteSettings::default()).await?;
-            let findings = ledger.check().await;
-            hoso_gateway::ledger::Ledger::close(&ledger).await;
-            findings
-        })
+    let findings = at_once(async {
+        let ledger = SqliteLedger::open(&path, &SqliteSettings::default()).await?;
+        let findings = ledger.check().await;
+        ledger.close().await;
+        findings
     });
     match findings {
         Ok(findings) if findings.is_empty() => {}

@@ -17,10 +17,9 @@ use hoso_gateway::ledger::record::{AuditRecord, PauseScope, RetryScope};
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings, put_back};
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::resync::{resync, retry_problems};
-use hoso_gateway::sabotage::Defect;
 use tempfile::TempDir;
 
-use super::books::Books;
+use super::books::Reader;
 use super::ledger::{LedgerFaults, at_once};
 use super::machine::{Machine, Process, Secrets, Site};
 use super::ops::{Op, Setup};
@@ -43,8 +42,8 @@ pub(super) struct World {
     pub(super) network: Arc<Network>,
     pub(super) first: Machine,
     pub(super) second: Machine,
-    pub(super) folder: TempDir,
-    pub(super) defect: Option<Defect>,
+    pub(super) reader: Reader,
+    folder: TempDir,
     /// What the portal refuses until a person changes its mind.
     pub(super) poisoned: Vec<String>,
     pub(super) deleted: Vec<String>,
@@ -57,7 +56,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(setup: &Setup, defect: Option<Defect>) -> Self {
+    pub(super) fn new(setup: &Setup) -> Self {
         let clock = WorldClock::new();
         let windows = WINDOWS
             .map(|(limit, length)| (limit as usize, Duration::from_millis(length)))
@@ -70,6 +69,7 @@ impl World {
         let folder = in_memory();
         let ledger = folder.path().join("ledger.db");
         std::fs::copy(empty_ledger(), &ledger).expect("a copy of the empty ledger");
+        let reader = Reader::new(&ledger);
         let faults = Arc::new(LedgerFaults::default());
         let site = Site {
             seed: setup.seed,
@@ -79,7 +79,6 @@ impl World {
             ledger,
             faults: Arc::clone(&faults),
             mapping: mapping(),
-            defect,
         };
         let config = Arc::new(config(setup, 1));
         Self {
@@ -89,8 +88,8 @@ impl World {
             network,
             first: Machine::new("the first machine", site.clone(), Arc::clone(&config), true),
             second: Machine::new("the second machine", site, config, false),
+            reader,
             folder,
-            defect,
             poisoned: Vec::new(),
             deleted: Vec::new(),
             hidden: Vec::new(),
@@ -301,7 +300,7 @@ impl World {
         self.backups += 1;
         let to = self.folder.path().join(format!("backup-{}.db", self.backups));
         let now = self.clock.now();
-        let made = at_once(self.defect, |apart| apart.block_on(ledger.backup(&to, now)));
+        let made = at_once(ledger.backup(&to, now));
         match made {
             Ok(_) => self.backup = Some(to),
             Err(error) => self.witness.violated("backup", format!("no backup: {error}")),
@@ -319,12 +318,11 @@ impl World {
         let settings = SqliteSettings { durable: false, ..SqliteSettings::default() };
         let audit = Self::audit("restore", "ledger");
         let sources = [SOURCE.to_owned()];
-        let restored = at_once(self.defect, |apart| {
-            apart.block_on(put_back(&backup, &to, &settings, true, now, &sources, &audit))
-        });
+        let restored = at_once(put_back(&backup, &to, &settings, true, now, &sources, &audit));
+        self.reader = Reader::new(&to);
         match restored {
             Ok(_) => {
-                let books = Books::read(&to, self.defect);
+                let books = self.reader.read();
                 self.audited = (books.audit_rows, books.audit_rows);
                 self.witness.ledger_was_replaced(books.revisions);
                 self.witness.count("restored backups");
@@ -362,11 +360,9 @@ fn empty_ledger() -> PathBuf {
     let (_, path) = EMPTY.get_or_init(|| {
         let folder = in_memory();
         let path = folder.path().join("empty.db");
-        at_once(None, |apart| {
-            apart.block_on(async {
-                let opened = SqliteLedger::open(&path, &SqliteSettings::default()).await;
-                opened.expect("a new ledger").close().await;
-            });
+        at_once(async {
+            let opened = SqliteLedger::open(&path, &SqliteSettings::default()).await;
+            opened.expect("a new ledger").close().await;
         });
         (folder, path)
     });
@@ -395,11 +391,11 @@ fn config(setup: &Setup, quota_share: u32) -> Config {
          [retry]\n\
          max_ms = 120000\n\
          [reconcile]\n\
-         every_ms = 1200000\n\
+         every_ms = 600000\n\
          settle_ms = 60000\n\
-         unconfirmed_every_ms = 10000\n\
+         unconfirmed_every_ms = 20000\n\
          [upkeep]\n\
-         every_ms = 30000\n\
+         every_ms = 60000\n\
          [catalogue]\n\
          refresh_every_ms = 0\n",
         page_limit = setup.page_limit,
