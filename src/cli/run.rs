@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
-use crate::daemon::{watch_orders, with_two_stage_shutdown};
+use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
 use crate::pipeline::map::{MapReport, map_once};
@@ -421,7 +421,7 @@ pub(super) async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            let watched = watch_orders(context, &line, stop);
+            let watched = watch_orders(context, &line, LOOK, stop);
             let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
             if let Err(error) = watched {
                 tracing::error!(error = format!("{error:#}"), "orders are not read any more");

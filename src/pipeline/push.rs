@@ -160,6 +160,12 @@ async fn send_due(
             return failed.map_or(Ok(report), |error| Err(error.into()));
         }
         tokio::select! {
+            biased;
+            () = outcomes.closed() => {
+                out.shutdown().await;
+                return Ok(report);
+            }
+            () = line.orders.urgent(), if !ending => urgent_waits = true,
             Some(done) = out.join_next() => {
                 let done = done?;
                 if outcomes.send(done).await.is_err() {
@@ -169,11 +175,6 @@ async fn send_due(
                 }
             }
             () = progress.changed.notified() => {}
-            () = line.orders.urgent(), if !ending => urgent_waits = true,
-            () = outcomes.closed() => {
-                out.shutdown().await;
-                return Ok(report);
-            }
         }
     }
 }

@@ -6,5 +6,6 @@ mod hostile;
 mod layering;
 mod ledger;
 mod packaging;
+mod simulation;
 mod stories;
 mod support;
