@@ -15,6 +15,7 @@ use super::{
     SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore, singleton,
 };
 use crate::domain::time::Timestamp;
+use crate::sabotage;
 
 const DOING: &str = "copy the ledger";
 
@@ -47,7 +48,9 @@ impl SqliteLedger {
             drop(std::fs::remove_file(&part));
         }
         let manifest = copied?;
+        sabotage::point("backup.copied");
         rename(&part, to)?;
+        sabotage::point("backup.named");
         let line = serde_json::to_string(&manifest).map_err(|error| io(error.into()))?;
         std::fs::write(manifest_of(to), line + "\n").map_err(io)?;
         Ok(manifest)
@@ -94,6 +97,7 @@ impl SqliteLedger {
                 .execute(&self.writer)
                 .await
                 .map_err(|error| failed(doing, error))?;
+            sabotage::point("compact.part");
         }
         let after = std::fs::metadata(&self.path).map_err(io)?.len();
         Ok((before, after))
@@ -250,20 +254,27 @@ pub async fn put_back(
         promises = let_go(to, now).await?;
     }
     let part = beside(to, "restoring");
-    drop(std::fs::remove_file(&part));
+    // Of a restore that died; its journal would be played into this copy.
+    for left in [part.clone(), beside_journal(&part, "-wal"), beside_journal(&part, "-shm")] {
+        drop(std::fs::remove_file(left));
+    }
     create_private(&part)?;
     std::fs::copy(from, &part).map_err(io)?;
+    sabotage::point("restore.copied");
     let settings = SqliteSettings { migrate: true, check_up_to: None, ..settings.clone() };
     let ledger = SqliteLedger::open(&part, &settings).await?;
     let marked = ledger.mark_restored(now, manifest.made_at, sources, &promises, audit).await;
+    sabotage::point("restore.marking");
     ledger.close().await;
     let aftermath = marked?;
+    sabotage::point("restore.marked");
     for journal in [beside_journal(&part, "-wal"), beside_journal(&part, "-shm")] {
         drop(std::fs::remove_file(journal));
     }
     std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
     give_to_the_service(&part, to)?;
     let kept = if to.exists() { Some(keep(to, now)?) } else { None };
+    sabotage::point("restore.kept");
     rename(&part, to)?;
     Ok(Restoration { manifest, aftermath, kept })
 }
@@ -359,7 +370,15 @@ fn in_use(owner: &str) -> LedgerError {
 /// A second name for the present file, so that it can be replaced in one step.
 fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, LedgerError> {
     let name = format!("replaced-{}", now.to_portal());
-    let kept = beside(path, &name);
+    // A copy over a name that is taken would empty what is kept there, or the ledger itself where a
+    // restore died behind the next lines and both names are one file.
+    let mut kept = beside(path, &name);
+    for number in 2.. {
+        if !kept.exists() {
+            break;
+        }
+        kept = beside(path, &format!("{name}-{number}"));
+    }
     for journal in ["-wal", "-shm"] {
         let from = beside_journal(path, journal);
         if from.exists() {

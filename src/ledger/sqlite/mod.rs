@@ -71,6 +71,7 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
+use crate::sabotage;
 pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 
@@ -145,14 +146,14 @@ impl SqliteLedger {
         let plain = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
-        match std::fs::metadata(path) {
+        let is_new = match std::fs::metadata(path) {
             Ok(file) => recognise(path, file.len(), &plain).await?,
             Err(_) if !settings.migrate => {
                 let known = known_schema();
                 return Err(LedgerError::Older { found: 0, known });
             }
-            Err(_) => {}
-        }
+            Err(_) => true,
+        };
         let options = plain
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -167,8 +168,12 @@ impl SqliteLedger {
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            // Decided when the file is made; an older one has it after `hoso ledger compact`.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            // Decided when the file is made; an older one has it after `hoso ledger compact`. Said again,
+            // it would be written again, before the pages are checked.
+            .connect_with(match is_new {
+                true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental),
+                false => options.clone(),
+            })
             .await
             .map_err(|error| at_start(path, error))?;
         let mut ledger = Self {
@@ -564,6 +569,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        sabotage::point("upkeep.leases");
         for class in retention::CLASSES {
             let window = class.look(&self.readers, now, &policy.retention).await?;
             if window.is_idle() {
@@ -572,6 +578,7 @@ impl Ledger for SqliteLedger {
             let mut tx = self.begin("drop what is past retention").await?;
             let dropped = class.drop(&mut tx, now, &window).await?;
             finish(tx, "drop what is past retention").await?;
+            sabotage::point("upkeep.retention");
             if class.is_body() {
                 counts.bodies_dropped += dropped;
             } else {

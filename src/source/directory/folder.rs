@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::super::SourceFailure;
 use super::super::classify;
 use super::{failed, failed_because};
+use crate::sabotage;
 
 const DONE: &str = "done";
 const REJECTED: &str = "rejected";
@@ -216,6 +217,7 @@ impl Folder {
         let free = free_name(&target, name, put.hash(), room)?;
         if let Some(note) = put.note() {
             write_note(&target, &free, note)?;
+            sabotage::point("drop.noted");
         }
         fs::rename(&from, target.join(&free))
     }

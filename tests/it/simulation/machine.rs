@@ -172,12 +172,8 @@ async fn run_once(shared: &Arc<Shared>, orders: &mut watch::Receiver<bool>) {
     let site = &shared.site;
     let witness = &site.witness;
     let door = Door::new(site.world);
-    let opened = SimLedger::open(
-        &site.ledger,
-        door.clone(),
-        Arc::clone(&site.faults),
-        Arc::clone(witness),
-    );
+    let opened =
+        SimLedger::open(&site.ledger, door.clone(), Arc::clone(&site.faults), Arc::clone(witness));
     let ledger = match opened {
         Ok(ledger) => Arc::new(ledger),
         Err(error) => {

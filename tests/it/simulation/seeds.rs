@@ -19,7 +19,11 @@ fn a_seed_repeats_exactly() {
     for seed in 0..6 {
         let (setup, ops) = draw(seed);
         let (first, again) = (run(&setup, &ops, None), run(&setup, &ops, None));
-        assert_eq!(first.log_hash, again.log_hash, "seed {seed}\n{}\n--\n{}", first.last_lines, again.last_lines);
+        assert_eq!(
+            first.log_hash, again.log_hash,
+            "seed {seed}\n{}\n--\n{}",
+            first.last_lines, again.last_lines
+        );
     }
 }
 

@@ -299,10 +299,7 @@ fn interrupted(why: &'static str) -> HttpFailure {
     HttpFailure::Interrupted(why.to_owned())
 }
 
-async fn within<T>(
-    timeout: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, HttpFailure> {
+async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T, HttpFailure> {
     tokio::time::timeout(timeout, work).await.map_err(|_| HttpFailure::TimedOut(timeout))
 }
 

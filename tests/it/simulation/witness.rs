@@ -181,7 +181,8 @@ impl Witness {
         for (limit, length) in &seen.windows {
             let within = seen.departures.iter().filter(|at| **at + *length > now).count();
             if within > *limit {
-                broken.push(("quota", format!("{within} calls in {length:?}, {limit} are allowed")));
+                broken
+                    .push(("quota", format!("{within} calls in {length:?}, {limit} are allowed")));
             }
         }
         seen.flights_begun += 1;
@@ -375,7 +376,10 @@ impl Witness {
                 }
                 *seen.counters.entry("steps acknowledged").or_default() += 1;
                 if !take(&mut seen.successes, key) {
-                    broken.push(format!("{}: step {identity} acknowledged, and the portal never said so", key.0));
+                    broken.push(format!(
+                        "{}: step {identity} acknowledged, and the portal never said so",
+                        key.0
+                    ));
                 }
             }
             seen.settled.insert((lane.lease_token, lane.dossier_id));
