@@ -195,7 +195,7 @@ fn recode(dossier: &mut LabDossier) {
     let day = dossier.received_on()[2..].to_owned();
     let code: Text = format!("{}-{day}-7{serial:0>7}", dossier.agency_code).into();
     for step in &mut dossier.steps {
-        step.ma_ho_so = code.clone();
+        step.ma_ho_so.clone_from(&code);
     }
     dossier.packet.ma_ho_so = code;
     dossier.recoded_from = Some(old);

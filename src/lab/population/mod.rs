@@ -154,7 +154,7 @@ mod tests {
         let population = population(0.0);
         for index in 0..1_000 {
             let mut changes = Vec::new();
-            for hour in 0..4 {
+            for (turn, hours) in (1..5).enumerate() {
                 let dossier = population.grow_through(index, &changes);
                 rules::check_packet(&dossier.packet).unwrap_or_else(|refusal| {
                     panic!("{} {}: {refusal:?}", index, dossier.packet.ma_ho_so)
@@ -162,8 +162,8 @@ mod tests {
                 for step in &dossier.steps {
                     rules::check_step(step).unwrap();
                 }
-                let at = now() + std::time::Duration::from_hours(hour + 1);
-                let event = Event::ALL[(index as usize + hour as usize) % Event::ALL.len()];
+                let at = now() + std::time::Duration::from_hours(hours);
+                let event = Event::ALL[(index as usize + turn) % Event::ALL.len()];
                 changes.push(Change { at, event });
             }
         }

@@ -24,7 +24,6 @@ use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{Books, UpkeepCounts};
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView, Standing};
-use hoso_gateway::ledger::watch::{WatchBounds, Watching};
 use hoso_gateway::mapping::Mapping;
 use hoso_gateway::pipeline::catalogue::{CatalogueReport, refresh_catalogue_once};
 use hoso_gateway::pipeline::map::{MapReport, map_once};
@@ -320,7 +319,7 @@ impl TestGateway {
         // Whatever happened in the story: the ledger keeps its own rules.
         if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
             assert_eq!(ledger.check().await.expect("a readable ledger"), []);
-            assert_no_watchdog_barks(&ledger, now).await;
+            super::watch::assert_no_watchdog_barks(&ledger, now).await;
             ledger.close().await;
         }
         self.province.shutdown().await.expect("a sound province");
@@ -561,24 +560,6 @@ pub(crate) fn raw_page(body: &str) -> RawAnswer {
         content_type: "application/xml; charset=utf-8".to_owned(),
         bytes: body.to_owned().into(),
     }
-}
-
-/// What a live service looks at all the time holds at the end of every story.
-async fn assert_no_watchdog_barks(
-    ledger: &SqliteLedger,
-    now: hoso_gateway::domain::time::Timestamp,
-) {
-    let bounds = WatchBounds {
-        rows_max: 100_000,
-        leases_ended_by: now,
-        retries_max: u32::MAX,
-        audited_since: now - Duration::from_hours(24),
-    };
-    let sights = ledger.look(&bounds).await.expect("a look");
-    ledger.keep_sights(now, &sights).await.expect("kept");
-    let watchdogs = ledger.watchdogs().await.expect("watchdogs");
-    let broken: Vec<_> = watchdogs.iter().filter(|watchdog| !watchdog.holds()).collect();
-    assert!(broken.is_empty(), "{broken:?}");
 }
 
 /// Lets others work: at once at first, then with a short rest of the real machine.
