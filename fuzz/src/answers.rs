@@ -2,7 +2,7 @@
 //! was not said, and nothing that was sent comes back in words.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +34,9 @@ const SECRETS: [&str; 6] = [
     "mat-khau-kin",
     "the-bai-kin",
 ];
+/// Read once: reading them takes longer than everything else here.
+static PATTERNS: LazyLock<AnswerPatterns> = LazyLock::new(AnswerPatterns::builtin);
+
 const SESSION: &str = "phien-lam-viec-kin";
 const STATUSES: [u16; 12] = [200, 200, 200, 201, 204, 302, 400, 401, 404, 429, 500, 503];
 const QUESTIONS: u8 = 8;
@@ -269,5 +272,5 @@ fn portal(way: u8, http: Arc<dyn Http>) -> Portal {
         session_max_age_ms: 600_000,
         answer_bytes_max: 1 << 20,
     };
-    Portal::new(settings, http, clock, Arc::new(gate), AnswerPatterns::builtin())
+    Portal::new(settings, http, clock, Arc::new(gate), PATTERNS.clone())
 }

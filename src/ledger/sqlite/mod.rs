@@ -170,9 +170,10 @@ impl SqliteLedger {
             .max_connections(1)
             // Decided when the file is made; an older one has it after `hoso ledger compact`. Said again,
             // it would be written again, before the pages are checked.
-            .connect_with(match is_new {
-                true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental),
-                false => options.clone(),
+            .connect_with(if is_new {
+                options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+            } else {
+                options.clone()
             })
             .await
             .map_err(|error| at_start(path, error))?;
