@@ -81,7 +81,9 @@ const DROP_CURSORS: &str = "
     DELETE FROM cursor WHERE newest_changed_at < (
         SELECT max(older.newest_changed_at) FROM cursor AS older
         WHERE older.source = cursor.source AND older.newest_changed_at
-              <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
+              <= (SELECT max(min(newest_changed_at, recorded_at)) FROM (
+                      SELECT newest.newest_changed_at, newest.recorded_at FROM cursor AS newest
+                      WHERE newest.source = cursor.source ORDER BY newest.newest_changed_at DESC LIMIT 64)) - ?1)";
 
 /// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the
 /// writer; counting ends at ten thousand of each kind, because it is done with every pass.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use super::ledger::at_once;
 
@@ -41,6 +41,7 @@ pub(super) struct EntryRow {
     pub(super) superseded_by: Option<i64>,
     /// An attempt of it was answered with a success, or proven.
     pub(super) is_proven: bool,
+    pub(super) failure_code: Option<String>,
 }
 
 /// A way into the file beside the ledger.
@@ -53,6 +54,14 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), conn: Mutex::new(None) }
+    }
+
+    /// Lets go of the file, so that another one can take its place.
+    pub(super) fn close(&self) {
+        let conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(conn) = conn {
+            at_once(conn.close()).expect("the end of reading");
+        }
     }
 
     pub(super) fn read(&self) -> Books {
@@ -69,6 +78,38 @@ impl Reader {
 }
 
 impl Books {
+    /// Whether the newest word about a dossier stands before a person.
+    pub(super) fn is_quarantined(&self, code: &str) -> bool {
+        let newest = self.entries.iter().rfind(|entry| entry.ma_ho_so == code);
+        newest.is_some_and(|entry| entry.state == "quarantined")
+    }
+
+    /// How the ledger stands to one dossier, in a line.
+    pub(super) fn of(&self, code: &str) -> String {
+        let entries: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.ma_ho_so == code)
+            .map(|entry| {
+                let why = entry.failure_code.as_deref().unwrap_or("-");
+                format!("{} {} after {} attempts ({why})", entry.id, entry.state, entry.attempt)
+            })
+            .collect();
+        let steps: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|((of, _), _)| of == code)
+            .map(|((_, state), count)| format!("{count} {state}"))
+            .collect();
+        let packet = self.dossiers.get(code).map(|row| row.packet_state.as_str());
+        format!(
+            "packet {}; entries {}; steps {}",
+            packet.unwrap_or("unknown"),
+            entries.join(", "),
+            steps.join(", ")
+        )
+    }
+
     /// Entries that are on their way without a person.
     pub(super) fn open(&self) -> impl Iterator<Item = &EntryRow> {
         self.entries.iter().filter(|entry| {
@@ -99,7 +140,8 @@ async fn read(conn: &mut SqliteConnection) -> sqlx::Result<Books> {
     }
     let entries = "
         SELECT e.id, d.ma_ho_so, e.state, e.attempt, e.retries, e.superseded_by,
-               EXISTS (SELECT 1 FROM attempt a WHERE a.entry_id = e.id AND a.outcome IN ('accepted', 'proven'))
+               EXISTS (SELECT 1 FROM attempt a WHERE a.entry_id = e.id AND a.outcome IN ('accepted', 'proven')),
+               e.failure_code
         FROM entry e JOIN dossier d ON d.id = e.dossier_id ORDER BY e.id";
     for row in sqlx::query(entries).fetch_all(&mut *conn).await? {
         books.entries.push(EntryRow {
@@ -110,6 +152,7 @@ async fn read(conn: &mut SqliteConnection) -> sqlx::Result<Books> {
             retries: count(row.get(4)),
             superseded_by: row.get(5),
             is_proven: row.get(6),
+            failure_code: row.get(7),
         });
     }
     let steps = "

@@ -35,6 +35,8 @@ pub(super) enum Answered {
     Success,
     /// It certainly did nothing.
     Refused,
+    /// The session is over; the same call goes once more with a new one.
+    LoggedOut,
 }
 
 impl Called {
@@ -116,6 +118,7 @@ pub(super) fn meaning(answer: &HttpAnswer) -> Option<Answered> {
     };
     let message = body["message"].as_str().unwrap_or_default().to_lowercase();
     match code.as_str() {
+        "-1" if message.contains("phiên") => Some(Answered::LoggedOut),
         "0" if message.contains("thành công") => Some(Answered::Success),
         "0" if !message.contains("đã tồn tại") => None,
         _ => Some(Answered::Refused),

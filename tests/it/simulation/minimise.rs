@@ -5,7 +5,7 @@ use super::run::run;
 use hoso_gateway::sabotage::Defect;
 
 /// Runs that looking for a shorter list may cost.
-const RUNS_MAX: u32 = 300;
+const RUNS_MAX: u32 = 80;
 
 /// A part of `ops` that breaks the same property, without a piece that could be left out.
 pub(super) fn minimise(

@@ -269,7 +269,7 @@ fn ledger_fault(rng: &mut Rng) -> LedgerFault {
 
 fn portal_fault(rng: &mut Rng) -> Fault {
     let applied = rng.bool();
-    match rng.u8(..16) {
+    match rng.u8(..15) {
         0 => Fault::Delay { ms: *pick(rng, &[500, 19_000, 25_000]) },
         1 => Fault::DropRequest,
         2 => Fault::ApplyThenDrop,
@@ -283,8 +283,7 @@ fn portal_fault(rng: &mut Rng) -> Fault {
         10 => Fault::DoubleEncoded,
         11 | 12 => Fault::SessionExpired,
         13 => Fault::SlowBody { ms: *pick(rng, &[800, 30_000]) },
-        14 => Fault::ResetMidBody,
-        _ => Fault::Forget,
+        _ => Fault::ResetMidBody,
     }
 }
 

@@ -7,7 +7,7 @@ use hoso_gateway::clock::Clock as _;
 use hoso_gateway::lab::digest::{Comparison, compare};
 
 use super::books::Books;
-use super::world::World;
+use super::world::{SPOILT, World};
 
 /// The usual budget of `retry.attempts_max`; the configuration does not change it.
 const RETRIES_MAX: u64 = 12;
@@ -104,9 +104,12 @@ pub(super) fn owed(world: &World, since: i64) -> Option<String> {
     if books.closed_books_at.is_none_or(|at| at < since) {
         return Some(format!("the books are not closed: {}", books.last_books));
     }
-    let comparison = compared(world);
-    if !is_explained(&comparison) {
-        return Some(format!("{comparison:?}"));
+    let mut different = different(world);
+    if world.witness.counters().contains_key(SPOILT) {
+        different.retain(|(code, _)| !books.is_quarantined(code));
+    }
+    if let Some((code, comparison)) = different.first() {
+        return Some(format!("{code}: {comparison:?}\n  {}", books.of(code)));
     }
     let unsent: Vec<&str> = books
         .steps
@@ -125,14 +128,28 @@ pub(super) fn owed(world: &World, since: i64) -> Option<String> {
     None
 }
 
-/// What the province expects against what the portal holds, without what a person stopped.
-pub(super) fn compared(world: &World) -> Comparison {
+/// Dossiers of which the portal holds something else than the province expects, without those that
+/// a person stopped.
+fn different(world: &World) -> Vec<(String, Comparison)> {
     let left_out: BTreeSet<&String> = world.poisoned.iter().chain(&world.deleted).collect();
-    let mut expected = world.network.province.expected();
-    expected.retain(|dossier| !left_out.contains(&dossier.code));
-    let mut records = world.network.portal.records();
-    records.retain(|record| !left_out.contains(&record.code));
-    compare(&expected, &records)
+    let expected = world.network.province.expected();
+    let records = world.network.portal.records();
+    let codes: BTreeSet<&String> = (expected.iter().map(|dossier| &dossier.code))
+        .chain(records.iter().map(|record| &record.code))
+        .collect();
+    let of = |code: &str| {
+        let mut expected = expected.clone();
+        let mut records = records.clone();
+        expected.retain(|dossier| dossier.code == code);
+        records.retain(|record| record.code == code);
+        compare(&expected, &records)
+    };
+    codes
+        .into_iter()
+        .filter(|code| !left_out.contains(code))
+        .map(|code| (code.clone(), of(code)))
+        .filter(|(_, comparison)| !is_explained(comparison))
+        .collect()
 }
 
 /// A harmless step may go twice after an answer that was lost; nothing else may differ.

@@ -27,6 +27,8 @@ const OPERATOR_LOOKS: u32 = 10;
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
     pub(super) violation: Option<Violation>,
+    /// Operations that were done before the violation.
+    pub(super) done: usize,
     pub(super) log_hash: String,
     pub(super) counters: BTreeMap<&'static str, u64>,
     pub(super) simulated: Duration,
@@ -48,8 +50,10 @@ pub(super) fn run(setup: &Setup, ops: &[Op], defect: Option<Defect>) -> Outcome 
 
 async fn live(setup: &Setup, ops: &[Op]) -> Outcome {
     let mut world = World::new(setup);
+    let mut done = 0;
     for op in ops {
         world.apply(op).await;
+        done += 1;
         properties::check(&world);
         if world.witness.first_violation().is_some() {
             break;
@@ -61,7 +65,7 @@ async fn live(setup: &Setup, ops: &[Op]) -> Outcome {
     if world.witness.first_violation().is_none() {
         keeps_its_own_rules(&world).await;
     }
-    end(world)
+    end(world, done)
 }
 
 /// Liveness: when faults stop, every obligation settles within a bound, and a fresh dossier passes.
@@ -112,7 +116,7 @@ async fn keeps_its_own_rules(world: &World) {
     }
 }
 
-fn end(world: World) -> Outcome {
+fn end(world: World, done: usize) -> Outcome {
     let mut counters = world.witness.counters();
     let state = world.network.portal.state();
     for (fault, times) in &state.faults {
@@ -124,6 +128,7 @@ fn end(world: World) -> Outcome {
     counters.insert("logins", logins.map_or(0, |outcomes| outcomes.values().sum()));
     Outcome {
         violation: world.witness.first_violation(),
+        done,
         log_hash: world.witness.log_hash(),
         counters,
         simulated: world.clock.monotonic(),

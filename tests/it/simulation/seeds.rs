@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::minimise::minimise;
 use super::ops::draw;
 use super::run::run;
-use super::witness::asked;
+use super::witness::{Violation, asked};
 
 /// Seeds of a usual test run.
 const SEEDS: u64 = 300;
@@ -33,7 +33,7 @@ fn nothing_is_lost_and_nothing_is_wrong() {
     let seeds = asked("HOSO_SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(first);
     let total: Mutex<(BTreeMap<&'static str, u64>, Duration)> = Mutex::default();
-    let failed: Mutex<Vec<u64>> = Mutex::default();
+    let failed: Mutex<BTreeMap<u64, Violation>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
@@ -44,8 +44,8 @@ fn nothing_is_lost_and_nothing_is_wrong() {
                     }
                     let (setup, ops) = draw(seed);
                     let outcome = run(&setup, &ops, None);
-                    if outcome.violation.is_some() {
-                        failed.lock().expect("a list").push(seed);
+                    if let Some(violation) = outcome.violation {
+                        failed.lock().expect("a list").insert(seed, violation);
                         continue;
                     }
                     let mut total = total.lock().expect("counters");
@@ -58,8 +58,7 @@ fn nothing_is_lost_and_nothing_is_wrong() {
             });
         }
     });
-    let mut failed = failed.into_inner().expect("a list");
-    failed.sort_unstable();
+    let failed = failed.into_inner().expect("a list");
     let (counters, simulated) = total.into_inner().expect("counters");
     let mut text = format!("{seeds} seeds, {} simulated hours\n", simulated.as_secs() / 3_600);
     for (what, times) in &counters {
@@ -73,21 +72,29 @@ fn nothing_is_lost_and_nothing_is_wrong() {
 }
 
 /// What failed, as short as it goes, and how to run it again.
-fn report(failed: &[u64]) -> String {
-    let seed = failed[0];
-    let (setup, ops) = draw(seed);
+fn report(failed: &BTreeMap<u64, Violation>) -> String {
+    let all = failed.iter().fold(String::new(), |mut text, (seed, violation)| {
+        // Writing to a String cannot fail.
+        writeln!(text, "seed {seed} breaks \"{}\": {}", violation.property, violation.what)
+            .unwrap_or_default();
+        text
+    });
+    let Some((seed, _)) = failed.first_key_value() else { return all };
+    let (setup, ops) = draw(*seed);
     let outcome = run(&setup, &ops, None);
     let Some(violation) = outcome.violation else {
-        return format!("seed {seed} does not repeat");
+        return format!("{all}\nseed {seed} does not repeat");
     };
-    let fewest = minimise(&setup, &ops, violation.property, None);
+    if asked("HOSO_SIM_BRIEF").is_some() {
+        return all;
+    }
+    let fewest = minimise(&setup, &ops[..outcome.done], violation.property, None);
     let again = run(&setup, &fewest, None);
     let why = again.violation.unwrap_or(violation);
     let list: String = fewest.iter().map(|op| format!("    Op::{op:?},\n")).collect();
     format!(
-        "{} of the seeds fail: {failed:?}\n\nseed {seed} breaks \"{}\": {}\n\n{}\n{setup:?}\n[\n{list}]\n\n\
+        "{all}\nseed {seed}, shortened, breaks \"{}\": {}\n\n{}\n{setup:?}\n[\n{list}]\n\n\
          again: HOSO_SIM_FIRST={seed} HOSO_SIM_SEEDS=1 cargo test --test it simulation::seeds\n",
-        failed.len(),
         why.property,
         why.what,
         again.last_lines,

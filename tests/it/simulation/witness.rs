@@ -258,8 +258,14 @@ impl Witness {
                         seen.supplements.insert(item.digest, Supplement::Acknowledged);
                     }
                 }
-                Some(Answered::Refused) if item.is_supplement => {
+                Some(Answered::Refused | Answered::LoggedOut) if item.is_supplement => {
                     seen.supplements.remove(&item.digest);
+                }
+                // One attempt has two calls then.
+                Some(Answered::LoggedOut) if called.what == What::Packets => {
+                    if let Some(sent) = seen.packets_sent.get_mut(&item.code) {
+                        *sent = sent.saturating_sub(1);
+                    }
                 }
                 _ => {}
             }

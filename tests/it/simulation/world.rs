@@ -34,6 +34,8 @@ const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (120, 60_000)];
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const OPERATOR: &str = "operator";
 pub(super) const SOURCE: &str = "mot-cua";
+/// The province said something of a dossier that no program can send, and may never correct it.
+pub(super) const SPOILT: &str = "dossiers spoilt at the source";
 
 pub(super) struct World {
     pub(super) setup: Setup,
@@ -147,7 +149,11 @@ impl World {
                 network.portal_down(None);
             }
             Op::Forget { which } => {
-                if let Some(code) = self.dossier(*which) {
+                // Of one that was filed there, the portal goes on as if nothing had happened: that its
+                // steps are gone, nobody can find out.
+                if let Some(code) = self.dossier(*which)
+                    && !network.province.filed_at_portal().contains(&code)
+                {
                     network.portal.forget(&code);
                 }
             }
@@ -234,6 +240,9 @@ impl World {
     }
 
     fn misbehave(&self, how: &Misbehaviour, times: u32, which: u32) {
+        if matches!(how, Misbehaviour::UnescapedAmpersand | Misbehaviour::ControlCharacter) {
+            self.witness.count(SPOILT);
+        }
         let mut rule = MisbehaviourRule::once(how.clone());
         rule.times = Some(times);
         if *how == Misbehaviour::DuplicateInPage {
@@ -315,12 +324,12 @@ impl World {
         self.second.switch_off().await;
         // A process that died holds the gate until its lease ends.
         pass(15).await;
+        self.reader.close();
         let (to, now) = (self.ledger_path(), self.clock.now());
         let settings = SqliteSettings { durable: false, ..SqliteSettings::default() };
         let audit = Self::audit("restore", "ledger");
         let sources = [SOURCE.to_owned()];
         let restored = at_once(put_back(&backup, &to, &settings, true, now, &sources, &audit));
-        self.reader = Reader::new(&to);
         match restored {
             Ok(_) => {
                 let books = self.reader.read();
