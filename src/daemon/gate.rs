@@ -35,6 +35,7 @@ pub(super) async fn keep(
     owner.send_replace(Some(Arc::clone(&ownership)));
     let lost = Stop::new();
     let kept = tokio::select! {
+        biased;
         () = ownership.keep(context, &lost) => {
             stop.cancel();
             settled.cancelled().await;

@@ -134,8 +134,9 @@ pub async fn work_on_run(
             RunStep::More => {}
             RunStep::Wait(wait) => {
                 tokio::select! {
-                    () = context.clock.sleep(wait) => {}
+                    biased;
                     () = stop.cancelled() => {}
+                    () = context.clock.sleep(wait) => {}
                 }
             }
         }

@@ -78,8 +78,9 @@ pub async fn pull_once(
         let (asked, etag) = (poll.stride.now, etag.take());
         // A question that nobody waits for any more changes nothing on either side.
         let changes = tokio::select! {
-            changes = line.source.changes(poll.after.as_deref(), asked, etag.as_deref()) => changes,
+            biased;
             () = stop.cancelled() => return Ok(poll.report),
+            changes = line.source.changes(poll.after.as_deref(), asked, etag.as_deref()) => changes,
         };
         let onward = match changes {
             Ok(Changes::Page(page)) => poll.take(*page).await?,

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::claim::{Claimed, Job, claim};
+use super::claim::{Claimed, Job, calls_wanted, claim};
 use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
 use super::{Context, PortalLine, Stop, VerbError};
@@ -115,7 +115,7 @@ async fn send_due(
     loop {
         context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
-        let usual = may_find && jobs.len() < settings.concurrency;
+        let usual = may_find && jobs.len() < calls_wanted(settings, &line.gate);
         if !ending && (usual || urgent_waits) {
             match claim(context, line, !usual, &mut jobs, &mut report).await {
                 Ok(more) if usual => may_find = more,
@@ -161,6 +161,12 @@ async fn send_due(
             return failed.map_or(Ok(report), |error| Err(error.into()));
         }
         tokio::select! {
+            biased;
+            () = outcomes.closed() => {
+                out.shutdown().await;
+                return Ok(report);
+            }
+            () = line.orders.urgent(), if !ending => urgent_waits = true,
             Some(done) = out.join_next() => {
                 let done = done?;
                 if outcomes.send(done).await.is_err() {
@@ -170,11 +176,6 @@ async fn send_due(
                 }
             }
             () = progress.changed.notified() => {}
-            () = line.orders.urgent(), if !ending => urgent_waits = true,
-            () = outcomes.closed() => {
-                out.shutdown().await;
-                return Ok(report);
-            }
         }
     }
 }

@@ -229,8 +229,9 @@ async fn read_index(
             source.page_limit,
         );
         let page = tokio::select! {
-            page = asked => page,
+            biased;
             () = stop.cancelled() => return Ok((lines, false)),
+            page = asked => page,
         };
         let page = page.map_err(|failure| VerbError::Source {
             source_name: books.source.clone(),
@@ -383,8 +384,9 @@ async fn verify(
             let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
             context.resting(wait);
             tokio::select! {
-                () = context.clock.sleep(wait) => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = context.clock.sleep(wait) => {}
             }
         }
         let mut unanswered = Vec::new();

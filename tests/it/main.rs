@@ -8,5 +8,6 @@ mod kill;
 mod layering;
 mod ledger;
 mod packaging;
+mod simulation;
 mod stories;
 mod support;

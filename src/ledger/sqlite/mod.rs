@@ -26,14 +26,17 @@ mod retention;
 mod settle;
 mod singleton;
 mod size;
+mod standing;
 mod upkeep;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,10 +72,13 @@ use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
 use crate::sabotage;
-pub use backup::{Restoration, manifest_of, put_back, verify};
+pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
+
+/// A ledger of about 80,000 dossiers: read in a second.
+const CHECKED_WHOLE: u64 = 512 << 20;
 
 /// A deferred transaction that reads first fails at once when another process writes.
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -85,9 +91,11 @@ pub struct SqliteSettings {
     pub busy_timeout_ms: u64,
     /// Whether pending migrations are applied, or refused with [`LedgerError::Older`].
     pub migrate: bool,
-    /// Whether every page is checked before the first row is served: some seconds a gigabyte. A
-    /// short command beside a running service may leave it out.
-    pub check_pages: bool,
+    /// Up to which size of the file every page is checked before the first row is served: some
+    /// seconds a gigabyte. Of a larger one that is done for what steers the work, and for the rest
+    /// by the first [`Ledger::measure`]. `None`: nothing is checked, for a short command beside a
+    /// running service.
+    pub check_up_to: Option<u64>,
     /// Under which new bodies are sealed; `None` for a ledger whose bodies are not.
     pub key: Option<BodyKey>,
     /// While keys are changed: the one before.
@@ -104,7 +112,7 @@ impl Default for SqliteSettings {
             durable: true,
             busy_timeout_ms: 5000,
             migrate: true,
-            check_pages: true,
+            check_up_to: Some(CHECKED_WHOLE),
             key: None,
             old_key: None,
             adopt_key_at: None,
@@ -125,6 +133,8 @@ pub struct SqliteLedger {
     locks: singleton::Locks,
     path: PathBuf,
     size_budget: Option<u64>,
+    /// The start left pages unread.
+    unread: AtomicBool,
 }
 
 impl SqliteLedger {
@@ -177,6 +187,7 @@ impl SqliteLedger {
             locks: singleton::Locks::default(),
             path: path.to_owned(),
             size_budget: settings.size_budget,
+            unread: AtomicBool::new(false),
         };
         let ready = async {
             ledger.make_ready(path, settings).await?;
@@ -656,6 +667,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError> {
+        self.read_the_rest().await?;
         if size::is_measured(&self.readers, now).await? {
             return Ok(false);
         }
@@ -667,7 +679,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
-        view::standing(&self.readers, now).await
+        standing::standing(&self.readers, now).await
     }
 
     async fn waiting_by_class(
@@ -702,7 +714,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
-        view::call_totals(&self.readers, since).await
+        standing::call_totals(&self.readers, since).await
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError> {

@@ -278,10 +278,15 @@ unconfirmed_every_ms = 100
         }
     }
 
-    pub(crate) async fn close(self) {
-        if let Some(ledger) = self.ledger {
+    /// The story's own view of the ledger is closed, until it looks again.
+    pub(crate) async fn close_view(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
             ledger.close().await;
         }
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.close_view().await;
         self.province.shutdown().await.expect("a sound province");
         self.portal.shutdown().await.expect("a sound portal");
     }
