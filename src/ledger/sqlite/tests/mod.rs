@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::*;
 use crate::domain::priority::Priority;
-use crate::ledger::record::ReceivedItem;
+use crate::ledger::Ledger;
+use crate::ledger::record::{PullCommit, ReceivedItem};
 
 async fn fresh() -> (tempfile::TempDir, SqliteLedger) {
     let folder = tempfile::tempdir().unwrap();
