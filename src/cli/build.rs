@@ -13,10 +13,11 @@ use crate::config::{
     self, Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous,
     UnknownStep,
 };
-use crate::daemon::{Daemon, OpenPortal, Schedule};
+use crate::daemon::{Daemon, LOOK, OpenPortal, Schedule};
 use crate::domain::catalogue::CodePolicy;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
+use crate::http::Http;
 use crate::ids::Chance;
 use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
@@ -80,7 +81,9 @@ async fn open_ledger(
         .code("ledger.unavailable")
         .hint("create it for the service's user, or name another file in `ledger.path`"));
     }
-    let settings = SqliteSettings { migrate, check_pages, ..ledger_settings(config, migrate)? };
+    let settings = ledger_settings(config, migrate)?;
+    let check_up_to = settings.check_up_to.filter(|_| check_pages);
+    let settings = SqliteSettings { migrate, check_up_to, ..settings };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }
 
@@ -119,11 +122,8 @@ fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
 /// The ledger as a file, for commands that copy, check or rewrite it.
 pub async fn ledger_file(config: &Config, adopt_key: bool) -> Result<SqliteLedger, Failure> {
     ledger_exists(config)?;
-    let settings = SqliteSettings {
-        migrate: false,
-        check_pages: false,
-        ..ledger_settings(config, adopt_key)?
-    };
+    let settings =
+        SqliteSettings { migrate: false, check_up_to: None, ..ledger_settings(config, adopt_key)? };
     Ok(SqliteLedger::open(&config.ledger.path, &settings).await?)
 }
 
@@ -219,6 +219,17 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
 }
 
 pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine>, Failure> {
+    sources_over(config, clock, |at, source| {
+        Ok(certificates::client(config, &source.tls(&format!("sources[{at}]")))?)
+    })
+}
+
+/// The sources, each over the network that `http` gives it.
+pub fn sources_over(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    http: impl Fn(usize, &SourceConfig) -> Result<Arc<dyn Http>, Failure>,
+) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
@@ -226,17 +237,14 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
         .map(|(at, source)| {
             Ok(match source.kind {
                 SourceKind::Feed => SourceLine {
-                    source: Arc::new(Feed::new(
-                        feed_settings(source),
-                        certificates::client(config, &source.tls(&format!("sources[{at}]")))?,
-                    )),
+                    source: Arc::new(Feed::new(feed_settings(source), http(at, source)?)),
                     page_limit: source.page_limit,
                     overlap_ms: source.overlap_ms,
                     settle_lag_ms: source.settle_lag_ms,
                     start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
-                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    source: Arc::new(directory(source, clock)),
                     page_limit: source.page_limit,
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
@@ -277,8 +285,8 @@ fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
     }
 }
 
-fn directory_settings(source: &SourceConfig) -> DirectorySettings {
-    DirectorySettings {
+pub(super) fn directory(source: &SourceConfig, clock: &Arc<dyn Clock>) -> Directory {
+    let settings = DirectorySettings {
         name: source.name.clone(),
         path: source.path.clone().unwrap_or_default(),
         settle_ms: source.settle_ms,
@@ -287,7 +295,8 @@ fn directory_settings(source: &SourceConfig) -> DirectorySettings {
         item_bytes_max: source.item_bytes_max,
         limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),
-    }
+    };
+    Directory::new(settings, Arc::clone(clock))
 }
 
 /// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
@@ -297,8 +306,16 @@ pub(super) fn secret(secret: &config::Secret) -> SecretString {
 
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
+    open_portal_over(config, context, certificates::client(config, &config.portal.tls())?)
+}
+
+/// [`open_portal`], over this network.
+pub fn open_portal_over(
+    config: &Config,
+    context: &Context,
+    http: Arc<dyn Http>,
+) -> Result<OpenPortal, Failure> {
     let answers = answers(config)?;
-    let http = certificates::client(config, &config.portal.tls())?;
     let portal_settings = way::portal_settings(config);
     let gate_settings = gate_settings(config);
     let context = context.clone();
@@ -374,10 +391,12 @@ pub fn schedule(config: &Config) -> Schedule {
         read_back: Duration::from_millis(config.reconcile.unconfirmed_every_ms),
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
         upkeep: Duration::from_millis(config.upkeep.every_ms),
+        look: LOOK,
     }
 }
 
-fn settings(config: &Config) -> Settings {
+/// Numbers and policies of the verbs.
+pub fn settings(config: &Config) -> Settings {
     let push = &config.push;
     Settings {
         retry: RetryPolicy {

@@ -122,6 +122,11 @@ impl Invocation {
     }
 }
 
+/// Reads a command line (the program's name first) and does nothing of it.
+pub fn read(words: &[String]) -> Result<(), clap::Error> {
+    Arguments::try_parse_from(words).map(drop)
+}
+
 /// Parses, runs, and tells failures; the process's `main`.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
-use crate::daemon::{watch_orders, with_two_stage_shutdown};
+use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
 use crate::pipeline::map::{MapReport, map_once};
@@ -220,7 +220,7 @@ async fn map(
 #[serde(untagged)]
 enum Pushed {
     Sent(PushReport),
-    HandedOver { handed_over_to: String, due_now: u64 },
+    HandedOver { handed_over_to: String, due_now: u64, due_now_is_more: bool },
 }
 
 async fn push(
@@ -233,8 +233,9 @@ async fn push(
     let pushed = match with_gate(config, context, stop, "run push", verb).await? {
         Ok(report) => Pushed::Sent(report?),
         Err(owner) => {
-            let due_now = context.ledger.standing(context.clock.now()).await?.due_now;
-            Pushed::HandedOver { handed_over_to: owner, due_now }
+            let standing = context.ledger.standing(context.clock.now()).await?;
+            let (due_now, due_now_is_more) = (standing.due_now, standing.due_now_is_more);
+            Pushed::HandedOver { handed_over_to: owner, due_now, due_now_is_more }
         }
     };
     invocation.output.result(&pushed, |pushed| match pushed {
@@ -254,8 +255,11 @@ async fn push(
                 counts.steps_held
             )
         }
-        Pushed::HandedOver { handed_over_to, due_now } => {
-            format!("{handed_over_to} owns the portal's gate and sends what is due ({due_now} now)")
+        Pushed::HandedOver { handed_over_to, due_now, due_now_is_more } => {
+            let more = if *due_now_is_more { "or more " } else { "" };
+            format!(
+                "{handed_over_to} owns the portal's gate and sends what is due ({due_now} {more}now)"
+            )
         }
     });
     Ok(())
@@ -417,7 +421,7 @@ pub(super) async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            let watched = watch_orders(context, &line, stop);
+            let watched = watch_orders(context, &line, LOOK, stop);
             let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
             if let Err(error) = watched {
                 tracing::error!(error = format!("{error:#}"), "orders are not read any more");

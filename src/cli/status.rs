@@ -238,7 +238,8 @@ fn text(status: &Status) -> String {
     for (state, count) in &standing.steps {
         line(&format!("  {}", state.replace('_', " ")), *count, step_words(state));
     }
-    line("due now", standing.due_now, "may be sent at this moment");
+    let due = if standing.due_now_is_more { "or more; " } else { "" };
+    line("due now", standing.due_now, &format!("{due}may be sent at this moment"));
     if standing.set_aside > 0 {
         line("paused", standing.set_aside, "set aside by a pause of their procedure or agency");
     }

@@ -49,20 +49,21 @@ pub const CODES: &[(&str, &str, &str)] = &[(
     "Look at what the log says before it: a disk or a machine that stands still is the usual cause. Please report it if it comes back.",
 )];
 
-/// How often a loop looks by itself when nothing wakes it.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a loop looks by itself when nothing wakes it, and for what operators want: it takes
+/// effect within a second.
+pub const LOOK: Duration = Duration::from_millis(500);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// How often the age of catalogues is looked at; most looks find nothing to fetch.
 const CATALOGUE_LOOK: Duration = Duration::from_mins(1);
-/// How often the gate's owner looks for what operators want: it takes effect within a second.
-const ORDERS_LOOK: Duration = Duration::from_millis(500);
 /// How often the gate's owner writes down how the gate stands.
 const REPORT: Duration = Duration::from_secs(5);
 /// Over the settle window, before a dossier that the portal did not show is looked at again.
 const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
 const MEASURE: Duration = Duration::from_hours(1);
+/// It reads the whole file, which must not compete with the start.
+const FIRST_MEASURE: Duration = Duration::from_mins(1);
 /// Longer than measuring the largest ledger takes.
 const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
@@ -77,6 +78,8 @@ pub struct Schedule {
     /// `None`: the books are only closed on request.
     pub reconcile: Option<Duration>,
     pub upkeep: Duration,
+    /// Between two looks of a loop that nothing wakes; [`LOOK`], but for simulated weeks.
+    pub look: Duration,
     /// The longest honest silence of a loop that only asks the ledger, that asks a source, and that
     /// asks the portal; a loop that is silent for longer is wedged.
     pub ledger_patience: Duration,
@@ -174,8 +177,8 @@ impl Daemon {
         {
             let context = self.context.watched(&pulse, "map", schedule.ledger_patience);
             let (wakers, stop) = (wakers.clone(), stop.clone());
-            let mapping = Arc::clone(&self.mapping);
-            loops.spawn(async move { map_loop(&context, &mapping, &wakers, &stop).await });
+            let (mapping, look) = (Arc::clone(&self.mapping), schedule.look);
+            loops.spawn(async move { map_loop(&context, &mapping, look, &wakers, &stop).await });
         }
         {
             let context = self.context.watched(&pulse, "upkeep", schedule.ledger_patience);
@@ -186,6 +189,7 @@ impl Daemon {
             let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
             let stop = stop.clone();
             loops.spawn(async move {
+                pause(&context, FIRST_MEASURE, None, &stop).await;
                 every_loop(&context, "measure", MEASURE, &stop, || async {
                     measure_once(&context).await.map(drop)
                 })
@@ -223,6 +227,7 @@ async fn generations(
         let running = daemon.run_loops(&ending, owned.clone(), begun);
         tokio::pin!(running);
         let done = tokio::select! {
+            biased;
             done = &mut running => done,
             Some(change) = changes.recv() => {
                 ending.cancel();
@@ -310,6 +315,7 @@ async fn pull_loop(
 async fn map_loop(
     context: &Context,
     mapping: &Arc<Mapping>,
+    look: Duration,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
@@ -322,7 +328,7 @@ async fn map_loop(
                 wakers.push.notify_one();
                 continue;
             }
-            Ok(_) => LOOK,
+            Ok(_) => look,
             Err(error) => survive(error)?,
         };
         pause(context, wait, Some(&wakers.map), stop).await;
@@ -397,6 +403,7 @@ async fn portal_loops(
     let Daemon { context, sources, open_portal, schedule, holder, config_hash, pulse, mapping } =
         daemon;
     let ownership = tokio::select! {
+        biased;
         found = owned.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
         () = stop.cancelled() => None,
     };
@@ -418,7 +425,7 @@ async fn portal_loops(
     let (refreshing, heeding) = (watched("catalogue"), watched("orders"));
     // One that ends by a defect asks the others to end; what they have out is settled first.
     let (pushed, read_back, adopted, reconciled, refreshed, heeded) = tokio::join!(
-        ending(&stop, push_loop(&pushing, &line, &wakers, &stop)),
+        ending(&stop, push_loop(&pushing, &line, schedule.look, &wakers, &stop)),
         ending(
             &stop,
             every_loop(&reading, "read back", schedule.read_back, &stop, || async {
@@ -436,14 +443,19 @@ async fn portal_loops(
         ),
         // On the heap: loops side by side would be a large future.
         ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
-        ending(&stop, watch_orders(&heeding, &line, &stop)),
+        ending(&stop, watch_orders(&heeding, &line, schedule.look, &stop)),
     );
     pushed.and(read_back).and(adopted).and(reconciled).and(refreshed).and(heeded)
 }
 
 /// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
 /// the gate.
-pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> anyhow::Result<()> {
+pub async fn watch_orders(
+    context: &Context,
+    line: &PortalLine,
+    look: Duration,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let mut reported: Option<Duration> = None;
     loop {
         let ending = stop.is_cancelled();
@@ -457,7 +469,7 @@ pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> 
             Ok(())
         };
         let wait = match work.await {
-            Ok(()) => ORDERS_LOOK,
+            Ok(()) => look,
             Err(error) => survive(error)?,
         };
         if report_due {
@@ -482,6 +494,7 @@ async fn ending(stop: &Stop, work: impl Future<Output = anyhow::Result<()>>) -> 
 async fn push_loop(
     context: &Context,
     line: &PortalLine,
+    look: Duration,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
@@ -507,7 +520,7 @@ async fn push_loop(
                         closed_for = Some(closed.failure.code);
                     }
                     let wait = closed.until.since(context.clock.now());
-                    wait.clamp(Duration::from_millis(50), LOOK)
+                    wait.clamp(Duration::from_millis(50), look)
                 } else {
                     if closed_for.take().is_some() {
                         told_ledger = false;
@@ -517,7 +530,7 @@ async fn push_loop(
                         // Also what a process before this one left there.
                         told_ledger = record_pause(context, None).await;
                     }
-                    LOOK
+                    look
                 }
             }
             Err(error) => survive(error)?,
@@ -751,9 +764,10 @@ async fn pause(context: &Context, wait: Duration, wake: Option<&Notify>, stop: &
         }
     };
     tokio::select! {
-        () = context.clock.sleep(wait) => {}
-        () = woken => {}
+        biased;
         () = stop.cancelled() => {}
+        () = woken => {}
+        () = context.clock.sleep(wait) => {}
     }
 }
 
@@ -768,12 +782,14 @@ pub async fn with_two_stage_shutdown<T>(
 ) -> Option<T> {
     tokio::pin!(work);
     tokio::select! {
+        biased;
         done = &mut work => return Some(done),
         _ = requests.recv() => {}
     }
     tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
     stop.cancel();
     tokio::select! {
+        biased;
         done = &mut work => Some(done),
         Some(()) = requests.recv() => {
             tracing::warn!("stopped at once; calls on their way will be looked up at the next start");

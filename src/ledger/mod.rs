@@ -520,7 +520,8 @@ pub trait Ledger: watch::Watching + Debug + Send + Sync {
     async fn sizes(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
     /// The same without the classes: a few numbers of the file and its samples.
     async fn room(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
-    /// Keeps the day's sizes, once a day; `false` when the day has them.
+    /// Keeps the day's sizes, once a day; `false` when the day has them. Reads before that what the
+    /// start left unread, if it did; damage in it is refused as at the start.
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;

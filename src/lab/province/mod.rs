@@ -32,6 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
@@ -126,6 +127,25 @@ pub struct PutRefused(pub &'static str);
 
 /// Draws the population and serves it until [`Province::shutdown`].
 pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Result<Province> {
+    let (listen, tls) = (options.listen, options.tls.clone());
+    let (changes_total, per_second) = (options.changes_total, options.changes_per_second);
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::start(listen, shared.lifetime.clone(), routes, tls).await?;
+    if changes_total > 0 && per_second > 0.0 {
+        let background = Arc::clone(&shared);
+        shared.lifetime.spawn(async move { background.keep_changing(per_second).await });
+    }
+    Ok(Province { shared, serving })
+}
+
+/// Without a socket: whoever calls the routes is answered. Nothing changes in the background.
+pub fn in_process(options: ProvinceOptions, clock: Arc<dyn Clock>) -> (Province, Router) {
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::in_process(shared.lifetime.clone());
+    (Province { shared, serving }, routes)
+}
+
+fn open(options: ProvinceOptions, clock: Arc<dyn Clock>) -> (Arc<Shared>, Router) {
     let store = Store::new(options.population, clock.now());
     let shared = Arc::new(Shared {
         lifetime: Lifetime::default(),
@@ -142,15 +162,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         clock,
     });
     let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
-    let serving =
-        Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
-    if options.changes_total > 0 && options.changes_per_second > 0.0 {
-        let background = Arc::clone(&shared);
-        shared
-            .lifetime
-            .spawn(async move { background.keep_changing(options.changes_per_second).await });
-    }
-    Ok(Province { shared, serving })
+    (shared, routes)
 }
 
 impl Province {

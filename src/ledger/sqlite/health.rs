@@ -5,7 +5,8 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::view::{BooksStanding, Health, InForce, Lag, Pause, Waiting};
-use super::view::{GATE_OWNER, REFUSED_DOCUMENTS, count, required_time, rows, sources};
+use super::standing::{GATE_OWNER, REFUSED_DOCUMENTS, count, rows, sources};
+use super::view::required_time;
 use super::{column, envelope, failed, json_one, run, unreadable};
 use crate::domain::time::Timestamp;
 

@@ -26,6 +26,7 @@ mod retention;
 mod settle;
 mod singleton;
 mod size;
+mod standing;
 mod upkeep;
 mod view;
 mod watch;
@@ -35,6 +36,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,10 +71,14 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
-pub use backup::{Restoration, manifest_of, put_back, verify};
+use crate::sabotage;
+pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 
 const READERS: u32 = 4;
+
+/// A ledger of about 80,000 dossiers: read in a second.
+const CHECKED_WHOLE: u64 = 512 << 20;
 
 /// A deferred transaction that reads first fails at once when another process writes.
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -85,9 +91,11 @@ pub struct SqliteSettings {
     pub busy_timeout_ms: u64,
     /// Whether pending migrations are applied, or refused with [`LedgerError::Older`].
     pub migrate: bool,
-    /// Whether every page is checked before the first row is served: some seconds a gigabyte. A
-    /// short command beside a running service may leave it out.
-    pub check_pages: bool,
+    /// Up to which size of the file every page is checked before the first row is served: some
+    /// seconds a gigabyte. Of a larger one that is done for what steers the work, and for the rest
+    /// by the first [`Ledger::measure`]. `None`: nothing is checked, for a short command beside a
+    /// running service.
+    pub check_up_to: Option<u64>,
     /// Under which new bodies are sealed; `None` for a ledger whose bodies are not.
     pub key: Option<BodyKey>,
     /// While keys are changed: the one before.
@@ -104,7 +112,7 @@ impl Default for SqliteSettings {
             durable: true,
             busy_timeout_ms: 5000,
             migrate: true,
-            check_pages: true,
+            check_up_to: Some(CHECKED_WHOLE),
             key: None,
             old_key: None,
             adopt_key_at: None,
@@ -125,6 +133,8 @@ pub struct SqliteLedger {
     locks: singleton::Locks,
     path: PathBuf,
     size_budget: Option<u64>,
+    /// The start left pages unread.
+    unread: AtomicBool,
 }
 
 impl SqliteLedger {
@@ -136,14 +146,14 @@ impl SqliteLedger {
         let plain = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
-        match std::fs::metadata(path) {
+        let is_new = match std::fs::metadata(path) {
             Ok(file) => recognise(path, file.len(), &plain).await?,
             Err(_) if !settings.migrate => {
                 let known = known_schema();
                 return Err(LedgerError::Older { found: 0, known });
             }
-            Err(_) => {}
-        }
+            Err(_) => true,
+        };
         let options = plain
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -158,8 +168,13 @@ impl SqliteLedger {
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            // Decided when the file is made; an older one has it after `hoso ledger compact`.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            // Decided when the file is made; an older one has it after `hoso ledger compact`. Said again,
+            // it would be written again, before the pages are checked.
+            .connect_with(if is_new {
+                options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+            } else {
+                options.clone()
+            })
             .await
             .map_err(|error| at_start(path, error))?;
         let mut ledger = Self {
@@ -172,6 +187,7 @@ impl SqliteLedger {
             locks: singleton::Locks::default(),
             path: path.to_owned(),
             size_budget: settings.size_budget,
+            unread: AtomicBool::new(false),
         };
         let ready = async {
             ledger.make_ready(path, settings).await?;
@@ -554,6 +570,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        sabotage::point("upkeep.leases");
         for class in retention::CLASSES {
             let window = class.look(&self.readers, now, &policy.retention).await?;
             if window.is_idle() {
@@ -562,6 +579,7 @@ impl Ledger for SqliteLedger {
             let mut tx = self.begin("drop what is past retention").await?;
             let dropped = class.drop(&mut tx, now, &window).await?;
             finish(tx, "drop what is past retention").await?;
+            sabotage::point("upkeep.retention");
             if class.is_body() {
                 counts.bodies_dropped += dropped;
             } else {
@@ -649,6 +667,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError> {
+        self.read_the_rest().await?;
         if size::is_measured(&self.readers, now).await? {
             return Ok(false);
         }
@@ -660,7 +679,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
-        view::standing(&self.readers, now).await
+        standing::standing(&self.readers, now).await
     }
 
     async fn waiting_by_class(
@@ -695,7 +714,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
-        view::call_totals(&self.readers, since).await
+        standing::call_totals(&self.readers, since).await
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError> {
