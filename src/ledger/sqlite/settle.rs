@@ -149,7 +149,8 @@ pub(super) async fn settle(
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
-    let settled = settle_entries(conn, now, &batch.entries, batch.resend_supplements, &mut counts).await?;
+    let settled =
+        settle_entries(conn, now, &batch.entries, batch.resend_supplements, &mut counts).await?;
     settle_adopted(conn, now, batch, &settled).await?;
     for entry in &batch.entries {
         attempts.push((
