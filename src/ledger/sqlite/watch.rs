@@ -29,24 +29,24 @@ const DOSSIERS: &str = "
            sum(regression), min(iif(regression, ma_ho_so, NULL)),
            sum(single_flight), min(iif(single_flight, ma_ho_so, NULL)),
            sum(lane), min(iif(lane, ma_ho_so, NULL))
-    FROM (SELECT d.id, d.ma_ho_so,
-                 e.dossier_id IS NOT d.id OR r.dossier_id IS NOT d.id
-                     OR e.revision_id IS NOT d.newest_revision_id OR e.state = 'superseded'
-                     OR (d.acked_entry_id IS NOT NULL AND (a.dossier_id IS NOT d.id OR a.state <> 'accepted'))
+    FROM (SELECT slice.id, slice.ma_ho_so,
+                 e.dossier_id IS NOT slice.id OR r.dossier_id IS NOT slice.id
+                     OR e.revision_id IS NOT slice.newest_revision_id OR e.state = 'superseded'
+                     OR (slice.acked_entry_id IS NOT NULL AND (a.dossier_id IS NOT slice.id OR a.state <> 'accepted'))
                      AS conservation,
-                 d.steps_pending <> (SELECT count(*) FROM step AS s
-                                     WHERE s.dossier_id = d.id AND s.state IN ('pending', 'leased')) AS step_sums,
-                 EXISTS (SELECT 1 FROM entry AS n WHERE n.dossier_id = d.id AND n.state = 'accepted'
+                 slice.steps_pending <> (SELECT count(*) FROM step AS s
+                                     WHERE s.dossier_id = slice.id AND s.state IN ('pending', 'leased')) AS step_sums,
+                 EXISTS (SELECT 1 FROM entry AS n WHERE n.dossier_id = slice.id AND n.state = 'accepted'
                          AND n.revision_id > a.revision_id) AS regression,
-                 o.n > 1 OR (o.n > 0 AND (d.lane_token IS NULL OR d.steps_lease_until IS NOT NULL)) AS single_flight,
-                 d.lane_token IS NOT NULL AND o.n = 0 AND d.steps_lease_until IS NULL AS lane
+                 slice.n > 1 OR (slice.n > 0 AND (slice.lane_token IS NULL OR slice.steps_lease_until IS NOT NULL))
+                     AS single_flight,
+                 slice.lane_token IS NOT NULL AND slice.n = 0 AND slice.steps_lease_until IS NULL AS lane
           FROM (SELECT x.*, (SELECT count(*) FROM entry AS y WHERE y.dossier_id = x.id
                              AND y.state IN ('leased', 'unconfirmed')) AS n
-                FROM dossier AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS o
-          JOIN dossier AS d ON d.id = o.id
-          LEFT JOIN entry AS e ON e.id = d.newest_entry_id
-          LEFT JOIN revision AS r ON r.id = d.newest_revision_id
-          LEFT JOIN entry AS a ON a.id = d.acked_entry_id)";
+                FROM dossier AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+          LEFT JOIN entry AS e ON e.id = slice.newest_entry_id
+          LEFT JOIN revision AS r ON r.id = slice.newest_revision_id
+          LEFT JOIN entry AS a ON a.id = slice.acked_entry_id)";
 
 /// The questions of [`DOSSIERS`], in its order.
 const OF_DOSSIERS: [&str; 5] = [CONSERVATION, STEP_SUMS, REGRESSION, SINGLE_FLIGHT, LANE];
@@ -60,50 +60,51 @@ const ENTRIES: &str = "
            sum(no_reason), min(iif(no_reason, ma_ho_so, NULL)),
            sum(attempts), min(iif(attempts, ma_ho_so, NULL)),
            sum(audit), min(iif(audit, ma_ho_so, NULL))
-    FROM (SELECT e.id, d.ma_ho_so,
-                 e.state = 'accepted' AND (e.attempt < 1 OR e.receipt IS NULL OR NOT json_valid(e.receipt))
+    FROM (SELECT slice.id, d.ma_ho_so,
+                 slice.state = 'accepted'
+                     AND (slice.attempt < 1 OR slice.receipt IS NULL OR NOT json_valid(slice.receipt))
                      AS false_success,
-                 e.state IN ('quarantined', 'dead', 'not_ours') AND e.failure_code IS NULL AS no_reason,
-                 (e.state = 'leased' AND e.attempt < 1)
-                     OR (e.state = 'ready' AND e.retries > ?3
-                         AND e.changed_at >= (SELECT since FROM in_force WHERE id = 1)) AS attempts,
-                 e.forced = 1 AND e.priority = 0 AND e.created_at >= ?4
+                 slice.state IN ('quarantined', 'dead', 'not_ours') AND slice.failure_code IS NULL AS no_reason,
+                 (slice.state = 'leased' AND slice.attempt < 1)
+                     OR (slice.state = 'ready' AND slice.retries > ?3
+                         AND slice.changed_at >= (SELECT since FROM in_force WHERE id = 1)) AS attempts,
+                 slice.forced = 1 AND slice.priority = 0 AND slice.created_at >= ?4
                      AND NOT EXISTS (SELECT 1 FROM audit AS u WHERE u.target = d.ma_ho_so) AS audit
           FROM (SELECT x.id, x.dossier_id, x.state, x.attempt, x.receipt, x.failure_code, x.retries, x.changed_at,
                        x.forced, x.priority, x.created_at
-                FROM entry AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS e
-          JOIN dossier AS d ON d.id = e.dossier_id)";
+                FROM entry AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+          JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 const OF_ENTRIES: [&str; 4] = [FALSE_SUCCESS, NO_REASON, ATTEMPTS, AUDIT];
 
 /// Each change that the source gave is an obligation, as long as the ledger keeps it.
 const REVISIONS: &str = "
     SELECT count(*), max(id), sum(lost), min(iif(lost, ma_ho_so, NULL))
-    FROM (SELECT r.id, d.ma_ho_so,
-                 NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = r.id) AS lost
-          FROM (SELECT x.id, x.dossier_id FROM revision AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS r
-          JOIN dossier AS d ON d.id = r.dossier_id)";
+    FROM (SELECT slice.id, d.ma_ho_so,
+                 NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = slice.id) AS lost
+          FROM (SELECT x.id, x.dossier_id FROM revision AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+          JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 /// What operators did, against the rows that say who.
 const PAUSES: &str = "
     SELECT count(*), max(id), sum(silent), min(iif(silent, target, NULL))
-    FROM (SELECT p.id, p.target,
-                 (p.began_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
-                      WHERE u.target = p.target AND u.action = 'portal pause' AND u.at = p.began_at))
-                 OR (p.ended_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
-                      WHERE u.target = p.target AND u.action = 'portal resume' AND u.at = p.ended_at)) AS silent
+    FROM (SELECT slice.id, slice.target,
+                 (slice.began_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
+                      WHERE u.target = slice.target AND u.action = 'portal pause' AND u.at = slice.began_at))
+                 OR (slice.ended_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
+                      WHERE u.target = slice.target AND u.action = 'portal resume' AND u.at = slice.ended_at)) AS silent
           FROM (SELECT id, began_at, ended_at, iif(scope = 'all', 'everything', scope || ' ' || value) AS target
-                FROM sending_pause WHERE id > ?1 ORDER BY id LIMIT ?2) AS p)";
+                FROM sending_pause WHERE id > ?1 ORDER BY id LIMIT ?2) AS slice)";
 
 const HOLDS: &str = "
     SELECT count(*), max(id), sum(silent), min(iif(silent, ma_ho_so, NULL))
-    FROM (SELECT h.id, d.ma_ho_so,
-                 (h.placed_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
-                      WHERE u.target = d.ma_ho_so AND u.at = h.placed_at))
-                 OR (h.released_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
-                      WHERE u.target = d.ma_ho_so AND u.at = h.released_at)) AS silent
-          FROM (SELECT * FROM legal_hold WHERE id > ?1 ORDER BY id LIMIT ?2) AS h
-          JOIN dossier AS d ON d.id = h.dossier_id)";
+    FROM (SELECT slice.id, d.ma_ho_so,
+                 (slice.placed_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
+                      WHERE u.target = d.ma_ho_so AND u.at = slice.placed_at))
+                 OR (slice.released_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
+                      WHERE u.target = d.ma_ho_so AND u.at = slice.released_at)) AS silent
+          FROM (SELECT * FROM legal_hold WHERE id > ?1 ORDER BY id LIMIT ?2) AS slice
+          JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 /// Upkeep ends each lease that ran out; one that is still there has no end, or nobody looks.
 const LEASES: &str = "

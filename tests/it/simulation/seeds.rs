@@ -95,8 +95,6 @@ fn report(failed: &BTreeMap<u64, Violation>) -> String {
     format!(
         "{all}\nseed {seed}, shortened, breaks \"{}\": {}\n\n{}\n{setup:?}\n[\n{list}]\n\n\
          again: HOSO_SIM_FIRST={seed} HOSO_SIM_SEEDS=1 cargo test --test it simulation::seeds\n",
-        why.property,
-        why.what,
-        again.last_lines,
+        why.property, why.what, again.last_lines,
     )
 }

@@ -11,10 +11,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use super::super::file::MIGRATOR;
 use super::super::*;
 use crate::domain::entry::EntryState as S;
+use crate::domain::lease::Lease;
+use crate::domain::priority::Priority;
 use crate::domain::share::{Shares, Turns};
+use crate::ledger::Ledger;
 use crate::ledger::body::Row as BodyRow;
 use crate::ledger::record::{
-    MapOutcome, PacketFiles, ReceivedItem, Retention, UpkeepPolicy, ValidPacket,
+    Claim, MapOutcome, MappedEntry, PacketFiles, PullCommit, ReceivedItem, Retention, ToMap,
+    UpkeepPolicy, ValidPacket,
 };
 
 /// The schema of version 0.1.0.

@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::*;
 use crate::domain::priority::Priority;
-use crate::ledger::record::ReceivedItem;
+use crate::ledger::Ledger;
+use crate::ledger::record::{PullCommit, ReceivedItem};
 
 async fn fresh() -> (tempfile::TempDir, SqliteLedger) {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +110,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c')",
+             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c'), (' slice'), ('watch')",
     )
     .fetch_all(&mut *conn)
     .await
