@@ -11,6 +11,7 @@ use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
 use crate::domain::step::StepState;
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// Settles the entry if its lease (or its unconfirmed state) still stands and no other attempt was
 /// made since. What would have to be sent again, or waits for a person, gives way to a newer ready
@@ -149,7 +150,8 @@ pub(super) async fn settle(
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
-    let settled = settle_entries(conn, now, &batch.entries, batch.resend_supplements, &mut counts).await?;
+    let settled =
+        settle_entries(conn, now, &batch.entries, batch.resend_supplements, &mut counts).await?;
     settle_adopted(conn, now, batch, &settled).await?;
     for entry in &batch.entries {
         attempts.push((
@@ -361,7 +363,7 @@ async fn lost_with_its_steps(
     conn: &mut SqliteConnection,
     accepted: &[i64],
 ) -> Result<Vec<i64>, LedgerError> {
-    if accepted.is_empty() {
+    if accepted.is_empty() || sabotage::on(Defect::LostStepsStayAcknowledged) {
         return Ok(Vec::new());
     }
     sqlx::query_scalar(LOST_WITH_ITS_STEPS)

@@ -124,7 +124,8 @@ fn count(value: i64) -> u64 {
 
 async fn read(conn: &mut SqliteConnection) -> sqlx::Result<Books> {
     let mut books = Books::default();
-    let revisions = "SELECT d.ma_ho_so, r.fingerprint FROM revision r JOIN dossier d ON d.id = r.dossier_id";
+    let revisions =
+        "SELECT d.ma_ho_so, r.fingerprint FROM revision r JOIN dossier d ON d.id = r.dossier_id";
     for row in sqlx::query(revisions).fetch_all(&mut *conn).await? {
         let fingerprint: Vec<u8> = row.get(1);
         books.revisions.insert((row.get(0), fingerprint.try_into().expect("32 bytes")));

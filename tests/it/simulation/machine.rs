@@ -172,12 +172,8 @@ async fn run_once(shared: &Arc<Shared>, orders: &mut watch::Receiver<bool>) {
     let site = &shared.site;
     let witness = &site.witness;
     let door = Door::new(site.world);
-    let opened = SimLedger::open(
-        &site.ledger,
-        door.clone(),
-        Arc::clone(&site.faults),
-        Arc::clone(witness),
-    );
+    let opened =
+        SimLedger::open(&site.ledger, door.clone(), Arc::clone(&site.faults), Arc::clone(witness));
     let ledger = match opened {
         Ok(ledger) => Arc::new(ledger),
         Err(error) => {
@@ -297,7 +293,7 @@ fn daemon(
     holder: &str,
 ) -> Daemon {
     let http = |side| -> Arc<dyn Http> {
-        Arc::new(SimHttp { network: Arc::clone(&site.network), side, door: door.clone() })
+        Arc::new(SimHttp::new(Arc::clone(&site.network), side, door.clone()))
     };
     Daemon {
         open_portal: build::open_portal_over(config, context, http(Side::Portal))

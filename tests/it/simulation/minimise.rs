@@ -8,7 +8,12 @@ use hoso_gateway::sabotage::Defect;
 const RUNS_MAX: u32 = 80;
 
 /// A part of `ops` that breaks the same property, without a piece that could be left out.
-pub(super) fn minimise(setup: &Setup, ops: &[Op], property: &str, defect: Option<Defect>) -> Vec<Op> {
+pub(super) fn minimise(
+    setup: &Setup,
+    ops: &[Op],
+    property: &str,
+    defect: Option<Defect>,
+) -> Vec<Op> {
     let mut runs = 0;
     let mut fails = |part: &[Op]| {
         runs += 1;

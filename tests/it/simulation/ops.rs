@@ -12,56 +12,102 @@ use super::wire::WireFault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Op {
     /// Time passes.
-    Pass { secs: u32 },
+    Pass {
+        secs: u32,
+    },
 
     // The province.
     /// A dossier takes its next step.
-    Evolve { which: u32 },
-    Add { count: u32 },
-    Delete { which: u32 },
+    Evolve {
+        which: u32,
+    },
+    Add {
+        count: u32,
+    },
+    Delete {
+        which: u32,
+    },
     /// It is wrong in this way, for some answers.
-    Misbehave { how: Misbehaviour, times: u32, which: u32 },
-    ProvinceAway { secs: u32 },
+    Misbehave {
+        how: Misbehaviour,
+        times: u32,
+        which: u32,
+    },
+    ProvinceAway {
+        secs: u32,
+    },
 
     // The portal, and the way to it.
     /// The portal does this to a call, after some that it does not.
-    Portal { fault: Fault, service: Option<&'static str>, times: u32 },
+    Portal {
+        fault: Fault,
+        service: Option<&'static str>,
+        times: u32,
+    },
     /// This happens on the way to a call, after some to which it does not.
-    Wire { fault: WireFault, after: u32 },
+    Wire {
+        fault: WireFault,
+        after: u32,
+    },
     /// Nothing gets through, in this way.
-    Outage { how: WireFault, secs: u32 },
+    Outage {
+        how: WireFault,
+        secs: u32,
+    },
     /// The portal has never heard of the dossier.
-    Forget { which: u32 },
+    Forget {
+        which: u32,
+    },
     /// The portal refuses the dossier.
-    Refuse { which: u32 },
+    Refuse {
+        which: u32,
+    },
     AcceptAgain,
     /// Look-ups do not find the dossier.
-    Hide { which: u32 },
+    Hide {
+        which: u32,
+    },
     Show,
 
     // The machine.
     Crash,
-    Ledger { fault: LedgerFault, after: u32 },
+    Ledger {
+        fault: LedgerFault,
+        after: u32,
+    },
     /// The process gets no turn.
-    Freeze { secs: u32 },
+    Freeze {
+        secs: u32,
+    },
     /// The service is stopped in order, and started again after a time.
-    Stop { secs: u32 },
+    Stop {
+        secs: u32,
+    },
     /// The wall clock is wrong by so much from now on.
-    WallClock { wrong_by_secs: i32 },
+    WallClock {
+        wrong_by_secs: i32,
+    },
     /// A second machine stands by, or does not any more.
-    StandBy { on: bool },
+    StandBy {
+        on: bool,
+    },
     Backup,
     /// The last backup takes the ledger's place.
     Restore,
 
     // People.
-    Resync { which: u32, twice: bool },
+    Resync {
+        which: u32,
+        twice: bool,
+    },
     /// Everything that waits for a person goes again.
     RetryProblems,
     Hold,
     Resume,
     /// Another quota, from a lower one to the usual one.
-    Reload { quota_share: u32 },
+    Reload {
+        quota_share: u32,
+    },
 }
 
 impl Op {
@@ -179,7 +225,10 @@ fn trouble(rng: &mut Rng, kind: usize) -> Op {
         7 => match rng.u8(..4) {
             0 => Op::ProvinceAway { secs: 120 },
             _ => Op::Outage {
-                how: *pick(rng, &[WireFault::NoConnection, WireFault::RequestLost, WireFault::AnswerLost]),
+                how: *pick(
+                    rng,
+                    &[WireFault::NoConnection, WireFault::RequestLost, WireFault::AnswerLost],
+                ),
                 secs: *pick(rng, &[40, 120, 600]),
             },
         },

@@ -19,7 +19,11 @@ fn a_seed_repeats_exactly() {
     for seed in 0..6 {
         let (setup, ops) = draw(seed);
         let (first, again) = (run(&setup, &ops, None), run(&setup, &ops, None));
-        assert_eq!(first.log_hash, again.log_hash, "seed {seed}\n{}\n--\n{}", first.last_lines, again.last_lines);
+        assert_eq!(
+            first.log_hash, again.log_hash,
+            "seed {seed}\n{}\n--\n{}",
+            first.last_lines, again.last_lines
+        );
     }
 }
 
@@ -30,28 +34,24 @@ fn nothing_is_lost_and_nothing_is_wrong() {
     let next = AtomicU64::new(first);
     let total: Mutex<(BTreeMap<&'static str, u64>, Duration)> = Mutex::default();
     let failed: Mutex<BTreeMap<u64, Violation>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    let (setup, ops) = draw(seed);
-                    let outcome = run(&setup, &ops, None);
-                    if let Some(violation) = outcome.violation {
-                        failed.lock().expect("a list").insert(seed, violation);
-                        continue;
-                    }
-                    let mut total = total.lock().expect("counters");
-                    *total.0.entry("operations").or_default() += ops.len() as u64;
-                    for (what, times) in outcome.counters {
-                        *total.0.entry(what).or_default() += times;
-                    }
-                    total.1 += outcome.simulated;
-                }
-            });
+    workers(|| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return;
+            }
+            let (setup, ops) = draw(seed);
+            let outcome = run(&setup, &ops, None);
+            if let Some(violation) = outcome.violation {
+                failed.lock().expect("a list").insert(seed, violation);
+                continue;
+            }
+            let mut total = total.lock().expect("counters");
+            *total.0.entry("operations").or_default() += ops.len() as u64;
+            for (what, times) in outcome.counters {
+                *total.0.entry(what).or_default() += times;
+            }
+            total.1 += outcome.simulated;
         }
     });
     let failed = failed.into_inner().expect("a list");
@@ -65,6 +65,15 @@ fn nothing_is_lost_and_nothing_is_wrong() {
     if asked("HOSO_SIM_REPORT").is_some() {
         panic!("asked for a report\n{text}");
     }
+}
+
+/// Runs `work` on every processor; each run is serial in itself.
+pub(super) fn workers(work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(&work);
+        }
+    });
 }
 
 /// What failed, as short as it goes, and how to run it again.
@@ -91,8 +100,6 @@ fn report(failed: &BTreeMap<u64, Violation>) -> String {
     format!(
         "{all}\nseed {seed}, shortened, breaks \"{}\": {}\n\n{}\n{setup:?}\n[\n{list}]\n\n\
          again: HOSO_SIM_FIRST={seed} HOSO_SIM_SEEDS=1 cargo test --test it simulation::seeds\n",
-        why.property,
-        why.what,
-        again.last_lines,
+        why.property, why.what, again.last_lines,
     )
 }

@@ -29,7 +29,7 @@ use super::witness::Witness;
 use hoso_gateway::lab::province::Misbehaviour;
 
 /// The quota in force at most: calls, and the length of the window.
-const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (120, 60_000)];
+const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (40, 60_000)];
 /// How long a person waits for a command.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const OPERATOR: &str = "operator";
@@ -60,9 +60,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(setup: &Setup) -> Self {
         let clock = WorldClock::new();
-        let windows = WINDOWS
-            .map(|(limit, length)| (limit as usize, Duration::from_millis(length)))
-            .to_vec();
+        let windows =
+            WINDOWS.map(|(limit, length)| (limit as usize, Duration::from_millis(length))).to_vec();
         let witness = Arc::new(Witness::new(clock, windows));
         let province = province::in_process(province_options(setup), Arc::new(clock));
         let portal = portal::in_process(portal_options(setup), Arc::new(clock));
@@ -283,9 +282,11 @@ impl World {
 
     pub(super) async fn retry_problems(&mut self) {
         let Some(process) = self.process() else { return };
-        let scope = RetryScope { quarantined: true, dead: true, held: true, ..RetryScope::default() };
+        let scope =
+            RetryScope { quarantined: true, dead: true, held: true, ..RetryScope::default() };
         self.witness.supplements_released();
-        self.command(retry_problems(&process.context, &scope, OPERATOR, "a simulated reason")).await;
+        self.command(retry_problems(&process.context, &scope, OPERATOR, "a simulated reason"))
+            .await;
     }
 
     async fn hold(&mut self, hold: bool) {
@@ -431,8 +432,7 @@ fn province_options(setup: &Setup) -> ProvinceOptions {
 }
 
 fn portal_options(setup: &Setup) -> PortalOptions {
-    let refusal =
-        if setup.prefix_applied { OnRefusal::PrefixApplied } else { OnRefusal::Atomic };
+    let refusal = if setup.prefix_applied { OnRefusal::PrefixApplied } else { OnRefusal::Atomic };
     let window = |limit| Window { limit, window_ms: 1_000, kind: WindowKind::SlidingAttempts };
     PortalOptions {
         seed: setup.seed,
