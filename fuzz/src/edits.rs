@@ -30,7 +30,7 @@ pub(super) fn edited(sample: &str, recipe: &mut Unstructured<'_>) -> String {
     }
     let before = tokens.clone();
     // From the end, so that the places of the others stay.
-    edits.sort_by(|one, other| other.0.cmp(&one.0));
+    edits.sort_by_key(|(at, _, _)| std::cmp::Reverse(*at));
     for (at, what, with) in edits {
         match what {
             0 => tokens[at] = &given[with],
