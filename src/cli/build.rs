@@ -81,7 +81,9 @@ async fn open_ledger(
         .code("ledger.unavailable")
         .hint("create it for the service's user, or name another file in `ledger.path`"));
     }
-    let settings = SqliteSettings { migrate, check_pages, ..ledger_settings(config, migrate)? };
+    let settings = ledger_settings(config, migrate)?;
+    let check_up_to = settings.check_up_to.filter(|_| check_pages);
+    let settings = SqliteSettings { migrate, check_up_to, ..settings };
     Ok(Arc::new(SqliteLedger::open(path, &settings).await?))
 }
 
@@ -120,11 +122,8 @@ fn body_key(option: &str, secret: &Secret) -> Result<Option<BodyKey>, Failure> {
 /// The ledger as a file, for commands that copy, check or rewrite it.
 pub async fn ledger_file(config: &Config, adopt_key: bool) -> Result<SqliteLedger, Failure> {
     ledger_exists(config)?;
-    let settings = SqliteSettings {
-        migrate: false,
-        check_pages: false,
-        ..ledger_settings(config, adopt_key)?
-    };
+    let settings =
+        SqliteSettings { migrate: false, check_up_to: None, ..ledger_settings(config, adopt_key)? };
     Ok(SqliteLedger::open(&config.ledger.path, &settings).await?)
 }
 
@@ -245,7 +244,7 @@ pub fn sources_over(
                     start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
-                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    source: Arc::new(directory(source, clock)),
                     page_limit: source.page_limit,
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
@@ -286,8 +285,8 @@ fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
     }
 }
 
-fn directory_settings(source: &SourceConfig) -> DirectorySettings {
-    DirectorySettings {
+pub(super) fn directory(source: &SourceConfig, clock: &Arc<dyn Clock>) -> Directory {
+    let settings = DirectorySettings {
         name: source.name.clone(),
         path: source.path.clone().unwrap_or_default(),
         settle_ms: source.settle_ms,
@@ -296,7 +295,8 @@ fn directory_settings(source: &SourceConfig) -> DirectorySettings {
         item_bytes_max: source.item_bytes_max,
         limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),
-    }
+    };
+    Directory::new(settings, Arc::clone(clock))
 }
 
 /// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
@@ -345,7 +345,7 @@ pub fn open_portal_over(
     }))
 }
 
-/// The gate's part of a configuration; also what [`Gate::reconfigure`] takes while it runs.
+/// The gate's part of a configuration.
 pub fn gate_settings(config: &Config) -> GateSettings {
     GateSettings {
         windows: config
@@ -438,6 +438,7 @@ pub fn settings(config: &Config) -> Settings {
             rows_max: config.retention.rows_max,
         },
         watchdog_ms: config.upkeep.watchdog_ms,
+        quota: config.gate.windows.iter().map(|window| (window.limit, window.window_ms)).collect(),
         wait_max_ms: longest_wait_ms(config),
         catalogue: catalogue(&config.catalogue),
     }

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::domain::priority::Priority;
 use crate::ledger::view::{InForce, Pause};
+use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
@@ -38,6 +39,7 @@ use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::{measure_once, upkeep_once};
+use crate::pipeline::watch::{WatchReport, sentence, watch_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Table of this module's codes for `hoso explain`: code, meaning, what to do.
@@ -60,6 +62,8 @@ const REPORT: Duration = Duration::from_secs(5);
 const SUSPICION: Duration = Duration::from_secs(1);
 /// How often it is asked whether the day has its measurement of the ledger.
 const MEASURE: Duration = Duration::from_hours(1);
+/// It reads the whole file, which must not compete with the start.
+const FIRST_MEASURE: Duration = Duration::from_mins(1);
 /// Longer than measuring the largest ledger takes.
 const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
@@ -185,6 +189,7 @@ impl Daemon {
             let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
             let stop = stop.clone();
             loops.spawn(async move {
+                pause(&context, FIRST_MEASURE, None, &stop).await;
                 every_loop(&context, "measure", MEASURE, &stop, || async {
                     measure_once(&context).await.map(drop)
                 })
@@ -332,7 +337,6 @@ async fn map_loop(
 }
 
 async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
-    let mut was_stuck = false;
     let mut pass: u64 = 0;
     let mut clocks = Clocks::read(context);
     while !stop.is_cancelled() {
@@ -354,24 +358,39 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                         "leases ran out; their outcome is unknown and the portal is asked"
                     );
                 }
-                // Said when it begins; `hoso status` shows that it lasts.
-                if counts.stuck > 0 && !was_stuck {
-                    tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
-                }
                 if counts.sources_resumed > 0 {
                     tracing::info!(
                         sources = counts.sources_resumed,
                         "read again after a restore; sending goes on"
                     );
                 }
-                was_stuck = counts.stuck > 0;
-                every
+                // A look that fails is repeated with the next pass.
+                match watch_once(context).await {
+                    Ok(report) => {
+                        tell_broken_promises(&report);
+                        every
+                    }
+                    Err(error) => survive(error)?,
+                }
             }
             Err(error) => survive(error)?,
         };
         pause(context, wait, None, stop).await;
     }
     Ok(())
+}
+
+/// Said when it begins and when it is over; `hoso status` shows that it lasts.
+fn tell_broken_promises(report: &WatchReport) {
+    for change in &report.changes {
+        let Watchdog { code, part, found, example, .. } = &change.now;
+        let example = example.as_deref().unwrap_or_default();
+        if change.was_broken {
+            tracing::info!(code, part, "a promise holds again");
+        } else {
+            tracing::error!(code, part, found, example, "{}", sentence(code));
+        }
+    }
 }
 
 /// Waits for the gate, then runs everything that sends.

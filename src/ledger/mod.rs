@@ -12,6 +12,7 @@ mod orders;
 pub mod record;
 pub mod sqlite;
 pub mod view;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -189,7 +190,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: Debug + Send + Sync {
+pub trait Ledger: watch::Watching + Debug + Send + Sync {
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`
@@ -519,7 +520,8 @@ pub trait Ledger: Debug + Send + Sync {
     async fn sizes(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
     /// The same without the classes: a few numbers of the file and its samples.
     async fn room(&self, now: Timestamp) -> Result<Sizes, LedgerError>;
-    /// Keeps the day's sizes, once a day; `false` when the day has them.
+    /// Keeps the day's sizes, once a day; `false` when the day has them. Reads before that what the
+    /// start left unread, if it did; damage in it is refused as at the start.
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;

@@ -19,16 +19,17 @@ pub struct Standing {
     pub synchronised: u64,
     /// Entries (not dossiers) that a newer revision replaced.
     pub superseded: u64,
-    /// Steps of dossiers that are neither quarantined nor not ours, by state; `waiting` are pending
-    /// ones behind a packet that the portal refused for good, `awaiting` those of dossiers that
-    /// await adoption.
+    /// Steps by state; `waiting` are pending ones behind a packet that the portal refused for good,
+    /// `awaiting` those of dossiers that await adoption.
     pub steps: BTreeMap<String, u64>,
     pub refused_documents: u64,
     pub open_discrepancies: BTreeMap<String, u64>,
     /// When the oldest change that is not yet acknowledged was received.
     pub oldest_open_at: Option<Timestamp>,
-    /// Runnable now and not leased.
+    /// Runnable now and not leased; counting ends at ten thousand of each kind.
     pub due_now: u64,
+    /// There is more of it than was counted.
+    pub due_now_is_more: bool,
     pub sources: Vec<SourceStanding>,
     pub last_books: Vec<Books>,
     /// Who owns the portal's gate, if anybody.
@@ -87,6 +88,7 @@ pub struct Lag {
     /// How many dossiers the figures are about.
     pub dossiers: u64,
     /// Absent when there are none.
+    pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
     pub p99_ms: Option<u64>,
 }
@@ -160,6 +162,8 @@ pub struct DossierView {
     /// The cut-over that it waits under, or was adopted under.
     pub cut_over: Option<Timestamp>,
     pub lane_busy: bool,
+    /// Of the newest revision; a repair of an older one comes later and is not it.
+    pub newest_entry_id: Option<i64>,
     /// Procedure, agency and appointed time, once mapped.
     pub ma_tthc: Option<String>,
     pub ma_don_vi: Option<String>,
@@ -177,8 +181,10 @@ pub struct DossierView {
 }
 
 impl DossierView {
+    /// What is owed for the newest revision. Entries for older ones may have been opened after it.
     pub fn newest_entry(&self) -> Option<&EntryView> {
-        self.entries.last()
+        let newest = self.newest_entry_id?;
+        self.entries.iter().find(|entry| entry.id == newest)
     }
 }
 

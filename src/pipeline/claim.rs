@@ -14,12 +14,13 @@ use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{Claim, ClaimedEntry, ClaimedSteps};
 use crate::portal::gate::{Gate, Readiness};
+use crate::sabotage;
 
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
-/// Claimed work keeps its order, so no more is claimed than leaves in about this time: what becomes
-/// pressing later waits no longer.
-const CLAIM_AHEAD_MS: u64 = 2000;
+/// Claimed work keeps its order, so no more calls are claimed than leave in about this time: a change
+/// that becomes known later waits no longer behind them.
+const CLAIM_AHEAD_MS: u64 = 500;
 /// When to look again after this process found that it does not own the gate.
 const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -78,10 +79,10 @@ pub(super) async fn claim(
             Some(GateClosed { until: now + GATE_LOST_PAUSE, failure: gate_lost() });
         return Ok(false);
     }
-    let (limit, probing) = match gate.readiness() {
-        Readiness::Open => (claim_limit(settings, gate), false),
+    let (ahead, probing) = match gate.readiness() {
+        Readiness::Open => (calls_ahead(settings, gate), false),
         // One single call may try.
-        Readiness::Probe => (1, true),
+        Readiness::Probe => (Some(1.0), true),
         Readiness::Closed { until, failure } => {
             report.gate_closed = Some(GateClosed { until, failure });
             return Ok(false);
@@ -94,17 +95,27 @@ pub(super) async fn claim(
     let shares = gate.shares();
     let (packets, steps) = (&line.turns.packets, &line.turns.steps);
     let turns = ClaimTurns::of(packets, shares);
+    // Steps leave room for packets and packets for steps.
+    let share = ahead.map(|calls| if probing { calls } else { calls / 2.0 });
+    let limit = claim_limit(settings, share, settings.dossiers_per_call);
     let wanted = Claim { lease, limit, turns, urgent_only };
     let entries = context.ledger.claim_entries(now, wanted).await?;
+    if !entries.is_empty() {
+        sabotage::point("push.claimed_packets");
+    }
     ClaimTurns::took(packets, entries.iter().map(|entry| entry.priority));
-    let lanes = if limit == 1 && !entries.is_empty() {
-        Vec::new()
-    } else {
-        let wanted = Claim { turns: ClaimTurns::of(steps, shares), ..wanted };
-        context.ledger.claim_steps(now, wanted, settings.steps_per_call).await?
-    };
+    let mut lanes = Vec::new();
+    let mut full = entries.len() >= limit as usize;
+    if !probing || entries.is_empty() {
+        let limit = claim_limit(settings, share, settings.dossiers_per_steps_call);
+        let wanted = Claim { limit, turns: ClaimTurns::of(steps, shares), ..wanted };
+        lanes = context.ledger.claim_steps(now, wanted, settings.steps_per_call).await?;
+        full |= lanes.len() >= limit as usize;
+    }
     ClaimTurns::took(steps, lanes.iter().map(|lane| lane.priority));
-    let full = entries.len() >= limit as usize || lanes.len() >= limit as usize;
+    if !lanes.is_empty() {
+        sabotage::point("push.claimed_steps");
+    }
     report.packets += entries.len() as u64;
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);
@@ -113,16 +124,33 @@ pub(super) async fn claim(
     jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by, probing }));
     // Stable: the others keep the order in which they were claimed, so that each gets its share.
     jobs.make_contiguous().sort_by_key(|claimed| !claimed.job.is_urgent());
-    Ok(full && limit > 1)
+    Ok(full && !probing)
 }
 
-/// Work is claimed for at most a share of its lease at the pace that the quota allows, so that no
-/// lease runs out while its call waits for a permit.
-fn claim_limit(settings: &Settings, gate: &Gate) -> u32 {
-    let most = settings.claim_limit.max(1);
-    let Some(calls_a_second) = gate.pace() else { return most };
+/// Calls that may wait claimed, at the pace that the quota allows: for at most a share of their lease,
+/// so that none runs out while its call waits for a permit. `None`: no quota holds anything back.
+fn calls_ahead(settings: &Settings, gate: &Gate) -> Option<f64> {
     let ahead_s = CLAIM_AHEAD_MS.min(settings.lease_ms / WAIT_SHARE) as f64 / 1000.0;
-    let dossiers = calls_a_second * ahead_s * f64::from(settings.dossiers_per_call);
+    gate.pace().map(|calls_a_second| calls_a_second * ahead_s)
+}
+
+/// More is claimed when fewer calls than this wait to be begun.
+pub(super) fn calls_wanted(settings: &Settings, gate: &Gate) -> usize {
+    let Some(calls) = calls_ahead(settings, gate) else { return settings.concurrency };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a pace is positive, and a cast ends at the largest number"
+    )]
+    let calls = calls as usize;
+    calls.clamp(1, settings.concurrency.max(1))
+}
+
+/// How many dossiers these calls carry.
+fn claim_limit(settings: &Settings, calls: Option<f64>, per_call: u32) -> u32 {
+    let most = settings.claim_limit.max(1);
+    let Some(calls) = calls else { return most };
+    let dossiers = calls * f64::from(per_call.max(1));
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -81,7 +81,9 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
             .collect::<Vec<_>>()
     })
     .await?;
+    sabotage::point("map.mapped");
     let counts = context.ledger.record_mapped(now, &mapped).await?;
+    sabotage::point("map.stored");
     let settings = &context.settings.catalogue;
     if settings.refresh_every_ms.is_some() && settings.policies.need_details() {
         context.catalogues.used(context.ledger.as_ref(), now, &used).await?;

@@ -55,6 +55,7 @@ pub async fn pull_once(
     if position.start_from != line.start_from {
         // Before the first page: what it brings must already be new under this cut-over.
         context.ledger.set_start_from(&name, line.start_from).await?;
+        sabotage::point("pull.cut_over");
     }
     let mut poll = Poll {
         context,
@@ -140,6 +141,7 @@ impl Poll<'_> {
         self.newest = self.newest.max(page.newest_changed_at);
         self.is_readable |= !page.items.is_empty();
         let whole = self.commit(page).await?;
+        sabotage::point("pull.stored");
         self.stride.was_read();
         if !whole {
             return Ok(Onward::No);
@@ -149,6 +151,7 @@ impl Poll<'_> {
         {
             return Err(self.fail(failure.failure, failure.evidence.as_deref()).await);
         }
+        sabotage::point("pull.put_away");
         if !more {
             self.report.caught_up = self.report.too_young == 0;
             return Ok(Onward::No);

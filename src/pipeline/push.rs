@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::claim::{Claimed, Job, claim};
+use super::claim::{Claimed, Job, calls_wanted, claim};
 use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
 use super::{Context, PortalLine, Stop, VerbError};
@@ -115,7 +115,7 @@ async fn send_due(
     loop {
         context.alive();
         let ending = stop.is_cancelled() || report.gate_closed.is_some() || failed.is_some();
-        let usual = may_find && jobs.len() < settings.concurrency;
+        let usual = may_find && jobs.len() < calls_wanted(settings, &line.gate);
         if !ending && (usual || urgent_waits) {
             match claim(context, line, !usual, &mut jobs, &mut report).await {
                 Ok(more) if usual => may_find = more,
@@ -268,6 +268,7 @@ async fn send_packets(
     let class = entries.first().map(|entry| entry.priority).unwrap_or_default();
     let is_updating = is_updating && !sabotage::on(Defect::AlwaysCreate);
     let exchange = line.portal.send_dossiers(class, is_updating, &packets).await;
+    sabotage::point("push.answered_packets");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let outcome = outcome(exchange.verdict);
@@ -329,6 +330,7 @@ async fn send_steps(
         all => all,
     };
     let exchange = line.portal.send_steps(class, sent).await;
+    sabotage::point("push.answered_steps");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let down = line.gate.is_down();
@@ -398,6 +400,7 @@ async fn settle_outcomes(
         }
         calls += batch.calls.len() as u64;
         counts += settle_surely(&context, &batch).await?;
+        sabotage::point("push.settled");
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);

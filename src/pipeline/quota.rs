@@ -71,7 +71,9 @@ impl LedgerQuota {
 #[async_trait]
 impl QuotaMemory for LedgerQuota {
     async fn remember(&self, window: &str, until: Timestamp) -> Result<(), MemoryFailure> {
-        self.ledger.remember_quota(window, until).await.map_err(failure)
+        self.ledger.remember_quota(window, until).await.map_err(failure)?;
+        sabotage::point("push.promised");
+        Ok(())
     }
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {

@@ -47,6 +47,9 @@ pub async fn read_back_once(
     let now = context.clock.now();
     let until = now + Duration::from_millis(settings.lease_ms);
     let claimed = context.ledger.claim_unconfirmed(now, until, settings.claim_limit).await?;
+    if !claimed.is_empty() {
+        sabotage::point("read_back.claimed");
+    }
     let mut looks = stream::iter(claimed)
         .map(|entry| look(context, portal, &line.gate, entry))
         .buffer_unordered(settings.concurrency)
@@ -68,7 +71,9 @@ pub async fn read_back_once(
             entry.call = batch.calls.len().checked_sub(1);
             batch.entries.push(entry);
         }
+        sabotage::point("read_back.answered");
         context.ledger.settle(context.clock.now(), &batch).await?;
+        sabotage::point("read_back.settled");
     }
     Ok(report)
 }

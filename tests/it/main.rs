@@ -1,8 +1,10 @@
 //! One test binary: links once, shares its harness.
 
 mod cli;
+mod fuzz;
 mod gate;
 mod hostile;
+mod kill;
 mod layering;
 mod ledger;
 mod packaging;

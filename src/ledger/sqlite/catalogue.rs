@@ -221,7 +221,7 @@ async fn accept(
     Ok(change)
 }
 
-fn read(version: i64, body: &[u8]) -> Result<Vec<CatalogueItem>, LedgerError> {
+pub(super) fn read(version: i64, body: &[u8]) -> Result<Vec<CatalogueItem>, LedgerError> {
     let text = PUBLIC.read(Place::of("catalogue_body", version), body)?;
     serde_json::from_str(&text).map_err(|_| LedgerError::Corrupt {
         table: "catalogue_body",

@@ -6,7 +6,7 @@ use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::record::Finding;
 use super::pull::refused_row;
-use super::{SqliteLedger, failed};
+use super::{SqliteLedger, catalogue, failed};
 
 const DOING: &str = "check the ledger";
 
@@ -67,6 +67,12 @@ const INVARIANTS: &[(&str, &str)] = &[
            <> (SELECT count(*) FROM step AS s WHERE s.dossier_id = d.id AND s.state IN ('pending', 'leased'))",
     ),
     (
+        "tallies that differ from what they count",
+        "SELECT trim(what || ' ' || name) FROM (
+             SELECT what, name, n FROM tally UNION ALL SELECT what, name, -n FROM counted_anew)
+         GROUP BY what, name HAVING sum(n) <> 0",
+    ),
+    (
         "steps that are owed and have nothing to send",
         "SELECT d.ma_ho_so FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
          WHERE s.state IN ('pending', 'leased') AND NOT EXISTS (SELECT 1 FROM step_body AS b WHERE b.id = s.body_id)",
@@ -79,6 +85,9 @@ const PACKETS: &str =
 const STEP_BODIES: &str = "SELECT id, body, x'' FROM step_body WHERE id > ?1 ORDER BY id LIMIT 200";
 const EVIDENCE: &str = "
     SELECT id, body, hash FROM refused_document WHERE body IS NOT NULL AND id > ?1 ORDER BY id LIMIT 200";
+
+const CATALOGUE_BODIES: &str = "
+    SELECT version_id, body FROM catalogue_body WHERE version_id > ?1 ORDER BY version_id LIMIT 20";
 
 const BODIES: [(&str, &str); 4] = [
     ("document", DOCUMENTS),
@@ -128,9 +137,29 @@ pub(super) async fn findings(
         for (table, query) in BODIES {
             found.push(unreadable_bodies(conn, bodies, table, query).await?);
         }
+        found.push(unreadable_catalogues(conn).await?);
     }
     found.retain(|finding| finding.count > 0);
     Ok(found)
+}
+
+/// What the portal's catalogues hold is public, so never sealed; its lists are written as one.
+async fn unreadable_catalogues(conn: &mut SqliteConnection) -> Result<Finding, LedgerError> {
+    let mut after = 0;
+    let mut wrong = Vec::new();
+    loop {
+        let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(CATALOGUE_BODIES)
+            .bind(after)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|error| failed(DOING, error))?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(finding("catalogue lists that cannot be read back", wrong));
+        };
+        after = *last;
+        let unreadable = rows.iter().filter(|(id, body)| catalogue::read(*id, body).is_err());
+        wrong.extend(unreadable.map(|(id, _)| format!("catalogue version {id}")));
+    }
 }
 
 async fn unreadable_bodies(
@@ -171,6 +200,6 @@ fn finding(what: &str, mut examples: Vec<String>) -> Finding {
 /// Every statement of this file; a test prepares them against the schema. They read whole tables.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<&'static str> {
-    let own = [INTEGRITY, REFERENCES, DOCUMENTS, PACKETS, STEP_BODIES, EVIDENCE];
+    let own = [INTEGRITY, REFERENCES, DOCUMENTS, PACKETS, STEP_BODIES, EVIDENCE, CATALOGUE_BODIES];
     own.into_iter().chain(INVARIANTS.iter().map(|(_, query)| *query)).collect()
 }

@@ -171,6 +171,9 @@ const INSERT_STEPS: &str = "
            value->>9, value->>10
     FROM json_each(?2)";
 
+/// The only rows of the tally that no trigger counts (see migration 12).
+const TALLY_STEPS: &str = "UPDATE tally SET n = n + ?1 WHERE what = 'steps' AND name = 'all'";
+
 const REPLACE_STEPS: &str = "
     UPDATE step SET hash = unhex(j.hash), state = j.state, changed_at = ?1, failure = j.failure,
            body_id = j.body_id, body_line = j.body_line
@@ -333,7 +336,10 @@ pub(super) async fn record_mapped(
         run(conn, doing, query).await?;
     }
     if !plan.insert.is_empty() {
-        run(conn, doing, sqlx::query(INSERT_STEPS).bind(at).bind(json(&plan.insert))).await?;
+        let query = sqlx::query(INSERT_STEPS).bind(at).bind(json(&plan.insert));
+        let inserted = run(conn, doing, query).await?;
+        let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+        run(conn, doing, sqlx::query(TALLY_STEPS).bind(inserted)).await?;
     }
     if !plan.replace.is_empty() {
         run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
@@ -572,6 +578,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     LAST_STEP_BODY,
     INSERT_STEP_BODIES,
     INSERT_STEPS,
+    TALLY_STEPS,
     REPLACE_STEPS,
     REBODY_STEPS,
     WITHDRAW_STEPS,

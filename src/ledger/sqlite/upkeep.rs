@@ -93,23 +93,37 @@ const DROP_CURSORS: &str = "
                       SELECT newest.newest_changed_at, newest.recorded_at FROM cursor AS newest
                       WHERE newest.source = cursor.source ORDER BY newest.newest_changed_at DESC LIMIT 64)) - ?1)";
 
-/// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the writer: it counts, it may take a while.
+/// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the
+/// writer; counting ends at ten thousand of each kind, because it is done with every pass.
 const STUCK: &str = "
-    SELECT (SELECT count(*) FROM entry WHERE state = 'received' AND changed_at <= ?1)
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM entry WHERE state = 'received' AND changed_at <= ?1 LIMIT 10000))
          + CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all') THEN 0 ELSE
-           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
-              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
-         + (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+           (SELECT count(*) FROM (SELECT 1 FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line = 0 AND entry.priority IN (0, 1, 2, 3, 4)
+              AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
+            LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM entry JOIN dossier ON dossier.id = entry.dossier_id
+            WHERE entry.state = 'ready' AND entry.line = 1 AND entry.priority IN (0, 1, 2, 3, 4)
+              AND entry.due_at <= ?1 AND dossier.lane_token IS NULL
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
+            LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM entry JOIN dossier ON dossier.id = entry.dossier_id
             WHERE entry.state = 'unconfirmed' AND entry.due_at <= ?1
-              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
-         + (SELECT count(*) FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 0 AND steps_due_at <= ?1 AND steps_due_at > 0
-              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL))
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 1 AND steps_due_at <= ?1 AND steps_due_at > 0
-              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)) END";
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
+            LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM entry WHERE state = 'awaiting' AND priority <= 2 AND due_at <= ?1
+            LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM dossier
+            WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 0 AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
+            LIMIT 10000))
+         + (SELECT count(*) FROM (SELECT 1 FROM dossier
+            WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
+              AND steps_line = 1 AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 AND steps_due_at > 0
+              AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
+            LIMIT 10000)) END";
 
 /// What waits and whose appointed time has come near goes with those who are near already.
 const RAISE_ENTRIES: &str = "
@@ -190,9 +204,13 @@ pub(super) async fn stuck(
     now: Timestamp,
     policy: &UpkeepPolicy,
 ) -> Result<u64, LedgerError> {
-    let overdue = now - Duration::from_millis(policy.watchdog_ms);
+    overdue(readers, now - Duration::from_millis(policy.watchdog_ms)).await
+}
+
+/// What could have gone at `before` and has not been taken yet.
+pub(super) async fn overdue(readers: &SqlitePool, before: Timestamp) -> Result<u64, LedgerError> {
     let stuck: i64 = sqlx::query_scalar(STUCK)
-        .bind(overdue.millis())
+        .bind(before.millis())
         .fetch_one(readers)
         .await
         .map_err(|error| failed("watch over waiting work", error))?;

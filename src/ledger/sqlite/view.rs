@@ -1,17 +1,13 @@
-//! Reading for people: standing, one dossier, problems.
-
-use std::collections::BTreeMap;
+//! Reading for people: one dossier, problems.
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
-use super::super::record::Books;
 use super::super::view::{
-    AttemptView, AuditView, CallTotals, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
-    ProblemFilter, ProblemKind, RevisionView, SourceStanding, Standing, StepView, TrimmedView,
+    AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
+    ProblemFilter, ProblemKind, RevisionView, StepView, TrimmedView,
 };
-use super::health::{OLDEST_OPEN, in_force, pause};
 use super::{column, envelope, failed, unreadable};
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -20,165 +16,10 @@ use crate::domain::time::Timestamp;
 
 const DOING: &str = "read for a person";
 
-const DOSSIERS_BY_STATE: &str = "
-    SELECT e.state AS name, count(*) AS n FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
-    GROUP BY e.state";
-
-/// Acknowledged packet, and no step that is owed or held.
-const SYNCHRONISED: &str = "
-    SELECT count(*) FROM dossier AS d JOIN entry AS e ON e.id = d.newest_entry_id
-    WHERE e.state IN ('accepted', 'unchanged') AND d.packet_state = 'accepted' AND d.steps_pending = 0
-      AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = d.id AND s.state = 'held')";
-
-const SUPERSEDED: &str = "SELECT count(*) FROM entry WHERE state = 'superseded'";
-
-/// `CROSS`: each dossier is looked at once, not once for each of its steps.
-const STEPS_BY_STATE: &str = "
-    SELECT CASE WHEN s.state = 'pending' AND d.packet_state = 'dead' THEN 'waiting'
-                WHEN s.state = 'pending' AND d.adoption = 'awaiting' THEN 'awaiting' ELSE s.state END AS name,
-           count(*) AS n
-    FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
-    CROSS JOIN step AS s ON s.dossier_id = d.id
-    WHERE e.state NOT IN ('quarantined', 'not_ours') GROUP BY name";
-
-pub(super) const REFUSED_DOCUMENTS: &str =
-    "SELECT count(*) FROM refused_document WHERE resolved_at IS NULL";
-
-const DISCREPANCIES_BY_KIND: &str =
-    "SELECT kind AS name, count(*) AS n FROM discrepancy WHERE resolved_at IS NULL GROUP BY kind";
-
-const DUE_NOW: &str = "
-    SELECT CASE WHEN EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all'
-                             AND (until IS NULL OR until > ?1)) THEN 0 ELSE
-           (SELECT count(*) FROM entry JOIN dossier ON dossier.id = entry.dossier_id
-            WHERE entry.state = 'ready' AND entry.line <> 2 AND entry.due_at <= ?1 AND dossier.lane_token IS NULL)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 0 AND steps_due_at <= ?1)
-         + (SELECT count(*) FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL
-              AND steps_line = 1 AND steps_due_at <= ?1) END";
-
-const SOURCES: &str =
-    "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";
-
-const LAST_BOOKS: &str = "
-    SELECT id, books FROM reconciliation
-    WHERE id IN (SELECT max(id) FROM reconciliation GROUP BY source) ORDER BY source";
-
-pub(super) const GATE_OWNER: &str =
-    "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
-
-pub(super) async fn standing(
-    readers: &SqlitePool,
-    now: Timestamp,
-) -> Result<Standing, LedgerError> {
-    // One snapshot, so that the numbers agree with one another.
-    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
-    let conn = &mut *snapshot;
-    let mut dossiers = BTreeMap::new();
-    for (name, count) in counted(conn, DOSSIERS_BY_STATE).await? {
-        // Upkeep sets an entry with an unreadable state aside; until then it counts as what it will be.
-        let state = EntryState::parse(&name).unwrap_or(EntryState::Quarantined);
-        *dossiers.entry(state).or_default() += count;
-    }
-    let mut last_books = Vec::new();
-    for row in rows(conn, LAST_BOOKS).await? {
-        let id: i64 = column(&row, "reconciliation", "id", 0)?;
-        let text: String = column(&row, "reconciliation", "books", id)?;
-        let books: Option<Books> =
-            envelope(Some(text), "reconciliation", "books", id).unwrap_or_default();
-        last_books.extend(books);
-    }
-    Ok(Standing {
-        dossiers,
-        synchronised: count(conn, SYNCHRONISED).await?,
-        superseded: count(conn, SUPERSEDED).await?,
-        steps: counted(conn, STEPS_BY_STATE).await?.into_iter().collect(),
-        refused_documents: count(conn, REFUSED_DOCUMENTS).await?,
-        open_discrepancies: counted(conn, DISCREPANCIES_BY_KIND).await?.into_iter().collect(),
-        oldest_open_at: sqlx::query_scalar::<_, Option<i64>>(OLDEST_OPEN)
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(|error| failed(DOING, error))?
-            .map(Timestamp::from_millis),
-        due_now: sqlx::query_scalar::<_, i64>(DUE_NOW)
-            .bind(now.millis())
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(|error| failed(DOING, error))?
-            .try_into()
-            .unwrap_or(0),
-        sources: sources(conn).await?,
-        last_books,
-        gate_owner: sqlx::query_scalar(GATE_OWNER)
-            .bind(now.millis())
-            .fetch_optional(&mut *conn)
-            .await
-            .map_err(|error| failed(DOING, error))?,
-        sending_pauses: super::pause::open(&mut *conn)
-            .await?
-            .into_iter()
-            .filter(|pause| pause.until.is_none_or(|until| until > now))
-            .collect(),
-        set_aside: super::line::set_aside(&mut *conn).await?,
-        rereading: sqlx::query_scalar(REREADING)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|error| failed(DOING, error))?,
-        in_force: in_force(conn).await?,
-        pause: pause(conn).await?,
-    })
-}
-
-pub(super) async fn sources(
-    conn: &mut SqliteConnection,
-) -> Result<Vec<SourceStanding>, LedgerError> {
-    let mut sources = Vec::new();
-    for row in rows(conn, SOURCES).await? {
-        sources.push(SourceStanding {
-            name: column(&row, "source", "name", 0)?,
-            polled_at: time(&row, "source", "polled_at", 0)?,
-            caught_up_at: time(&row, "source", "caught_up_at", 0)?,
-            failing_since: time(&row, "source", "failing_since", 0)?,
-            // One envelope that cannot be read must not hide all the numbers.
-            failure: envelope(column(&row, "source", "failure", 0)?, "source", "failure", 0)
-                .unwrap_or_else(|_| Some(unreadable("the stored failure cannot be read back"))),
-        });
-    }
-    Ok(sources)
-}
-
-const REREADING: &str = "SELECT source FROM restored WHERE over_at IS NULL ORDER BY source";
-
-const CALL_TOTALS: &str = "
-    SELECT service, outcome, count(*) AS n FROM call WHERE started_at >= ?1 GROUP BY service, outcome";
-
-pub(super) async fn call_totals(
-    readers: &SqlitePool,
-    since: Timestamp,
-) -> Result<CallTotals, LedgerError> {
-    let rows = sqlx::query(CALL_TOTALS)
-        .bind(since.millis())
-        .fetch_all(readers)
-        .await
-        .map_err(|error| failed(DOING, error))?;
-    let mut totals = CallTotals::default();
-    for row in &rows {
-        let service: String = column(row, "call", "service", 0)?;
-        let outcome: String = column(row, "call", "outcome", 0)?;
-        let n = u64::try_from(column::<i64>(row, "call", "n", 0)?).unwrap_or(0);
-        totals.calls += n;
-        if outcome == "useful" {
-            totals.useful += n;
-        }
-        totals.by_service.entry(service).or_default().insert(outcome, n);
-    }
-    Ok(totals)
-}
-
 const DOSSIER: &str = "
     SELECT dossier.id, source, ma_ho_so, first_seen_at, portal_known, packet_state, acked_at, acked_entry_id,
-           lane_token IS NOT NULL AS busy, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at, steps_pending,
-           steps_due_at, steps_failure,
+           lane_token IS NOT NULL AS busy, newest_entry_id, adoption, cut_over, ma_tthc, ma_don_vi, appointed_at,
+           steps_pending, steps_due_at, steps_failure,
            h.placed_at, h.placed_by, h.reason, t.attempts, t.entries, t.revisions, t.at
     FROM dossier LEFT JOIN legal_hold AS h ON h.dossier_id = dossier.id AND h.released_at IS NULL
     LEFT JOIN trimmed AS t ON t.dossier_id = dossier.id WHERE ma_ho_so = ?1 ORDER BY source";
@@ -237,6 +78,7 @@ pub(super) async fn dossier(
             adoption: column(row, "dossier", "adoption", id)?,
             cut_over: time(row, "dossier", "cut_over", id)?,
             lane_busy: column::<i64>(row, "dossier", "busy", id)? != 0,
+            newest_entry_id: column(row, "dossier", "newest_entry_id", id)?,
             ma_tthc: column(row, "dossier", "ma_tthc", id)?,
             ma_don_vi: column(row, "dossier", "ma_don_vi", id)?,
             appointed_at: time(row, "dossier", "appointed_at", id)?
@@ -481,39 +323,7 @@ pub(super) async fn newest_document(
     .transpose()
 }
 
-pub(super) async fn rows(
-    conn: &mut SqliteConnection,
-    statement: &'static str,
-) -> Result<Vec<SqliteRow>, LedgerError> {
-    sqlx::query(statement).fetch_all(conn).await.map_err(|error| failed(DOING, error))
-}
-
-async fn counted(
-    conn: &mut SqliteConnection,
-    statement: &'static str,
-) -> Result<Vec<(String, u64)>, LedgerError> {
-    rows(conn, statement)
-        .await?
-        .iter()
-        .map(|row| {
-            let n: i64 = column(row, "count", "n", 0)?;
-            Ok((column(row, "count", "name", 0)?, u64::try_from(n).unwrap_or(0)))
-        })
-        .collect()
-}
-
-pub(super) async fn count(
-    conn: &mut SqliteConnection,
-    statement: &'static str,
-) -> Result<u64, LedgerError> {
-    let n: i64 = sqlx::query_scalar(statement)
-        .fetch_one(conn)
-        .await
-        .map_err(|error| failed(DOING, error))?;
-    Ok(u64::try_from(n).unwrap_or(0))
-}
-
-fn time(
+pub(super) fn time(
     row: &SqliteRow,
     table: &'static str,
     name: &'static str,
@@ -522,7 +332,7 @@ fn time(
     Ok(column::<Option<i64>>(row, table, name, id)?.map(Timestamp::from_millis))
 }
 
-fn number(
+pub(super) fn number(
     row: &SqliteRow,
     table: &'static str,
     name: &'static str,
@@ -543,18 +353,6 @@ pub(super) fn required_time(
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
-    DOSSIERS_BY_STATE,
-    SYNCHRONISED,
-    SUPERSEDED,
-    STEPS_BY_STATE,
-    REFUSED_DOCUMENTS,
-    DISCREPANCIES_BY_KIND,
-    DUE_NOW,
-    SOURCES,
-    LAST_BOOKS,
-    GATE_OWNER,
-    REREADING,
-    CALL_TOTALS,
     DOSSIER,
     REVISIONS,
     ENTRIES,

@@ -88,6 +88,58 @@ async fn a_second_process_sees_and_changes_the_same_ledger() {
     assert_eq!(daemon.view(A).await.audit.len(), 40);
 }
 
+/// Overwrites a page that holds rows of this table, as a dying disk does.
+async fn spoil(path: &Path, table: &'static str) {
+    let mut conn = beside(path).await;
+    let (page, size): (i64, i64) = sqlx::query_as(
+        "SELECT pageno, pgsize FROM dbstat WHERE name = ?1 AND pagetype = 'leaf' LIMIT 1",
+    )
+    .bind(table)
+    .fetch_one(&mut conn)
+    .await
+    .unwrap();
+    conn.close().await.unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    let start = (page - 1).unsigned_abs() * size.unsigned_abs();
+    file.seek(SeekFrom::Start(start)).unwrap();
+    file.write_all(&[0xff; 256]).unwrap();
+}
+
+/// Too large to be read whole at the start.
+fn large() -> SqliteSettings {
+    SqliteSettings { check_up_to: Some(0), ..SqliteSettings::default() }
+}
+
+#[tokio::test]
+async fn of_a_large_ledger_damage_in_what_steers_the_work_is_refused_at_the_start() {
+    let ledger = filled().await;
+    spoil(&ledger.path(), "tally").await;
+    damaged(SqliteLedger::open(&ledger.path(), &large()).await);
+
+    let ledger = filled().await;
+    let bytes = std::fs::metadata(ledger.path()).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(ledger.path()).unwrap();
+    file.set_len(bytes / 2).unwrap();
+    damaged(SqliteLedger::open(&ledger.path(), &large()).await);
+}
+
+#[tokio::test]
+async fn damage_in_the_rest_of_a_large_ledger_is_found_behind_the_start() {
+    let ledger = filled().await;
+    spoil(&ledger.path(), "document").await;
+    damaged(open(&ledger.path()).await);
+    let opened = SqliteLedger::open(&ledger.path(), &large()).await.unwrap();
+    match opened.measure(t(2)).await {
+        Err(LedgerError::Damaged { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    opened.close().await;
+
+    let whole = filled().await;
+    let opened = SqliteLedger::open(&whole.path(), &large()).await.unwrap();
+    assert!(opened.measure(t(2)).await.unwrap(), "sound, so the day gets its sizes");
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

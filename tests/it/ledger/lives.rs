@@ -7,7 +7,7 @@
 //! - what the ledger calls accepted, unchanged or presumed is what the portal holds;
 //! - a request for a supplement reaches the portal once, unless a person sends it again;
 //! - what an older program sent before the cut-over counts as sent;
-//! - the counters of a lane equal its rows.
+//! - the counters of a lane equal its rows, and the tallies what they count.
 //!
 //! At the end faults stop, and everything settles within a bound.
 
@@ -453,6 +453,15 @@ impl World {
         .await
         .unwrap();
         assert_eq!(off, [0; 0], "counters of steps are off");
+        let off: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT what, name, sum(n) FROM (SELECT what, name, n FROM tally
+                 UNION ALL SELECT what, name, -n FROM counted_anew)
+             GROUP BY what, name HAVING sum(n) <> 0",
+        )
+        .fetch_all(&mut self.beside)
+        .await
+        .unwrap();
+        assert_eq!(off, [], "tallies are off");
         for code in CODES {
             let Some(view) = self.ledger.dossier(code).await.unwrap().pop() else {
                 continue;
@@ -533,12 +542,11 @@ impl World {
         panic!("not everything settled: {:#?}", self.before);
     }
 
-    /// Steps that wait because their dossier's newest packet waits for a person.
+    /// Steps that wait because their dossier's packet waits for a person.
     async fn parked(&mut self) -> u64 {
         let parked: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
-             JOIN entry AS e ON e.id = d.newest_entry_id
-             WHERE s.state = 'pending' AND d.packet_state <> 'accepted' AND e.state NOT IN ('quarantined', 'not_ours')",
+             WHERE s.state = 'pending' AND d.packet_state <> 'accepted'",
         )
         .fetch_one(&mut self.beside)
         .await

@@ -263,6 +263,37 @@ async fn a_repair_sends_the_newest_acknowledged_revision_and_keeps_a_newer_quara
     ledger.deliver(t(6), item(A, 4, "four | 0800/2 0900/4")).await;
 }
 
+/// The repair's entry is younger than the entry of the newest revision, and is not it.
+#[tokio::test]
+async fn after_a_repair_of_an_older_revision_a_person_still_sees_what_the_newest_one_came_to() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(1), item(A, 4, "four")).await;
+    ledger.receive(t(2), item(A, 7, "seven")).await;
+    let claimed = ledger.claim_one(t(2), 1).await;
+    ledger.settle_one(t(2), &claimed, 1, dead()).await;
+    let dossier = ledger.view(A).await.dossier_id;
+    assert_eq!(ledger.repair_missing(t(3), &[dossier], true).await.unwrap(), 1);
+    ledger.map(t(3)).await;
+    assert_eq!(ledger.accept_all(t(3)).await, 1);
+    assert_eq!(ledger.newest(A).await.state, S::Dead, "the newer change still waits");
+
+    let scope = RetryScope { dead: true, ..RetryScope::default() };
+    assert_eq!(ledger.retry(t(4), &scope, &audit("*")).await.unwrap(), 1);
+    ledger.map(t(4)).await;
+    assert_eq!(ledger.accept_all(t(4)).await, 1);
+    let newest = ledger.newest(A).await;
+    let seven = blake3::hash(b"seven").to_hex().to_string();
+    assert_eq!((newest.state, newest.packet_hash), (S::Accepted, Some(seven)));
+}
+
+#[tokio::test]
+async fn a_version_that_comes_late_is_not_what_a_person_sees_of_the_dossier() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 2, "two")).await;
+    assert_eq!(ledger.pull(t(2), vec![item(A, 1, "one")]).await.outdated, 1);
+    assert_eq!(ledger.newest(A).await.state, S::Ready);
+}
+
 #[tokio::test]
 async fn nothing_is_repaired_that_is_deleted_on_its_way_or_never_was_there() {
     let ledger = open_ledger().await;

@@ -266,7 +266,7 @@ async fn a_ledger_that_cannot_give_back_its_holes_does_so_after_it_was_compacted
     sqlx::query("DELETE FROM document").execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
     let open = async || {
-        let settings = SqliteSettings { check_pages: false, ..SqliteSettings::default() };
+        let settings = SqliteSettings { check_up_to: None, ..SqliteSettings::default() };
         SqliteLedger::open(&ledger.path(), &settings).await.unwrap()
     };
     let old = open().await;

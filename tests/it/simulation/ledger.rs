@@ -30,6 +30,7 @@ use hoso_gateway::ledger::view::{
     CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
     Waiting, WaitingWork,
 };
+use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
 use tokio::runtime::{Handle, Runtime};
 
@@ -163,7 +164,7 @@ impl SimLedger {
         witness: Arc<Witness>,
     ) -> Result<Self, LedgerError> {
         let settings =
-            SqliteSettings { durable: false, check_pages: false, ..SqliteSettings::default() };
+            SqliteSettings { durable: false, check_up_to: None, ..SqliteSettings::default() };
         let opened = at_once(SqliteLedger::open(path, &settings))?;
         Ok(Self { inner: Mutex::new(Some(Arc::new(opened))), door, faults, witness })
     }
@@ -221,9 +222,9 @@ fn busy(doing: &'static str) -> LedgerError {
 }
 
 macro_rules! verbs {
-    ($( $name:ident ( $( $arg:ident : [ $($ty:tt)* ] ),* ) -> [ $($out:tt)* ]; )* { $($rest:item)* }) => {
+    ($part:ident: $( $name:ident ( $( $arg:ident : [ $($ty:tt)* ] ),* ) -> [ $($out:tt)* ]; )* { $($rest:item)* }) => {
         #[async_trait]
-        impl Ledger for SimLedger {
+        impl $part for SimLedger {
             $(
                 async fn $name(&self $(, $arg: $($ty)*)*) -> Result<$($out)*, LedgerError> {
                     self.verb(stringify!($name), |ledger| at_once(ledger.$name($($arg),*)))
@@ -235,7 +236,16 @@ macro_rules! verbs {
     };
 }
 
-verbs! {
+verbs! { Watching:
+    look(bounds: [&WatchBounds]) -> [Vec<Sight>];
+    keep_sights(now: [Timestamp], sights: [&[Sight]]) -> [Vec<WatchChange>];
+    watchdogs() -> [Vec<Watchdog>];
+    overdue(before: [Timestamp]) -> [u64];
+    bulk(now: [Timestamp], since: [Timestamp]) -> [(bool, Option<Timestamp>)];
+{}
+}
+
+verbs! { Ledger:
     source_position(source: [&str], overlap_ms: [u64]) -> [SourcePosition];
     record_poll_failure(source: [&str], at: [Timestamp], failure: [Option<&hoso_gateway::domain::failure::Failure>], evidence: [Option<&[u8]>]) -> [()];
     knows_position(source: [&str], position: [&str]) -> [bool];

@@ -1,10 +1,13 @@
 //! What only the inside of the SQLite backend can show: its statements, their plans, a full disk.
 
+mod migration;
+
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::*;
 use crate::domain::priority::Priority;
-use crate::ledger::record::ReceivedItem;
+use crate::ledger::Ledger;
+use crate::ledger::record::{PullCommit, ReceivedItem};
 
 async fn fresh() -> (tempfile::TempDir, SqliteLedger) {
     let folder = tempfile::tempdir().unwrap();
@@ -58,6 +61,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         line::STATEMENTS,
         singleton::STATEMENTS,
         view::STATEMENTS,
+        standing::STATEMENTS,
         catalogue::STATEMENTS,
         retention::STATEMENTS,
         hold::STATEMENTS,
@@ -67,6 +71,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         size::STATEMENTS,
         backup::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
     ];
     let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
@@ -98,12 +103,14 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         restore::STATEMENTS,
         size::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
+        standing::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('reconciliation_by_source'), ('recent'), (' c')",
+             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c'), (' slice'), ('watch')",
     )
     .fetch_all(&mut *conn)
     .await
@@ -219,6 +226,9 @@ async fn a_damaged_catalogue_stops_nobody_and_the_next_fetch_replaces_it() {
     let first = ledger.record_catalogue(at, &fetched).await.unwrap().version.unwrap();
     sqlx::query("UPDATE catalogue_body SET body = x'00'").execute(&ledger.writer).await.unwrap();
     assert!(ledger.catalogue_items(&[first]).await.unwrap().is_empty());
+    let found = ledger.check().await.unwrap();
+    let told: Vec<(&str, u64)> = found.iter().map(|one| (one.what.as_str(), one.count)).collect();
+    assert_eq!(told, [("catalogue lists that cannot be read back", 1)]);
     let again = ledger.record_catalogue(at, &fetched).await.unwrap();
     assert!(again.is_new, "the same list, and still a version that can be read");
     assert_eq!(ledger.catalogue_items(&[again.version.unwrap()]).await.unwrap().len(), 1);
