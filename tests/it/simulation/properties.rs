@@ -103,7 +103,7 @@ pub(super) fn owed(world: &World, since: i64) -> Option<String> {
         return Some(format!("{code}: its lane is held"));
     }
     if books.closed_books_at.is_none_or(|at| at < since) {
-        return Some(format!("the books are not closed: {}", books.last_books));
+        return Some(format!("the books are not closed: {}", books.last_closed_text));
     }
     let mut different = different(world);
     // What arrives after a newer packet takes its place, and nothing that the portal offers shows it

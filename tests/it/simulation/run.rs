@@ -65,7 +65,7 @@ async fn live(setup: &Setup, ops: &[Op]) -> Outcome {
     if world.witness.first_violation().is_none() {
         keeps_its_own_rules(&world).await;
     }
-    end(world, done)
+    end(&world, done)
 }
 
 /// Liveness: when faults stop, every obligation settles within a bound, and a fresh dossier passes.
@@ -88,7 +88,7 @@ async fn comes_right(world: &mut World) {
             }
             Some(what) => owed = what,
         }
-        if world.clock.monotonic() - began > SETTLES_WITHIN {
+        if world.clock.monotonic() > began + SETTLES_WITHIN {
             break;
         }
         if minute % OPERATOR_LOOKS == 0 {
@@ -116,7 +116,7 @@ async fn keeps_its_own_rules(world: &World) {
     }
 }
 
-fn end(world: World, done: usize) -> Outcome {
+fn end(world: &World, done: usize) -> Outcome {
     let mut counters = world.witness.counters();
     let state = world.network.portal.state();
     for (fault, times) in &state.faults {

@@ -202,7 +202,8 @@ impl SimHttp {
         let (from, until) = *self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.network.witness.now();
         if now > from + MOMENT && now + MOMENT < until {
-            let what = format!("{} leaves {:?} too early", called.name(), until - now);
+            let what =
+                format!("{} leaves {:?} too early", called.name(), until.saturating_sub(now));
             self.network.witness.violated("retry after", what);
         }
     }
@@ -287,7 +288,7 @@ impl SimHttp {
         match fault {
             Some(WireFault::RequestLost) => return std::future::pending().await,
             Some(WireFault::RequestLate) => {
-                let (network, late) = (Arc::clone(network), timeout + Duration::from_secs(60));
+                let (network, late) = (Arc::clone(network), timeout + Duration::from_mins(1));
                 network.witness.arrives_late(called);
                 tokio::spawn(async move {
                     sleep(late).await;
