@@ -15,6 +15,7 @@
 
 mod books;
 mod call;
+mod defects;
 mod door;
 mod ledger;
 mod machine;

@@ -19,7 +19,7 @@ use super::world::World;
 
 /// After the last fault, everything is where it belongs within this time: the longest pauses of gate
 /// and retries, a lease, and two reconciliations.
-const SETTLES_WITHIN: Duration = Duration::from_hours(3);
+const SETTLES_WITHIN: Duration = Duration::from_mins(80);
 /// How often a person looks at what waits for one.
 const OPERATOR_LOOKS: u32 = 10;
 

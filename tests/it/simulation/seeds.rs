@@ -34,28 +34,24 @@ fn nothing_is_lost_and_nothing_is_wrong() {
     let next = AtomicU64::new(first);
     let total: Mutex<(BTreeMap<&'static str, u64>, Duration)> = Mutex::default();
     let failed: Mutex<BTreeMap<u64, Violation>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    let (setup, ops) = draw(seed);
-                    let outcome = run(&setup, &ops, None);
-                    if let Some(violation) = outcome.violation {
-                        failed.lock().expect("a list").insert(seed, violation);
-                        continue;
-                    }
-                    let mut total = total.lock().expect("counters");
-                    *total.0.entry("operations").or_default() += ops.len() as u64;
-                    for (what, times) in outcome.counters {
-                        *total.0.entry(what).or_default() += times;
-                    }
-                    total.1 += outcome.simulated;
-                }
-            });
+    workers(|| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return;
+            }
+            let (setup, ops) = draw(seed);
+            let outcome = run(&setup, &ops, None);
+            if let Some(violation) = outcome.violation {
+                failed.lock().expect("a list").insert(seed, violation);
+                continue;
+            }
+            let mut total = total.lock().expect("counters");
+            *total.0.entry("operations").or_default() += ops.len() as u64;
+            for (what, times) in outcome.counters {
+                *total.0.entry(what).or_default() += times;
+            }
+            total.1 += outcome.simulated;
         }
     });
     let failed = failed.into_inner().expect("a list");
@@ -69,6 +65,15 @@ fn nothing_is_lost_and_nothing_is_wrong() {
     if asked("HOSO_SIM_REPORT").is_some() {
         panic!("asked for a report\n{text}");
     }
+}
+
+/// Runs `work` on every processor; each run is serial in itself.
+pub(super) fn workers(work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(&work);
+        }
+    });
 }
 
 /// What failed, as short as it goes, and how to run it again.

@@ -29,7 +29,7 @@ use super::witness::Witness;
 use hoso_gateway::lab::province::Misbehaviour;
 
 /// The quota in force at most: calls, and the length of the window.
-const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (120, 60_000)];
+const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (40, 60_000)];
 /// How long a person waits for a command.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const OPERATOR: &str = "operator";
