@@ -92,7 +92,9 @@ pub(super) async fn claim_entries(
     let leased = run(conn, doing, query).await?;
     if sabotage::on(Defect::AttemptUncounted) {
         run(conn, doing, sqlx::query(UNCOUNT).bind(json(&ids))).await?;
-        claimed.iter_mut().for_each(|entry| entry.attempt -= 1);
+        for entry in &mut claimed {
+            entry.attempt -= 1;
+        }
     }
     let dossiers: Vec<i64> = claimed.iter().map(|entry| entry.dossier_id).collect();
     let lanes =

@@ -22,6 +22,7 @@ mod machine;
 mod minimise;
 mod ops;
 mod properties;
+mod reproductions;
 mod run;
 mod seeds;
 mod time;

@@ -122,6 +122,9 @@ fn end(world: World, done: usize) -> Outcome {
     for (fault, times) in &state.faults {
         *counters.entry(fault).or_default() += times;
     }
+    let books = world.reader.read();
+    let superseded = books.entries.iter().filter(|entry| entry.state == "superseded").count();
+    counters.insert("superseded", superseded as u64);
     counters.insert("calls", state.calls);
     counters.insert("packets accepted by the portal", state.packets_accepted);
     let logins = state.outcomes.get(&Service::Login);

@@ -14,6 +14,56 @@ use super::witness::{Violation, asked};
 /// Seeds of a usual test run.
 const SEEDS: u64 = 300;
 
+/// What a usual run must have shown, and how often: a simulation in which nothing happens proves
+/// nothing.
+const MUST_HAVE_HAPPENED: &[(&str, u64)] = &[
+    ("accepted", 3_000),
+    ("steps acknowledged", 5_000),
+    ("unknown outcome", 200),
+    ("unknown outcome: the portal has it", 50),
+    ("unknown outcome: the portal does not have it", 50),
+    ("unknown outcome: proven by an echo", 10),
+    ("create of a known dossier", 20),
+    ("update of an unknown dossier", 20),
+    ("refused", 20),
+    ("deferred", 50),
+    ("split", 10),
+    ("superseded", 50),
+    ("crashes", 200),
+    ("crash before a commit", 30),
+    ("crash after a commit", 30),
+    ("ledger busy", 30),
+    ("ledger full", 30),
+    ("ledger acknowledgement lost", 30),
+    ("restored backups", 30),
+    ("breaker closed", 50),
+    ("failovers", 5),
+    ("commands", 200),
+    // Of the network.
+    ("no connection", 30),
+    ("request lost", 30),
+    ("answer lost", 30),
+    ("delivered twice", 20),
+    ("answer late", 20),
+    ("request late", 20),
+    ("answer cut", 20),
+    // Of the portal.
+    ("delay", 10),
+    ("drop-request", 5),
+    ("apply-then-drop", 5),
+    ("apply-later", 5),
+    ("too-many-requests", 5),
+    ("status", 5),
+    ("html", 5),
+    ("soap-fault", 5),
+    ("empty-body", 5),
+    ("code-as-string", 5),
+    ("double-encoded", 5),
+    ("session-expired", 10),
+    ("slow-body", 5),
+    ("reset-mid-body", 5),
+];
+
 #[test]
 fn a_seed_repeats_exactly() {
     for seed in 0..6 {
@@ -62,6 +112,15 @@ fn nothing_is_lost_and_nothing_is_wrong() {
         writeln!(text, "{times:>9} {what}").unwrap_or_default();
     }
     assert!(failed.is_empty(), "{}", report(&failed));
+    if seeds >= SEEDS {
+        let missing: Vec<String> = MUST_HAVE_HAPPENED
+            .iter()
+            .map(|(what, least)| (what, least, counters.get(what).copied().unwrap_or(0)))
+            .filter(|(_, least, found)| found < *least)
+            .map(|(what, least, found)| format!("{what}: {found}, not {least}"))
+            .collect();
+        assert!(missing.is_empty(), "too little happened:\n{}\n\n{text}", missing.join("\n"));
+    }
     if asked("HOSO_SIM_REPORT").is_some() {
         panic!("asked for a report\n{text}");
     }

@@ -76,6 +76,8 @@ struct Seen {
     /// Pushes of which nothing came back yet.
     flights: BTreeMap<String, Flight>,
     flights_begun: u64,
+    /// The process that owns the gate.
+    owner: String,
     /// Dossiers whose last packet left and had no answer.
     doubtful: BTreeSet<String>,
     /// When calls left for the portal.
@@ -321,6 +323,16 @@ impl Witness {
     }
 
     // --- the ledger ---
+
+    /// A process owns the gate; another machine than before took it over.
+    pub(super) fn owns_the_gate(&self, holder: &str) {
+        let mut seen = self.seen();
+        let machine = |holder: &str| holder.rsplit_once(' ').map(|(name, _)| name.to_owned());
+        if !seen.owner.is_empty() && machine(&seen.owner) != machine(holder) {
+            *seen.counters.entry("failovers").or_default() += 1;
+        }
+        holder.clone_into(&mut seen.owner);
+    }
 
     pub(super) fn took(&self, commit: &PullCommit) {
         let mut seen = self.seen();
