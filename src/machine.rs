@@ -1,5 +1,5 @@
 //! The only door to what the operating system says of itself: space on a disk, whose stream stderr
-//! is, and the clock that the service manager compares with.
+//! is, the clock that the service manager compares with, and other processes.
 //!
 //! Owns no policy: how little space is too little, and what a log looks like, is decided elsewhere.
 
@@ -47,6 +47,22 @@ pub fn since_boot() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// Memory of a process that is in the machine's memory now. `None` when there is no such process, or
+/// where the system does not tell (it is asked through `/proc`).
+pub fn resident_bytes(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Asks a process to end, as a service manager does (SIGTERM).
+pub fn ask_to_end(process: u32) -> io::Result<()> {
+    let id = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+    let id = id.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::kill_process(id, rustix::process::Signal::TERM)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +74,14 @@ mod tests {
         assert!(room.free_percent() <= 100);
         assert!(disk_room(Path::new("/nowhere/at/all")).is_err());
         assert_eq!(DiskRoom { free_bytes: 0, total_bytes: 0 }.free_percent(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_has_memory_and_a_process_that_cannot_be_has_none() {
+        assert!(resident_bytes(std::process::id()).unwrap() > 1_000_000);
+        assert_eq!(resident_bytes(u32::MAX), None);
+        assert!(ask_to_end(u32::MAX).is_err());
     }
 
     #[test]

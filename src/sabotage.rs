@@ -19,6 +19,57 @@ pub const fn on(_: Defect) -> bool {
     false
 }
 
+/// Every point, and between which two effects it stands. A test dies at each of them, and fails for
+/// one that is never reached and for one in the code that is missing here.
+#[cfg(feature = "sabotage")]
+pub const POINTS: &[(&str, &str)] = &[
+    ("migrate.begun", "an empty file, the first table"),
+    ("migrate.done", "the newest schema, the first row"),
+    ("gate.taken", "the gate is ours, the portal is opened"),
+    ("gate.settled", "everything out is settled, the gate is given back"),
+    ("pull.cut_over", "the cut-over is known, the first page is asked for"),
+    ("pull.stored", "a page is stored, its file is put away"),
+    ("drop.noted", "a file's note is written, the file moves"),
+    ("pull.put_away", "a page's file is put away, the next page is asked for"),
+    ("mended.asking", "the question for an unreadable dossier is noted, it is asked"),
+    ("map.mapped", "unreadable rows are set aside, packets are stored"),
+    ("map.stored", "packets are stored, their procedures are noted as used"),
+    ("push.claimed_packets", "packets are claimed, steps are claimed"),
+    ("push.claimed_steps", "steps are claimed, the first call leaves"),
+    ("push.promised", "the quota is promised, the call leaves"),
+    ("push.answered_packets", "the portal has packets, the ledger hears of it"),
+    ("push.answered_steps", "the portal has steps, the ledger hears of it"),
+    ("push.settled", "an outcome is written, the next claim"),
+    ("read_back.claimed", "a look-up is claimed, it leaves"),
+    ("read_back.answered", "the portal has answered, the ledger hears of it"),
+    ("read_back.settled", "what was found is written, the next look-up"),
+    ("adopt.chosen", "dossiers of a run are chosen, the portal is asked"),
+    ("adopt.answered", "the portal has answered, the ledger hears of it"),
+    ("adopt.settled", "what it said is written, the next question"),
+    ("adopt.asked_all", "all are asked about, the run ends"),
+    ("reconcile.answered", "the portal has answered, the calls are written"),
+    ("reconcile.looked_up", "the calls are written, the findings are"),
+    ("reconcile.found", "discrepancies are opened, others are closed"),
+    ("reconcile.resolved", "discrepancies are closed, lost dossiers are owed again"),
+    ("reconcile.repaired", "lost dossiers are owed again, the books are stored"),
+    ("catalogue.answered", "a list has come, it is stored"),
+    ("catalogue.stored", "a list is stored, what waited for it is released"),
+    ("upkeep.leases", "expired leases are ended, retention begins"),
+    ("upkeep.retention", "one class of rows is done, the next"),
+    ("resync.opened", "one dossier is owed again, the next"),
+    ("backup.copied", "a copy is whole, it gets its name"),
+    ("backup.named", "a copy has its name, its manifest is written"),
+    ("restore.copied", "a backup is copied beside the ledger, it is marked"),
+    ("restore.marking", "the copy's journal knows that it is one, the file does"),
+    ("restore.marked", "the copy knows that it is one, the ledger is kept"),
+    ("restore.kept", "the ledger has a second name, the copy takes its place"),
+    ("keys.adopted", "a key is put to use, the first body is put under it"),
+    ("keys.resealed_part", "some bodies are under the key, the next ones"),
+    ("keys.resealed", "all bodies are under the key, the older one is forgotten"),
+    ("keys.complete", "the older key is forgotten, the journal is emptied"),
+    ("compact.part", "one statement of compacting, the next"),
+];
+
 /// Dies here, when the environment says so.
 #[cfg(not(feature = "sabotage"))]
 #[inline(always)]

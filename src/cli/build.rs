@@ -13,10 +13,11 @@ use crate::config::{
     self, Config, ConfigErrors, Secret, SourceAuth, SourceConfig, SourceKind, Synchronous,
     UnknownStep,
 };
-use crate::daemon::{Daemon, OpenPortal, Schedule};
+use crate::daemon::{Daemon, LOOK, OpenPortal, Schedule};
 use crate::domain::catalogue::CodePolicy;
 use crate::domain::discrepancy::Bucket;
 use crate::domain::retry::RetryPolicy;
+use crate::http::Http;
 use crate::ids::Chance;
 use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
@@ -218,6 +219,17 @@ pub fn mapping_settings(config: &Config) -> mapping::Settings {
 }
 
 pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine>, Failure> {
+    sources_over(config, clock, |at, source| {
+        Ok(certificates::client(config, &source.tls(&format!("sources[{at}]")))?)
+    })
+}
+
+/// The sources, each over the network that `http` gives it.
+pub fn sources_over(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    http: impl Fn(usize, &SourceConfig) -> Result<Arc<dyn Http>, Failure>,
+) -> Result<Vec<SourceLine>, Failure> {
     config
         .sources
         .iter()
@@ -225,17 +237,14 @@ pub fn sources(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<SourceLine
         .map(|(at, source)| {
             Ok(match source.kind {
                 SourceKind::Feed => SourceLine {
-                    source: Arc::new(Feed::new(
-                        feed_settings(source),
-                        certificates::client(config, &source.tls(&format!("sources[{at}]")))?,
-                    )),
+                    source: Arc::new(Feed::new(feed_settings(source), http(at, source)?)),
                     page_limit: source.page_limit,
                     overlap_ms: source.overlap_ms,
                     settle_lag_ms: source.settle_lag_ms,
                     start_from: source.start_from,
                 },
                 SourceKind::Directory => SourceLine {
-                    source: Arc::new(Directory::new(directory_settings(source), Arc::clone(clock))),
+                    source: Arc::new(directory(source, clock)),
                     page_limit: source.page_limit,
                     // A file is a page of its own; the position before it is the last one.
                     overlap_ms: 0,
@@ -276,8 +285,8 @@ fn answers(config: &Config) -> Result<AnswerPatterns, Failure> {
     }
 }
 
-fn directory_settings(source: &SourceConfig) -> DirectorySettings {
-    DirectorySettings {
+pub(super) fn directory(source: &SourceConfig, clock: &Arc<dyn Clock>) -> Directory {
+    let settings = DirectorySettings {
         name: source.name.clone(),
         path: source.path.clone().unwrap_or_default(),
         settle_ms: source.settle_ms,
@@ -286,7 +295,8 @@ fn directory_settings(source: &SourceConfig) -> DirectorySettings {
         item_bytes_max: source.item_bytes_max,
         limits: xml::Limits { depth_max: source.depth_max, ..xml::Limits::default() },
         volatile_query_keys: source.volatile_query_keys.clone(),
-    }
+    };
+    Directory::new(settings, Arc::clone(clock))
 }
 
 /// `Config::ready_to_run` refuses a configuration in which a secret that is used is not to be had.
@@ -296,8 +306,16 @@ pub(super) fn secret(secret: &config::Secret) -> SecretString {
 
 /// Opens the portal for the gate's owner; the quota goes on where the last owner left it.
 pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Failure> {
+    open_portal_over(config, context, certificates::client(config, &config.portal.tls())?)
+}
+
+/// [`open_portal`], over this network.
+pub fn open_portal_over(
+    config: &Config,
+    context: &Context,
+    http: Arc<dyn Http>,
+) -> Result<OpenPortal, Failure> {
     let answers = answers(config)?;
-    let http = certificates::client(config, &config.portal.tls())?;
     let portal_settings = way::portal_settings(config);
     let gate_settings = gate_settings(config);
     let context = context.clone();
@@ -327,7 +345,7 @@ pub fn open_portal(config: &Config, context: &Context) -> Result<OpenPortal, Fai
     }))
 }
 
-/// The gate's part of a configuration; also what [`Gate::reconfigure`] takes while it runs.
+/// The gate's part of a configuration.
 pub fn gate_settings(config: &Config) -> GateSettings {
     GateSettings {
         windows: config
@@ -373,10 +391,12 @@ pub fn schedule(config: &Config) -> Schedule {
         read_back: Duration::from_millis(config.reconcile.unconfirmed_every_ms),
         reconcile: Some(Duration::from_millis(config.reconcile.every_ms)),
         upkeep: Duration::from_millis(config.upkeep.every_ms),
+        look: LOOK,
     }
 }
 
-fn settings(config: &Config) -> Settings {
+/// Numbers and policies of the verbs.
+pub fn settings(config: &Config) -> Settings {
     let push = &config.push;
     Settings {
         retry: RetryPolicy {
@@ -418,6 +438,7 @@ fn settings(config: &Config) -> Settings {
             rows_max: config.retention.rows_max,
         },
         watchdog_ms: config.upkeep.watchdog_ms,
+        quota: config.gate.windows.iter().map(|window| (window.limit, window.window_ms)).collect(),
         wait_max_ms: longest_wait_ms(config),
         catalogue: catalogue(&config.catalogue),
     }

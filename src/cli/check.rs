@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::serve::short;
-use super::status::full_soon;
+use super::status::{broken, broken_words, full_soon};
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Alarms, Config};
 use crate::domain::time::{Timestamp, span};
 use crate::ledger::view::Health;
+use crate::ledger::watch::Watchdog;
 use crate::machine::{DiskRoom, disk_room};
 
 /// The lag is that of the dossiers that were synchronised in this time.
@@ -55,6 +56,7 @@ struct Checked {
     alarms: Vec<Alarm>,
     #[serde(flatten)]
     health: Health,
+    watchdogs: Vec<Watchdog>,
     /// Working time since the oldest change on its way arrived.
     oldest_working_ms: u64,
     /// Of the ledger's disk; absent when it could not be asked.
@@ -71,6 +73,7 @@ pub(super) async fn run(invocation: &Invocation, config: &Config) -> Result<(), 
     let now = SystemClock::new().now();
     let health = ledger.health(now, now - LAG_OVER).await;
     let sizes = ledger.room(now).await;
+    let watchdogs = ledger.watchdogs().await;
     ledger.close().await;
     let sizes = sizes?;
     let room = Room {
@@ -78,7 +81,7 @@ pub(super) async fn run(invocation: &Invocation, config: &Config) -> Result<(), 
         ledger_bytes: sizes.file_bytes + sizes.journal_bytes,
         full_in_days: full_soon(&sizes, config.ledger.size_warn_days),
     };
-    let checked = judge(&config.alarms, health?, now, room);
+    let checked = judge(&config.alarms, health?, watchdogs?, now, room);
     let level = checked.level;
     invocation.output.result(&checked, |checked| checked.line.clone());
     if level == Level::Ok { Ok(()) } else { Err(Failure::findings()) }
@@ -94,11 +97,23 @@ struct Room {
     full_in_days: Option<u64>,
 }
 
-fn judge(limits: &Alarms, health: Health, now: Timestamp, room: Room) -> Checked {
+fn judge(
+    limits: &Alarms,
+    health: Health,
+    watchdogs: Vec<Watchdog>,
+    now: Timestamp,
+    room: Room,
+) -> Checked {
     let worked = health
         .oldest_unsynchronised_at
         .map_or(Duration::ZERO, |at| limits.working_time().between(at, now));
-    let mut alarms = Vec::new();
+    let mut alarms: Vec<Alarm> = broken(&watchdogs)
+        .map(|watchdog| Alarm {
+            level: Level::Critical,
+            about: "watchdog",
+            words: broken_words(watchdog),
+        })
+        .collect();
     delivery(limits, &health, now, worked, &mut alarms);
     sources_and_books(limits, &health, now, &mut alarms);
     disk_alarms(limits, room, &mut alarms);
@@ -118,6 +133,7 @@ fn judge(limits: &Alarms, health: Health, now: Timestamp, room: Room) -> Checked
         line,
         alarms,
         health,
+        watchdogs,
         oldest_working_ms: u64::try_from(worked.as_millis()).unwrap_or(u64::MAX),
         disk_free_bytes: room.disk.map(|disk| disk.free_bytes),
         disk_free_percent: room.disk.map(DiskRoom::free_percent),
@@ -302,7 +318,12 @@ mod tests {
 
     fn well() -> Health {
         Health {
-            lag: Lag { dossiers: 1204, p95_ms: Some(3_000), p99_ms: Some(9_000) },
+            lag: Lag {
+                dossiers: 1204,
+                p50_ms: Some(1_000),
+                p95_ms: Some(3_000),
+                p99_ms: Some(9_000),
+            },
             oldest_unsynchronised_at: Some(monday("08:59:48")),
             gate_owner: Some("hoso serve, process 1".to_owned()),
             sources: vec![SourceStanding {
@@ -324,7 +345,7 @@ mod tests {
     fn said(health: Health, disk: DiskRoom) -> String {
         let limits = load(None, &Nothing).unwrap().alarms;
         let room = Room { disk: Some(disk), ledger_bytes: 1_234_567_890, full_in_days: None };
-        judge(&limits, health, monday("09:00:00"), room).line
+        judge(&limits, health, Vec::new(), monday("09:00:00"), room).line
     }
 
     #[test]
@@ -340,8 +361,24 @@ mod tests {
     fn room_that_ends_soon_is_said_before_the_disk_is_full() {
         let limits = load(None, &Nothing).unwrap().alarms;
         let room = Room { disk: Some(DISK), ledger_bytes: 0, full_in_days: Some(20) };
-        let line = judge(&limits, well(), monday("09:00:00"), room).line;
+        let line = judge(&limits, well(), Vec::new(), monday("09:00:00"), room).line;
         assert!(line.starts_with("WARNING: the ledger's room ends in 20 days - "), "{line}");
+    }
+
+    #[test]
+    fn a_broken_promise_is_critical_and_leads() {
+        let limits = load(None, &Nothing).unwrap().alarms;
+        let room = Room { disk: Some(DISK), ledger_bytes: 0, full_in_days: None };
+        let broken = Watchdog {
+            code: "watchdog.quota".to_owned(),
+            part: "20 calls in 1 s".to_owned(),
+            found: 3,
+            ..Watchdog::default()
+        };
+        let checked = judge(&limits, well(), vec![broken], monday("09:00:00"), room);
+        let expected =
+            "CRITICAL: BROKEN watchdog.quota 20 calls in 1 s (3): hoso explain watchdog.quota - ";
+        assert!(checked.line.starts_with(expected), "{}", checked.line);
     }
 
     #[test]
@@ -386,7 +423,12 @@ mod tests {
             (
                 "WARNING: lag p95 61 s is above 60 s; lag p99 6 min is above 5 min - ",
                 Health {
-                    lag: Lag { dossiers: 9, p95_ms: Some(61_000), p99_ms: Some(360_000) },
+                    lag: Lag {
+                        dossiers: 9,
+                        p50_ms: Some(1_000),
+                        p95_ms: Some(61_000),
+                        p99_ms: Some(360_000),
+                    },
                     ..well()
                 },
                 DISK,

@@ -74,6 +74,7 @@ fn all() -> impl Iterator<Item = CodeRow> {
         crate::portal::CODES,
         crate::pipeline::CODES,
         crate::pipeline::catalogue::CODES,
+        crate::pipeline::watch::CODES,
         crate::ledger::CODES,
         crate::config::CODES,
         crate::daemon::CODES,

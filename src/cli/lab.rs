@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
-use super::{Invocation, signals};
+use super::{Invocation, signals, soak};
 use crate::clock::{Clock, SystemClock};
 use crate::http::ReqwestHttp;
 use crate::lab::certificates::{self, ServerTls};
@@ -27,6 +27,7 @@ pub(super) enum Which {
     Province(ProvinceArguments),
     Portal(PortalArguments),
     OlderSync(OlderSyncArguments),
+    Soak(soak::Arguments),
 }
 
 /// Simulate the provincial system: change feed and index of synthetic dossiers
@@ -35,7 +36,8 @@ pub(super) enum Which {
 ///   GET  /lab/state       counts, changes left, requests served
 ///   GET  /lab/expected    what the portal must end up with: code, digest, digests of steps
 ///   GET  /lab/packets     the same in the portal's own form: packet, steps
-///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"delete": "CODE"},
+///   POST /lab/dossiers    {"evolve": "CODE"}, {"evolve-any": N}, {"reopen": "CODE"},
+///                         {"withdraw": "CODE"}, {"recode": "CODE"}, {"delete": "CODE"},
 ///                         {"add": N}, or a raw HoSo element as text
 ///   POST /lab/misbehave   {"clear": true, "rules": [{"kind": "truncated-xml", "times": 1},
 ///                         {"kind": "mismatched-tag", "code": "CODE", "on": "dossier"}]}
@@ -286,6 +288,8 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
             })
         }
         Which::OlderSync(arguments) => older_sync(invocation, arguments, &clock).await,
+        // A whole program: on the heap, or every other laboratory would carry room for it.
+        Which::Soak(arguments) => Box::pin(soak::run(invocation, arguments, requests)).await,
         Which::Portal(arguments) => {
             let Some(faults) = Faults::preset(&arguments.faults) else {
                 return Err(Failure::new(

@@ -1,8 +1,11 @@
 //! `hoso ledger`: the file itself. How large it is, whether it is sound, its copies and its keys.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -17,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
 use crate::ledger::record::{AuditRecord, Finding, Manifest, Resealed, Sizes};
 use crate::ledger::sqlite::{self, Restoration};
+use crate::pipeline::VerbError;
 
 /// Keep the ledger for years: its size, its soundness, its backups, its keys
 ///
@@ -316,6 +320,18 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
         target: "ledger".to_owned(),
         reason: arguments.person.reason.clone(),
     };
+    // Who has taken a file does not offer it again by itself, as a feed does. Before the ledger is put
+    // in place: a file that is read twice changes nothing, one that is never read is lost.
+    let taken_since = sqlite::made_at(&arguments.file)? - BACKUP_TAKES;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut given_back = BTreeMap::new();
+    for source in config.sources.iter().filter(|source| source.kind == SourceKind::Directory) {
+        let given =
+            build::directory(source, &clock).give_back(taken_since).await.map_err(|failed| {
+                VerbError::Source { source_name: source.name.clone(), failure: failed.failure }
+            })?;
+        given_back.insert(source.name.clone(), given);
+    }
     let done = sqlite::put_back(
         &arguments.file,
         &config.ledger.path,
@@ -326,30 +342,32 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
         &audit,
     )
     .await?;
-    let folders: Vec<String> = config
-        .sources
-        .iter()
-        .filter(|source| source.kind == SourceKind::Directory)
-        .map(|source| source.name.clone())
-        .collect();
-    invocation.output.result(&done, |done| restored_text(done, &config.ledger.path, &folders));
+    let restored = Restored { restoration: done, given_back };
+    invocation.output.result(&restored, |done| restored_text(done, &config.ledger.path));
     Ok(())
 }
 
-fn restored_text(done: &Restoration, path: &Path, folders: &[String]) -> String {
+/// Longer than a backup takes, and than two machines' clocks differ.
+const BACKUP_TAKES: Duration = Duration::from_hours(1);
+
+#[derive(Debug, Serialize)]
+struct Restored {
+    #[serde(flatten)]
+    restoration: Restoration,
+    /// Files that were put back to be read again, by source.
+    given_back: BTreeMap<String, u64>,
+}
+
+fn restored_text(restored: &Restored, path: &Path) -> String {
+    let done = &restored.restoration;
     let mut text = format!("{} is the backup of {}\n", path.display(), done.manifest.made_at);
     if let Some(kept) = &done.kept {
         let _infallible = writeln!(text, "the ledger before it: {}", kept.display());
     }
-    if !folders.is_empty() {
-        // Who has taken a file does not offer it again by itself, as a feed does.
-        let _infallible = writeln!(
-            text,
-            "\nBEFORE the service starts: of {}, move the files that were taken since {} from done/ back \
-             into the folder, so that they are read again",
-            folders.join(", "),
-            done.manifest.made_at
-        );
+    for (source, files) in &restored.given_back {
+        let files = words::count(*files, "file");
+        let _infallible =
+            writeln!(text, "{source}: {files} taken since then put back, to be read again");
     }
     let after = &done.aftermath;
     let _infallible = write!(

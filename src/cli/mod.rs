@@ -20,11 +20,13 @@ mod output;
 mod person;
 mod portal;
 mod problems;
+mod rehearsal;
 mod resync;
 mod run;
 mod serve;
 mod signals;
 mod situation;
+mod soak;
 mod status;
 mod way;
 mod words;
@@ -118,6 +120,11 @@ impl Invocation {
         config.ready_to_run()?;
         Ok(config)
     }
+}
+
+/// Reads a command line (the program's name first) and does nothing of it.
+pub fn read(words: &[String]) -> Result<(), clap::Error> {
+    Arguments::try_parse_from(words).map(drop)
 }
 
 /// Parses, runs, and tells failures; the process's `main`.

@@ -8,10 +8,12 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
-use crate::daemon::{watch_orders, with_two_stage_shutdown};
+use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
+use crate::ledger::watch::Watchdog;
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
@@ -20,6 +22,7 @@ use crate::pipeline::push::{PushReport, push_once};
 use crate::pipeline::read_back::{ReadBackReport, read_back_once};
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::upkeep_once;
+use crate::pipeline::watch::watch_once;
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Run one pass of one verb by hand
@@ -51,7 +54,7 @@ pub(super) enum Verb {
     /// Example: hoso run reconcile && hoso run map && hoso run push
     #[command(verbatim_doc_comment)]
     Reconcile,
-    /// Look for expired leases and drop bodies past their retention
+    /// Look for expired leases, drop bodies past their retention, let the watchdogs look
     ///
     /// Example: hoso run upkeep
     #[command(verbatim_doc_comment)]
@@ -370,16 +373,29 @@ pub(super) fn books_text(books: &Books) -> String {
 
 async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failure> {
     let counts: UpkeepCounts = upkeep_once(context).await?;
-    invocation.output.result(&counts, |counts| {
-        format!(
+    let watched = watch_once(context).await?;
+    let kept = Kept { counts, watchdogs: watched.watchdogs };
+    invocation.output.result(&kept, |Kept { counts, watchdogs }| {
+        let mut text = format!(
             "{} lease(s) ran out, {} step(s) held, {} bodies dropped, {} stuck",
             counts.leases_expired + counts.step_leases_expired,
             counts.steps_held,
             counts.bodies_dropped,
             counts.stuck
-        )
+        );
+        for watchdog in broken(watchdogs) {
+            let _infallible = write!(text, "\n{}", broken_words(watchdog));
+        }
+        text
     });
-    Ok(())
+    if broken(&kept.watchdogs).next().is_none() { Ok(()) } else { Err(Failure::findings()) }
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    #[serde(flatten)]
+    counts: UpkeepCounts,
+    watchdogs: Vec<Watchdog>,
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.
@@ -405,7 +421,7 @@ pub(super) async fn with_gate<T>(
     let done = {
         let work = verb(&line, stop);
         let keep = async {
-            let watched = watch_orders(context, &line, stop);
+            let watched = watch_orders(context, &line, LOOK, stop);
             let (watched, ()) = tokio::join!(watched, ownership.keep(context, stop));
             if let Err(error) = watched {
                 tracing::error!(error = format!("{error:#}"), "orders are not read any more");

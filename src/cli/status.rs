@@ -13,7 +13,8 @@ use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
-use crate::pipeline::orders;
+use crate::ledger::watch::Watchdog;
+use crate::pipeline::{orders, watch};
 
 /// Say where everything stands, the verdict first
 ///
@@ -46,6 +47,8 @@ struct Status {
     file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
+    /// The promises of the gateway, as they were looked at last.
+    watchdogs: Vec<Watchdog>,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -61,16 +64,18 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     let room = ledger.room(now).await?;
+    let watchdogs = ledger.watchdogs().await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
     let status = Status {
-        verdict: verdict(&standing, Some(&catalogue), full_in, now),
+        verdict: verdict(&standing, &watchdogs, Some(&catalogue), full_in, now),
         at: now,
         problems: problems(&standing, Some(&catalogue)),
         calls,
         catalogue,
         file_hash: config.hash(),
         room,
+        watchdogs,
         standing,
     };
     invocation.output.result(&status, text);
@@ -95,11 +100,12 @@ fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64
 /// What a person wants to know first; the most pressing part leads.
 fn verdict(
     standing: &Standing,
+    watchdogs: &[Watchdog],
     catalogue: Option<&catalogue::Overview>,
     full_in: Option<u64>,
     now: Timestamp,
 ) -> String {
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = broken(watchdogs).map(broken_words).collect();
     if !standing.rereading.is_empty() {
         parts.push(format!(
             "restored from a backup: nothing of {} is sent before it has been read again",
@@ -164,6 +170,43 @@ fn verdict(
             ),
         }
     }
+}
+
+/// Promises that do not hold.
+pub(super) fn broken(watchdogs: &[Watchdog]) -> impl Iterator<Item = &Watchdog> {
+    watchdogs.iter().filter(|watchdog| !watchdog.holds())
+}
+
+/// `BROKEN watchdog.lane (1, e.g. H55.1-260126-0001): hoso explain watchdog.lane`.
+pub(super) fn broken_words(watchdog: &Watchdog) -> String {
+    let Watchdog { code, part, found, example, .. } = watchdog;
+    let part = if part.is_empty() { String::new() } else { format!(" {part}") };
+    let example = example.as_ref().map_or_else(String::new, |one| format!(", e.g. {one}"));
+    format!("BROKEN {code}{part} ({}{example}): hoso explain {code}", words::thousands(*found))
+}
+
+/// One line if all of them hold, a paragraph for each that does not.
+fn watchdog_lines(watchdogs: &[Watchdog], now: Timestamp) -> String {
+    let Some(last) = watchdogs.iter().map(|watchdog| watchdog.looked_at).max() else {
+        return "watchdogs       have not looked yet; `hoso serve` or `hoso run upkeep` does\n"
+            .to_owned();
+    };
+    let mut text = match broken(watchdogs).count() {
+        0 => {
+            format!("watchdogs       {} hold, looked {}\n", watchdogs.len(), words::when(last, now))
+        }
+        some => format!("watchdogs       {some} of {} BROKEN\n", watchdogs.len()),
+    };
+    for watchdog in broken(watchdogs) {
+        let since = watchdog.broken_since.map_or_else(String::new, |at| words::when(at, now));
+        let _infallible = writeln!(
+            text,
+            "  {}\n    since {since}: {}",
+            broken_words(watchdog),
+            watch::sentence(&watchdog.code)
+        );
+    }
+    text
 }
 
 /// Days until the ledger's room ends, if that is soon.
@@ -237,6 +280,7 @@ fn text(status: &Status) -> String {
             }
         );
     }
+    text.push_str(&watchdog_lines(&status.watchdogs, now));
     for source in &standing.sources {
         let told = |at: Option<Timestamp>| {
             at.map_or_else(|| "never".to_owned(), |at| words::when(at, now))
@@ -291,7 +335,7 @@ mod tests {
     #[test]
     fn the_verdict_names_what_presses_most_and_hides_nothing() {
         let now = Timestamp::from_millis(1_000_000);
-        let said = |standing: &Standing| verdict(standing, None, None, now);
+        let said = |standing: &Standing| verdict(standing, &[], None, None, now);
         assert_eq!(said(&standing(&[])), "no dossier has been received yet");
         assert_eq!(
             said(&standing(&[(EntryState::Accepted, 3), (EntryState::NotOurs, 1)])),
@@ -321,5 +365,30 @@ mod tests {
             failure: None,
         });
         assert!(said(&failing).starts_with("source mot-cua fails since 1970-01-01"));
+    }
+
+    #[test]
+    fn a_broken_promise_leads() {
+        let now = Timestamp::from_millis(1_000_000);
+        let holds = Watchdog { code: watch::BULK.to_owned(), ..Watchdog::default() };
+        let lane = Watchdog {
+            code: "watchdog.lane".to_owned(),
+            found: 1,
+            broken_since: Some(now),
+            example: Some("H55.1-260126-0001".to_owned()),
+            ..Watchdog::default()
+        };
+        let both = [holds, lane];
+        let said = verdict(&standing(&[(EntryState::Dead, 1)]), &both, None, None, now);
+        assert_eq!(
+            said,
+            "BROKEN watchdog.lane (1, e.g. H55.1-260126-0001): hoso explain watchdog.lane; \
+             1 needs a person: hoso problems list"
+        );
+        let lines = watchdog_lines(&both, now);
+        assert!(lines.contains("1 of 2 BROKEN"), "{lines}");
+        assert!(lines.contains("The lane of a dossier is taken though nothing of it is out"));
+        assert!(watchdog_lines(&both[..1], now).contains("1 hold"));
+        assert!(watchdog_lines(&[], now).contains("have not looked yet"));
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{pause, survive};
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::{Context, Stop};
+use crate::sabotage;
 
 /// How long to wait before the gate is asked for again while another process owns it.
 const OWNER_RETRY: Duration = Duration::from_secs(1);
@@ -30,9 +31,11 @@ pub(super) async fn keep(
             return Err(error);
         }
     };
+    sabotage::point("gate.taken");
     owner.send_replace(Some(Arc::clone(&ownership)));
     let lost = Stop::new();
     let kept = tokio::select! {
+        biased;
         () = ownership.keep(context, &lost) => {
             stop.cancel();
             settled.cancelled().await;
@@ -41,6 +44,7 @@ pub(super) async fn keep(
         }
         () = settled.cancelled() => Ok(()),
     };
+    sabotage::point("gate.settled");
     ownership.release(context).await?;
     kept
 }

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::domain::priority::Priority;
 use crate::ledger::view::{InForce, Pause};
+use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
@@ -38,6 +39,7 @@ use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
 use crate::pipeline::reconcile::reconcile_once;
 use crate::pipeline::upkeep::{measure_once, upkeep_once};
+use crate::pipeline::watch::{WatchReport, sentence, watch_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
 
 /// Table of this module's codes for `hoso explain`: code, meaning, what to do.
@@ -47,14 +49,13 @@ pub const CODES: &[(&str, &str, &str)] = &[(
     "Look at what the log says before it: a disk or a machine that stands still is the usual cause. Please report it if it comes back.",
 )];
 
-/// How often a loop looks by itself when nothing wakes it.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a loop looks by itself when nothing wakes it, and for what operators want: it takes
+/// effect within a second.
+pub const LOOK: Duration = Duration::from_millis(500);
 /// The first books of a ledger are closed this long after the start: its first fill is under way.
 const FIRST_BOOKS: Duration = Duration::from_hours(1);
 /// How often the age of catalogues is looked at; most looks find nothing to fetch.
 const CATALOGUE_LOOK: Duration = Duration::from_mins(1);
-/// How often the gate's owner looks for what operators want: it takes effect within a second.
-const ORDERS_LOOK: Duration = Duration::from_millis(500);
 /// How often the gate's owner writes down how the gate stands.
 const REPORT: Duration = Duration::from_secs(5);
 /// Over the settle window, before a dossier that the portal did not show is looked at again.
@@ -77,6 +78,8 @@ pub struct Schedule {
     /// `None`: the books are only closed on request.
     pub reconcile: Option<Duration>,
     pub upkeep: Duration,
+    /// Between two looks of a loop that nothing wakes; [`LOOK`], but for simulated weeks.
+    pub look: Duration,
     /// The longest honest silence of a loop that only asks the ledger, that asks a source, and that
     /// asks the portal; a loop that is silent for longer is wedged.
     pub ledger_patience: Duration,
@@ -174,8 +177,8 @@ impl Daemon {
         {
             let context = self.context.watched(&pulse, "map", schedule.ledger_patience);
             let (wakers, stop) = (wakers.clone(), stop.clone());
-            let mapping = Arc::clone(&self.mapping);
-            loops.spawn(async move { map_loop(&context, &mapping, &wakers, &stop).await });
+            let (mapping, look) = (Arc::clone(&self.mapping), schedule.look);
+            loops.spawn(async move { map_loop(&context, &mapping, look, &wakers, &stop).await });
         }
         {
             let context = self.context.watched(&pulse, "upkeep", schedule.ledger_patience);
@@ -224,6 +227,7 @@ async fn generations(
         let running = daemon.run_loops(&ending, owned.clone(), begun);
         tokio::pin!(running);
         let done = tokio::select! {
+            biased;
             done = &mut running => done,
             Some(change) = changes.recv() => {
                 ending.cancel();
@@ -311,6 +315,7 @@ async fn pull_loop(
 async fn map_loop(
     context: &Context,
     mapping: &Arc<Mapping>,
+    look: Duration,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
@@ -323,7 +328,7 @@ async fn map_loop(
                 wakers.push.notify_one();
                 continue;
             }
-            Ok(_) => LOOK,
+            Ok(_) => look,
             Err(error) => survive(error)?,
         };
         pause(context, wait, Some(&wakers.map), stop).await;
@@ -332,7 +337,6 @@ async fn map_loop(
 }
 
 async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
-    let mut was_stuck = false;
     let mut pass: u64 = 0;
     let mut clocks = Clocks::read(context);
     while !stop.is_cancelled() {
@@ -354,24 +358,39 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                         "leases ran out; their outcome is unknown and the portal is asked"
                     );
                 }
-                // Said when it begins; `hoso status` shows that it lasts.
-                if counts.stuck > 0 && !was_stuck {
-                    tracing::warn!(count = counts.stuck, "work is due and nobody takes it");
-                }
                 if counts.sources_resumed > 0 {
                     tracing::info!(
                         sources = counts.sources_resumed,
                         "read again after a restore; sending goes on"
                     );
                 }
-                was_stuck = counts.stuck > 0;
-                every
+                // A look that fails is repeated with the next pass.
+                match watch_once(context).await {
+                    Ok(report) => {
+                        tell_broken_promises(&report);
+                        every
+                    }
+                    Err(error) => survive(error)?,
+                }
             }
             Err(error) => survive(error)?,
         };
         pause(context, wait, None, stop).await;
     }
     Ok(())
+}
+
+/// Said when it begins and when it is over; `hoso status` shows that it lasts.
+fn tell_broken_promises(report: &WatchReport) {
+    for change in &report.changes {
+        let Watchdog { code, part, found, example, .. } = &change.now;
+        let example = example.as_deref().unwrap_or_default();
+        if change.was_broken {
+            tracing::info!(code, part, "a promise holds again");
+        } else {
+            tracing::error!(code, part, found, example, "{}", sentence(code));
+        }
+    }
 }
 
 /// Waits for the gate, then runs everything that sends.
@@ -384,6 +403,7 @@ async fn portal_loops(
     let Daemon { context, sources, open_portal, schedule, holder, config_hash, pulse, mapping } =
         daemon;
     let ownership = tokio::select! {
+        biased;
         found = owned.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
         () = stop.cancelled() => None,
     };
@@ -405,7 +425,7 @@ async fn portal_loops(
     let (refreshing, heeding) = (watched("catalogue"), watched("orders"));
     // One that ends by a defect asks the others to end; what they have out is settled first.
     let (pushed, read_back, adopted, reconciled, refreshed, heeded) = tokio::join!(
-        ending(&stop, push_loop(&pushing, &line, &wakers, &stop)),
+        ending(&stop, push_loop(&pushing, &line, schedule.look, &wakers, &stop)),
         ending(
             &stop,
             every_loop(&reading, "read back", schedule.read_back, &stop, || async {
@@ -423,14 +443,19 @@ async fn portal_loops(
         ),
         // On the heap: loops side by side would be a large future.
         ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
-        ending(&stop, watch_orders(&heeding, &line, &stop)),
+        ending(&stop, watch_orders(&heeding, &line, schedule.look, &stop)),
     );
     pushed.and(read_back).and(adopted).and(reconciled).and(refreshed).and(heeded)
 }
 
 /// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
 /// the gate.
-pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> anyhow::Result<()> {
+pub async fn watch_orders(
+    context: &Context,
+    line: &PortalLine,
+    look: Duration,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let mut reported: Option<Duration> = None;
     loop {
         let ending = stop.is_cancelled();
@@ -444,7 +469,7 @@ pub async fn watch_orders(context: &Context, line: &PortalLine, stop: &Stop) -> 
             Ok(())
         };
         let wait = match work.await {
-            Ok(()) => ORDERS_LOOK,
+            Ok(()) => look,
             Err(error) => survive(error)?,
         };
         if report_due {
@@ -469,6 +494,7 @@ async fn ending(stop: &Stop, work: impl Future<Output = anyhow::Result<()>>) -> 
 async fn push_loop(
     context: &Context,
     line: &PortalLine,
+    look: Duration,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
@@ -494,7 +520,7 @@ async fn push_loop(
                         closed_for = Some(closed.failure.code);
                     }
                     let wait = closed.until.since(context.clock.now());
-                    wait.clamp(Duration::from_millis(50), LOOK)
+                    wait.clamp(Duration::from_millis(50), look)
                 } else {
                     if closed_for.take().is_some() {
                         told_ledger = false;
@@ -504,7 +530,7 @@ async fn push_loop(
                         // Also what a process before this one left there.
                         told_ledger = record_pause(context, None).await;
                     }
-                    LOOK
+                    look
                 }
             }
             Err(error) => survive(error)?,
@@ -738,9 +764,10 @@ async fn pause(context: &Context, wait: Duration, wake: Option<&Notify>, stop: &
         }
     };
     tokio::select! {
-        () = context.clock.sleep(wait) => {}
-        () = woken => {}
+        biased;
         () = stop.cancelled() => {}
+        () = woken => {}
+        () = context.clock.sleep(wait) => {}
     }
 }
 
@@ -755,12 +782,14 @@ pub async fn with_two_stage_shutdown<T>(
 ) -> Option<T> {
     tokio::pin!(work);
     tokio::select! {
+        biased;
         done = &mut work => return Some(done),
         _ = requests.recv() => {}
     }
     tracing::info!(drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), "stopping");
     stop.cancel();
     tokio::select! {
+        biased;
         done = &mut work => Some(done),
         Some(()) = requests.recv() => {
             tracing::warn!("stopped at once; calls on their way will be looked up at the next start");

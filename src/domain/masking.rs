@@ -39,7 +39,7 @@ pub fn email(text: &str) -> String {
 /// text is cut to `length_max` characters.
 pub fn foreign_text(text: &str, length_max: usize) -> String {
     let mut masked = String::with_capacity(text.len().min(length_max * 4));
-    for (index, word) in text.split_whitespace().enumerate() {
+    for (index, word) in words(text).enumerate() {
         if index > 0 {
             masked.push(' ');
         }
@@ -52,11 +52,25 @@ pub fn foreign_text(text: &str, length_max: usize) -> String {
             push_without_digit_runs(&mut masked, word);
         }
     }
-    if masked.chars().count() > length_max {
-        masked = masked.chars().take(length_max.saturating_sub(1)).collect();
-        masked.push('…');
+    cut(masked, length_max)
+}
+
+/// The text on one line: control characters and runs of white space are one space.
+pub fn plain(text: &str) -> String {
+    words(text).collect::<Vec<_>>().join(" ")
+}
+
+/// At most so many characters, the last one an ellipsis where there were more.
+pub fn cut(text: String, length_max: usize) -> String {
+    if text.chars().count() <= length_max {
+        return text;
     }
-    masked
+    text.chars().take(length_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// What stands between white space and control characters.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty())
 }
 
 fn push_without_digit_runs(out: &mut String, word: &str) {

@@ -71,15 +71,17 @@ impl Timestamp {
         Self::from_vietnam(time)
     }
 
-    /// Reads ISO 8601 date and time; without an offset it is Vietnam time. A date alone is refused.
+    /// Reads ISO 8601 date and time; without an offset it is Vietnam time. A date alone is refused,
+    /// and so is a year that four digits cannot write.
     pub fn from_iso(text: &str) -> Option<Self> {
-        if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-            return Some(Self(instant.as_millisecond()));
-        }
-        if !text.contains(['T', 't', ' ']) {
+        let time = if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+            Self(instant.as_millisecond())
+        } else if text.contains(['T', 't', ' ']) {
+            Self::from_vietnam(text.parse::<civil::DateTime>().ok()?)?
+        } else {
             return None;
-        }
-        Self::from_vietnam(text.parse::<civil::DateTime>().ok()?)
+        };
+        (0..=9999).contains(&time.vietnam().year()).then_some(time)
     }
 
     /// Reads either form, as sources write them.
@@ -164,6 +166,16 @@ mod tests {
         assert_eq!(time.to_portal(), "20260126083000");
         assert_eq!(time.to_string(), "2026-01-26 08:30:00+07:00");
         assert_eq!(time.vietnam_day(), "20260126");
+    }
+
+    #[test]
+    fn a_year_that_four_digits_cannot_write_is_no_time() {
+        for text in ["-009999-01-02T01:59:59Z", "-000001-12-31T00:00:00", "-000001-12-31 23:59:59"]
+        {
+            assert_eq!(Timestamp::from_iso(text), None, "{text}");
+        }
+        let last = Timestamp::from_iso("9999-12-30T22:00:00Z").unwrap();
+        assert_eq!(last.to_portal().len(), 14);
     }
 
     #[test]

@@ -109,44 +109,111 @@ impl Comparison {
     }
 }
 
+/// How one dossier at the portal differs from what is expected of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub code: String,
+    pub packet: PacketDifference,
+    /// Steps that are expected, and not at the portal.
+    pub steps_missing: usize,
+    /// Second and later copies of expected steps.
+    pub steps_twice: Vec<Digest>,
+    /// Steps with values that nobody expected.
+    pub steps_unexpected: usize,
+}
+
+/// What becomes of the packet itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketDifference {
+    /// As expected; the steps may differ.
+    Matched,
+    Different,
+    Missing,
+    /// At the portal, and never expected there.
+    Unexpected,
+}
+
+impl Difference {
+    fn is_none(&self) -> bool {
+        self.packet == PacketDifference::Matched
+            && self.steps_missing == 0
+            && self.steps_twice.is_empty()
+            && self.steps_unexpected == 0
+    }
+}
+
+/// What differs, dossier by dossier, in the order of codes; the order of the two lists does not
+/// matter.
+pub fn differences(expected: &[ExpectedDossier], records: &[PortalRecord]) -> Vec<Difference> {
+    let mut found = walk(expected, records);
+    found.retain(|difference| !difference.is_none());
+    found
+}
+
 /// Compares by code and digest; the order of the two lists does not matter.
 pub fn compare(expected: &[ExpectedDossier], records: &[PortalRecord]) -> Comparison {
-    let mut open: BTreeMap<&str, &PortalRecord> =
-        records.iter().map(|record| (record.code.as_str(), record)).collect();
     let mut result = Comparison::default();
+    for one in walk(expected, records) {
+        match one.packet {
+            PacketDifference::Matched => result.matched += 1,
+            PacketDifference::Different => result.different.push(one.code),
+            PacketDifference::Missing => result.missing.push(one.code),
+            PacketDifference::Unexpected => result.unexpected.push(one.code),
+        }
+        result.steps_missing += one.steps_missing;
+        result.steps_duplicated += one.steps_twice.len();
+        result.steps_unexpected += one.steps_unexpected;
+    }
+    result
+}
+
+/// Every dossier of both sides, by code.
+fn walk(expected: &[ExpectedDossier], records: &[PortalRecord]) -> Vec<Difference> {
+    let mut both: BTreeMap<&str, (Option<&ExpectedDossier>, Option<&PortalRecord>)> =
+        BTreeMap::new();
     for dossier in expected {
-        let Some(record) = open.remove(dossier.code.as_str()) else {
-            result.missing.push(dossier.code.clone());
-            result.steps_missing += dossier.steps.len();
-            continue;
-        };
-        if record.digest == dossier.digest {
-            result.matched += 1;
-        } else {
-            result.different.push(dossier.code.clone());
-        }
-        let mut counts: BTreeMap<Digest, (usize, usize)> = BTreeMap::new();
-        for step in &dossier.steps {
-            counts.entry(*step).or_default().0 += 1;
-        }
-        for step in &record.steps {
-            counts.entry(*step).or_default().1 += 1;
-        }
-        for (wanted, found) in counts.into_values() {
-            result.steps_missing += wanted.saturating_sub(found);
-            if wanted == 0 {
-                result.steps_unexpected += found;
-            } else {
-                result.steps_duplicated += found.saturating_sub(wanted);
+        both.entry(&dossier.code).or_default().0 = Some(dossier);
+    }
+    for record in records {
+        both.entry(&record.code).or_default().1 = Some(record);
+    }
+    both.into_iter().map(|(code, (wanted, found))| difference(code, wanted, found)).collect()
+}
+
+fn difference(
+    code: &str,
+    wanted: Option<&ExpectedDossier>,
+    found: Option<&PortalRecord>,
+) -> Difference {
+    let mut result = Difference {
+        code: code.to_owned(),
+        packet: match (wanted, found) {
+            (Some(wanted), Some(found)) if wanted.digest == found.digest => {
+                PacketDifference::Matched
             }
+            (Some(_), Some(_)) => PacketDifference::Different,
+            (_, None) => PacketDifference::Missing,
+            (None, Some(_)) => PacketDifference::Unexpected,
+        },
+        steps_missing: 0,
+        steps_twice: Vec::new(),
+        steps_unexpected: 0,
+    };
+    let mut counts: BTreeMap<Digest, (usize, usize)> = BTreeMap::new();
+    for step in wanted.map_or(&[][..], |wanted| &wanted.steps) {
+        counts.entry(*step).or_default().0 += 1;
+    }
+    for step in found.map_or(&[][..], |found| &found.steps) {
+        counts.entry(*step).or_default().1 += 1;
+    }
+    for (step, (wanted, found)) in counts {
+        result.steps_missing += wanted.saturating_sub(found);
+        if wanted == 0 {
+            result.steps_unexpected += found;
+        } else {
+            result.steps_twice.extend(std::iter::repeat_n(step, found.saturating_sub(wanted)));
         }
     }
-    for (code, record) in open {
-        result.unexpected.push(code.to_owned());
-        result.steps_unexpected += record.steps.len();
-    }
-    result.different.sort();
-    result.missing.sort();
     result
 }
 
@@ -200,6 +267,15 @@ mod tests {
                 steps_unexpected: 2,
             }
         );
+    }
+
+    #[test]
+    fn each_dossier_that_differs_is_named_with_the_steps_that_are_there_twice() {
+        let wanted = [expected("sound", 1, &[1]), expected("twice", 2, &[1, 2])];
+        let found = [record("sound", 1, &[1]), record("twice", 2, &[1, 2, 2])];
+        let [twice] = &differences(&wanted, &found)[..] else { panic!("one differs") };
+        assert_eq!((twice.code.as_str(), twice.packet), ("twice", PacketDifference::Matched));
+        assert_eq!(twice.steps_twice, [digest(2)]);
     }
 
     #[test]

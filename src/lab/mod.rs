@@ -9,6 +9,8 @@
 //!
 //! [`older_sync`] is the program before the gateway: it fills a portal from a province, with mistakes.
 //!
+//! [`traffic`] lets a province live on.
+//!
 //! [`digest::compare`] is the judge: what the province expects against what the portal holds.
 
 pub mod certificates;
@@ -19,6 +21,7 @@ pub mod population;
 pub mod portal;
 pub mod province;
 mod serving;
+pub mod traffic;
 
 use axum::body::Body;
 use axum::http::{Response, header};

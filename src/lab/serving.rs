@@ -105,6 +105,12 @@ impl Serving {
         Ok(Self { address, tls, lifetime, server: Some(server) })
     }
 
+    /// Without a socket: its routes are called in process, and it has no address.
+    pub(super) fn in_process(lifetime: Lifetime) -> Self {
+        let address = (std::net::Ipv4Addr::UNSPECIFIED, 0).into();
+        Self { address, tls: None, lifetime, server: None }
+    }
+
     /// Base address, without a slash at the end.
     pub(super) fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

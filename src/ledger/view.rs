@@ -88,6 +88,7 @@ pub struct Lag {
     /// How many dossiers the figures are about.
     pub dossiers: u64,
     /// Absent when there are none.
+    pub p50_ms: Option<u64>,
     pub p95_ms: Option<u64>,
     pub p99_ms: Option<u64>,
 }

@@ -124,6 +124,21 @@ impl Mapping {
         Self::parse("mappings/feed/mapping.toml", BUILTIN, &mut lists, table, settings)
     }
 
+    /// A mapping whose files are texts already: `mapping.toml`, what stands in `codelists` by name, and
+    /// the table of successors.
+    pub fn from_texts(
+        mapping: &str,
+        code_lists: &std::collections::BTreeMap<&str, &str>,
+        succession: &str,
+        settings: &Settings,
+    ) -> Result<Self, FileErrors> {
+        let mut lists = |name: &str| {
+            Ok(code_lists.get(name).map(|text| (format!("{name}.csv"), (*text).to_owned())))
+        };
+        let table = (SUCCESSION.to_owned(), succession.to_owned());
+        Self::parse(MAPPING_FILE, mapping, &mut lists, table, settings)
+    }
+
     /// A mapping folder: `mapping.toml` in it, and beside it the code lists in `codelists` and perhaps
     /// `succession.csv`.
     pub fn load(dir: &Path, settings: &Settings) -> Result<Self, FileErrors> {

@@ -71,7 +71,8 @@ impl ProcedureTable {
         self.hash.as_ref()
     }
 
-    fn parse(file: &str, text: &str) -> Result<Self, FileErrors> {
+    /// The text of such a file; `file` is its name in messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, FileErrors> {
         let mut errors = Vec::new();
         let mut rows: BTreeMap<String, Row> = BTreeMap::new();
         let mut error = |line: u64, rule: &'static str, message: String, hint: &str| {

@@ -24,6 +24,7 @@ use crate::ledger::adoption::{
 use crate::ledger::record::CallRecord;
 use crate::portal::gate::Readiness;
 use crate::portal::{LookUpVerdict, Portal, Tenure};
+use crate::sabotage;
 use crate::source::Owner;
 
 /// Dossiers asked about between two looks at the budget.
@@ -133,12 +134,14 @@ pub async fn work_on_run(
             RunStep::More => {}
             RunStep::Wait(wait) => {
                 tokio::select! {
-                    () = context.clock.sleep(wait) => {}
+                    biased;
                     () = stop.cancelled() => {}
+                    () = context.clock.sleep(wait) => {}
                 }
             }
         }
     }
+    sabotage::point("adopt.asked_all");
     Ok(context.ledger.end_adoption(context.clock.now(), run).await?)
 }
 
@@ -153,6 +156,9 @@ async fn pass(
     done.asked = chosen.dossiers.len();
     done.next_due_at = chosen.next_due_at;
     done.spent = chosen.spent;
+    if done.asked > 0 {
+        sabotage::point("adopt.chosen");
+    }
     let run = match scope {
         AdoptionScope::Run(id) => Some(id),
         AdoptionScope::Pressing => None,
@@ -175,7 +181,9 @@ async fn pass(
             dossier.call = batch.calls.len().checked_sub(1).filter(|_| is_answered);
             batch.dossiers.push(dossier);
         }
+        sabotage::point("adopt.answered");
         done.counts += context.ledger.settle_adoption(context.clock.now(), &batch).await?;
+        sabotage::point("adopt.settled");
     }
     Ok(done)
 }

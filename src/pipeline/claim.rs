@@ -14,6 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::record::{Claim, ClaimedEntry, ClaimedSteps};
 use crate::portal::gate::{Gate, Readiness};
+use crate::sabotage;
 
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
@@ -99,6 +100,9 @@ pub(super) async fn claim(
     let limit = claim_limit(settings, share, settings.dossiers_per_call);
     let wanted = Claim { lease, limit, turns, urgent_only };
     let entries = context.ledger.claim_entries(now, wanted).await?;
+    if !entries.is_empty() {
+        sabotage::point("push.claimed_packets");
+    }
     ClaimTurns::took(packets, entries.iter().map(|entry| entry.priority));
     let mut lanes = Vec::new();
     let mut full = entries.len() >= limit as usize;
@@ -109,6 +113,9 @@ pub(super) async fn claim(
         full |= lanes.len() >= limit as usize;
     }
     ClaimTurns::took(steps, lanes.iter().map(|lane| lane.priority));
+    if !lanes.is_empty() {
+        sabotage::point("push.claimed_steps");
+    }
     report.packets += entries.len() as u64;
     report.steps += lanes.iter().map(|lane| lane.steps.len() as u64).sum::<u64>();
     let mut claimed = batch_packets(entries, settings.dossiers_per_call, lease.token);

@@ -17,6 +17,7 @@ use crate::domain::step::{Step, StepIdentity, identify};
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
 use crate::mapping::{Mapped, Mapping};
+use crate::sabotage;
 
 /// What one pass mapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -44,7 +45,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     // part, below.
     let span = tracing::Span::current();
     let pass = span.clone();
-    let judged = tokio::task::spawn_blocking(move || {
+    let judged = aside(move || {
         let _pass = pass.entered();
         waiting
             .into_iter()
@@ -64,7 +65,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
     };
     let used = procedures_used(&judged);
     let version = mapping.version().to_owned();
-    let mapped = tokio::task::spawn_blocking(move || {
+    let mapped = aside(move || {
         let _pass = span.entered();
         let mut packets: BTreeMap<i64, Vec<Dossier>> = BTreeMap::new();
         for (dossier_id, packet) in sent {
@@ -80,12 +81,24 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
             .collect::<Vec<_>>()
     })
     .await?;
+    sabotage::point("map.mapped");
     let counts = context.ledger.record_mapped(now, &mapped).await?;
+    sabotage::point("map.stored");
     let settings = &context.settings.catalogue;
     if settings.refresh_every_ms.is_some() && settings.policies.need_details() {
         context.catalogues.used(context.ledger.as_ref(), now, &used).await?;
     }
     Ok(MapReport { mapped: count, counts })
+}
+
+/// Runs `work` where it holds up no socket; on a runtime of one thread there is no such place.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::CurrentThread => Ok(work()),
+        _ => tokio::task::spawn_blocking(work).await,
+    }
 }
 
 /// What dossiers of this pass are compared with.

@@ -10,6 +10,7 @@ use super::{Context, SourceLine, VerbError};
 use crate::domain::failure::Disposition;
 use crate::domain::priority::Priority;
 use crate::ledger::record::PullCommit;
+use crate::sabotage;
 
 /// Between two questions for one dossier: as long as people take to mend something.
 const ASKED_EVERY: Duration = Duration::from_mins(10);
@@ -37,6 +38,9 @@ pub(super) async fn ask_again(
     let now = context.clock.now();
     let codes =
         context.ledger.claim_unread(name, now, now - ASKED_EVERY, ASKED_AT_ONCE_MAX).await?;
+    if !codes.is_empty() {
+        sabotage::point("mended.asking");
+    }
     let mut items = Vec::new();
     for code in codes {
         context.alive();

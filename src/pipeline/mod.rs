@@ -21,6 +21,7 @@ pub mod reconcile;
 pub mod resync;
 mod step_outcome;
 pub mod upkeep;
+pub mod watch;
 mod way;
 
 use std::sync::Arc;
@@ -140,6 +141,8 @@ pub struct Settings {
     pub retention: Retention,
     pub watchdog_ms: u64,
     pub catalogue: CatalogueSettings,
+    /// The contract with the portal: calls at most, in any so many milliseconds.
+    pub quota: Vec<(u32, u64)>,
     /// No honest wait for another attempt is longer; see [`upkeep`].
     pub wait_max_ms: u64,
 }

@@ -81,8 +81,9 @@ impl Ownership {
         loop {
             context.resting(LEASE / 4);
             tokio::select! {
-                () = context.clock.sleep(LEASE / 4) => {}
+                biased;
                 () = stop.cancelled() => return,
+                () = context.clock.sleep(LEASE / 4) => {}
             }
             match self.renew(context).await {
                 Ok(None) => {}

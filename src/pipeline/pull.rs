@@ -8,6 +8,7 @@ use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{PullCommit, ReceivedItem, RefusedRecord};
+use crate::sabotage;
 use crate::source::{Changes, Item, LoneItem, Owner, Page, RefusedItem, SourceFailure};
 
 /// Dossiers in a row that spoil their page before the source itself is called unreadable. Passing
@@ -53,6 +54,7 @@ pub async fn pull_once(
     if position.start_from != line.start_from {
         // Before the first page: what it brings must already be new under this cut-over.
         context.ledger.set_start_from(&name, line.start_from).await?;
+        sabotage::point("pull.cut_over");
     }
     let mut poll = Poll {
         context,
@@ -76,8 +78,9 @@ pub async fn pull_once(
         let (asked, etag) = (poll.stride.now, etag.take());
         // A question that nobody waits for any more changes nothing on either side.
         let changes = tokio::select! {
-            changes = line.source.changes(poll.after.as_deref(), asked, etag.as_deref()) => changes,
+            biased;
             () = stop.cancelled() => return Ok(poll.report),
+            changes = line.source.changes(poll.after.as_deref(), asked, etag.as_deref()) => changes,
         };
         let onward = match changes {
             Ok(Changes::Page(page)) => poll.take(*page).await?,
@@ -137,6 +140,7 @@ impl Poll<'_> {
         self.newest = self.newest.max(page.newest_changed_at);
         self.is_readable |= !page.items.is_empty();
         let whole = self.commit(page).await?;
+        sabotage::point("pull.stored");
         self.stride.was_read();
         if !whole {
             return Ok(Onward::No);
@@ -146,6 +150,7 @@ impl Poll<'_> {
         {
             return Err(self.fail(failure.failure, failure.evidence.as_deref()).await);
         }
+        sabotage::point("pull.put_away");
         if !more {
             self.report.caught_up = self.report.too_young == 0;
             return Ok(Onward::No);

@@ -27,6 +27,7 @@ use crate::ledger::record::{
     CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
 use crate::portal::{Call, PushVerdict, Tenure};
+use crate::sabotage;
 
 /// Outcomes that are settled in one transaction at most.
 const SETTLE_MAX: usize = 256;
@@ -160,6 +161,12 @@ async fn send_due(
             return failed.map_or(Ok(report), |error| Err(error.into()));
         }
         tokio::select! {
+            biased;
+            () = outcomes.closed() => {
+                out.shutdown().await;
+                return Ok(report);
+            }
+            () = line.orders.urgent(), if !ending => urgent_waits = true,
             Some(done) = out.join_next() => {
                 let done = done?;
                 if outcomes.send(done).await.is_err() {
@@ -169,11 +176,6 @@ async fn send_due(
                 }
             }
             () = progress.changed.notified() => {}
-            () = line.orders.urgent(), if !ending => urgent_waits = true,
-            () = outcomes.closed() => {
-                out.shutdown().await;
-                return Ok(report);
-            }
         }
     }
 }
@@ -265,6 +267,7 @@ async fn send_packets(
     let packets: Vec<&str> = entries.iter().map(|entry| entry.packet.as_str()).collect();
     let class = entries.first().map(|entry| entry.priority).unwrap_or_default();
     let exchange = line.portal.send_dossiers(class, is_updating, &packets).await;
+    sabotage::point("push.answered_packets");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let outcome = outcome(exchange.verdict);
@@ -319,6 +322,7 @@ async fn send_steps(
         lanes.iter().flat_map(|lane| lane.steps.iter().map(|step| step.body.as_str())).collect();
     let class = lanes.first().map(|lane| lane.priority).unwrap_or_default();
     let exchange = line.portal.send_steps(class, &packets).await;
+    sabotage::point("push.answered_steps");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
     let down = line.gate.is_down();
@@ -387,6 +391,7 @@ async fn settle_outcomes(
         }
         calls += batch.calls.len() as u64;
         counts += settle_surely(&context, &batch).await?;
+        sabotage::point("push.settled");
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);

@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::record::GateNote;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::gate::{Learned, MemoryFailure, QuotaMemory, Window};
+use crate::sabotage;
 
 /// Calls of a long window are replayed by this part of it.
 const REPLAY_PARTS: u64 = 1000;
@@ -70,7 +71,9 @@ impl LedgerQuota {
 #[async_trait]
 impl QuotaMemory for LedgerQuota {
     async fn remember(&self, window: &str, until: Timestamp) -> Result<(), MemoryFailure> {
-        self.ledger.remember_quota(window, until).await.map_err(failure)
+        self.ledger.remember_quota(window, until).await.map_err(failure)?;
+        sabotage::point("push.promised");
+        Ok(())
     }
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {

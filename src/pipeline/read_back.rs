@@ -15,6 +15,7 @@ use crate::domain::receipt::Receipt;
 use crate::ledger::record::{CallRecord, SettleBatch, SettledEntry, UnconfirmedEntry};
 use crate::portal::gate::{Gate, Readiness};
 use crate::portal::{LookUpVerdict, Portal, Tenure};
+use crate::sabotage;
 
 /// What the looks at the portal decided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -46,6 +47,9 @@ pub async fn read_back_once(
     let now = context.clock.now();
     let until = now + Duration::from_millis(settings.lease_ms);
     let claimed = context.ledger.claim_unconfirmed(now, until, settings.claim_limit).await?;
+    if !claimed.is_empty() {
+        sabotage::point("read_back.claimed");
+    }
     let mut looks = stream::iter(claimed)
         .map(|entry| look(context, portal, &line.gate, entry))
         .buffer_unordered(settings.concurrency)
@@ -67,7 +71,9 @@ pub async fn read_back_once(
             entry.call = batch.calls.len().checked_sub(1);
             batch.entries.push(entry);
         }
+        sabotage::point("read_back.answered");
         context.ledger.settle(context.clock.now(), &batch).await?;
+        sabotage::point("read_back.settled");
     }
     Ok(report)
 }

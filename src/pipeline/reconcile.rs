@@ -27,6 +27,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::record::{AuditRecord, Books, DiscrepancyRecord, IndexStanding, SettleBatch};
 use crate::portal::gate::Readiness;
 use crate::portal::{LookUpVerdict, Portal, Tenure};
+use crate::sabotage;
 use crate::source::{IndexItem, Owner};
 
 /// Calls whose records are written together.
@@ -160,7 +161,9 @@ pub async fn reconcile_once(
     }
     books.ended_at = context.clock.now();
     write_findings(context, &books.source, &lines, &found).await?;
+    sabotage::point("reconcile.resolved");
     repair(context, &books, &lines).await?;
+    sabotage::point("reconcile.repaired");
     context.ledger.record_books(&books).await?;
     Ok(books)
 }
@@ -226,8 +229,9 @@ async fn read_index(
             source.page_limit,
         );
         let page = tokio::select! {
-            page = asked => page,
+            biased;
             () = stop.cancelled() => return Ok((lines, false)),
+            page = asked => page,
         };
         let page = page.map_err(|failure| VerbError::Source {
             source_name: books.source.clone(),
@@ -380,8 +384,9 @@ async fn verify(
             let wait = until.since(context.clock.now()).min(LOOK_UP_PAUSE_MAX);
             context.resting(wait);
             tokio::select! {
-                () = context.clock.sleep(wait) => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = context.clock.sleep(wait) => {}
             }
         }
         let mut unanswered = Vec::new();
@@ -429,7 +434,9 @@ async fn look_up(
             unanswered.push(at);
         }
     }
+    sabotage::point("reconcile.answered");
     context.ledger.settle(context.clock.now(), &batch).await?;
+    sabotage::point("reconcile.looked_up");
     Ok(())
 }
 
@@ -584,6 +591,7 @@ async fn write_findings(
         context.alive();
         context.ledger.record_discrepancies(now, part).await?;
     }
+    sabotage::point("reconcile.found");
     // Each kind ends by what contradicts it, seen in this run; silence contradicts nothing.
     let no_longer: [(DiscrepancyKind, Ended); 5] = [
         (DiscrepancyKind::NotReceived, |line| line.dossier_id.is_some()),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Context, VerbError};
 use crate::ledger::record::{AuditRecord, ResyncOutcome, RetryScope};
+use crate::sabotage;
 
 /// What became of each code.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +37,7 @@ pub async fn resync(
             reason: reason.to_owned(),
         };
         let outcome = context.ledger.resync(context.clock.now(), source, code, &audit).await?;
+        sabotage::point("resync.opened");
         dossiers.push(ResyncedDossier { ma_ho_so: code.clone(), outcome });
     }
     Ok(ResyncReport { dossiers })

@@ -100,7 +100,8 @@ impl AnswerPatterns {
         Self::parse(&file, text.trim_start_matches('\u{feff}'))
     }
 
-    fn parse(file: &str, text: &str) -> Result<Self, AnswerPatternsError> {
+    /// The text of such a file; `file` is its name in messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, AnswerPatternsError> {
         let mut problems = Vec::new();
         let mut by_service = BTreeMap::new();
         let mut rows = (1u64..)

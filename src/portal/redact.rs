@@ -70,14 +70,16 @@ impl Redactions<'_> {
         if text.trim().is_empty() {
             return String::new();
         }
-        // What was sent is composed; a portal that stores names decomposed quotes them so.
-        let mut clean: String = text.nfc().collect();
-        for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
-            clean = clean.replace(secret, "***");
+        // What was sent is composed; a portal that stores names decomposed quotes them so. And it may
+        // quote them with other spaces, which are shown as one.
+        let composed: String = text.nfc().collect();
+        let mut clean = masking::plain(&composed);
+        for secret in self.secrets.iter().filter(|secret| !secret.trim().is_empty()) {
+            clean = clean.replace(&masking::plain(secret), "***");
         }
         if !self.phrases.is_phrase(text, self.packets) {
             for (value, shown) in self.personal_values() {
-                clean = clean.replace(&value, &shown);
+                clean = clean.replace(&masking::plain(&value), &shown);
             }
         }
         masking::foreign_text(&clean, MESSAGE_LENGTH_MAX)
@@ -152,6 +154,22 @@ mod tests {
             ),
             "Hồ sơ H55.242-260126-0001 của N. V. T.: (35 characters) sai. Thụ lý, phiên ***"
         );
+    }
+
+    #[test]
+    fn other_spaces_and_control_characters_hide_nothing() {
+        let packet = r#"{"ChuHoSo":"Nguyễn Văn  Thử"}"#;
+        let redactions = Redactions {
+            secrets: vec!["hai  lời"],
+            packets: &[packet],
+            phrases: &Phrases::default(),
+        };
+        for name in ["Nguyễn\u{a0}Văn Thử", "Nguyễn Văn\n\tThử", "Nguyễn\u{1b}Văn Thử"]
+        {
+            let clean = redactions.clean(&format!("{name} sai, hai lời"));
+            assert_eq!(clean, "N. V. T. sai, ***", "{name:?}");
+        }
+        assert_eq!(redactions.clean("\u{1b}[31mđỏ"), "[31mđỏ");
     }
 
     #[test]

@@ -350,7 +350,11 @@ pub(super) fn unreadable(fault: &XmlFault, text: &str, inside: Option<&str>) -> 
 /// Whether this begins as web pages begin.
 pub(super) fn is_html(text: &str) -> bool {
     let start = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
-    ["<!doctype html", "<html"]
-        .iter()
-        .any(|mark| start.get(..mark.len()).is_some_and(|head| head.eq_ignore_ascii_case(mark)))
+    // An element may have a prefix of that name.
+    let is_longer =
+        |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || ":-_.".contains(c));
+    ["<!doctype html", "<html"].iter().any(|mark| {
+        start.get(..mark.len()).is_some_and(|head| head.eq_ignore_ascii_case(mark))
+            && !is_longer(&start[mark.len()..])
+    })
 }

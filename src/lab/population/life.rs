@@ -22,6 +22,39 @@ type Text = Cow<'static, str>;
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// What happens to a dossier after its birth.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// The next event of its plan, or a correction after its end.
+    Progress,
+    /// What had ended is taken up again; of one that has not, this is [`Event::Progress`].
+    Reopen,
+    /// The citizen withdraws it; of one that has ended, this is [`Event::Progress`].
+    Withdraw,
+    /// Its source goes on with it under another code, with its whole history.
+    Recode,
+}
+
+impl Event {
+    pub const ALL: [Self; 4] = [Self::Progress, Self::Reopen, Self::Withdraw, Self::Recode];
+}
+
+/// An event and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    pub at: Timestamp,
+    pub event: Event,
+}
+
+impl Change {
+    pub fn progress(at: Timestamp) -> Self {
+        Self { at, event: Event::Progress }
+    }
+}
+
 /// Draws a dossier and lets it live until `now`.
 pub(super) fn register(
     rng: &mut Rng,
@@ -51,6 +84,7 @@ pub(super) fn register(
         owner: Owner::Province,
         deleted: false,
         flaw: None,
+        recoded_from: None,
         style: draw_style(rng),
         agency_code: agency.code,
         tax_number: None,
@@ -105,26 +139,67 @@ pub(super) fn register(
     dossier
 }
 
-/// One more change, at this time: the next event of the plan, or a correction after its end.
-pub(super) fn change(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
-    if dossier.lived < dossier.plan.len() {
-        // Equal times are told apart by status only, so a change keeps to its own second.
-        let after = dossier
-            .steps
-            .last()
-            .and_then(|step| Timestamp::from_portal(&step.thoi_diem_xu_ly))
-            .map_or(at, |last| last + Duration::from_secs(1));
-        live(dossier, rng, at.max(after));
-    } else {
-        dossier.version += 1;
-        dossier.packet.ghi_chu = format!(
-            "Đính chính lần {}: cập nhật thông tin lưu trữ số {}",
-            dossier.version,
-            rng.u32(1_000..10_000)
-        )
-        .into();
+/// One more change.
+pub(super) fn change(dossier: &mut LabDossier, rng: &mut Rng, change: Change) {
+    let Change { at, event } = change;
+    match event {
+        Event::Reopen if dossier.is_ended() => {
+            reopen(dossier);
+            live_after_the_last_step(dossier, rng, at);
+        }
+        Event::Withdraw if !dossier.is_ended() => {
+            dossier.plan.truncate(dossier.lived);
+            dossier.plan.push(7);
+            live_after_the_last_step(dossier, rng, at);
+        }
+        Event::Recode => recode(dossier),
+        _ if dossier.lived < dossier.plan.len() => live_after_the_last_step(dossier, rng, at),
+        _ => {
+            dossier.version += 1;
+            dossier.packet.ghi_chu = format!(
+                "Đính chính lần {}: cập nhật thông tin lưu trữ số {}",
+                dossier.version,
+                rng.u32(1_000..10_000)
+            )
+            .into();
+        }
     }
     dossier.changed_at = at;
+}
+
+/// Equal times are told apart by status only, so a change keeps to its own second.
+fn live_after_the_last_step(dossier: &mut LabDossier, rng: &mut Rng, at: Timestamp) {
+    let after = dossier
+        .steps
+        .last()
+        .and_then(|step| Timestamp::from_portal(&step.thoi_diem_xu_ly))
+        .map_or(at, |last| last + Duration::from_secs(1));
+    live(dossier, rng, at.max(after));
+}
+
+/// What the end had left in the packet is taken back; the history stays.
+fn reopen(dossier: &mut LabDossier) {
+    let packet = &mut dossier.packet;
+    for end in [&mut packet.ngay_tra, &mut packet.ngay_ket_thuc_xu_ly, &mut packet.thong_tin_tra] {
+        *end = "".into();
+    }
+    packet.ngay_tu_choi = "".into();
+    dossier.plan.truncate(dossier.lived);
+    dossier.plan.extend([4, 9, 10]);
+}
+
+/// A serial of its own in the same office on the same day. Each step names the new code, too.
+fn recode(dossier: &mut LabDossier) {
+    let old = dossier.packet.ma_ho_so.clone().into_owned();
+    let serial = old.rsplit('-').next().unwrap_or_default();
+    let day = dossier.received_on()[2..].to_owned();
+    let code: Text = format!("{}-{day}-7{serial:0>7}", dossier.agency_code).into();
+    for step in &mut dossier.steps {
+        step.ma_ho_so.clone_from(&code);
+    }
+    dossier.packet.ma_ho_so = code;
+    dossier.recoded_from = Some(old);
+    dossier.version += 1;
 }
 
 fn draw_plan(rng: &mut Rng, online: bool) -> Vec<u8> {

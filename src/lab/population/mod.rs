@@ -1,7 +1,7 @@
 //! Synthetic dossiers of a province, drawn from a seed.
 //!
-//! A dossier is a function of (seed, index, time of birth) and of the times at which it changed
-//! since, so none needs to be kept as a structure: [`Population::grow`] draws it again. Everything
+//! A dossier is a function of (seed, index, time of birth) and of its [`Change`]s since, so none needs
+//! to be kept as a structure: [`Population::grow`] draws it again. Everything
 //! in it is invented: people are called "Thử" or "Mẫu", identity numbers begin with 999, hosts end
 //! in `example.invalid`. Procedures and their codes are public.
 //!
@@ -17,6 +17,7 @@ mod render;
 use fastrand::Rng;
 
 pub use flaw::Flaw;
+pub use life::{Change, Event};
 pub use model::{LabDossier, Owner};
 pub(in crate::lab) use render::{change_time, escape};
 
@@ -98,11 +99,11 @@ impl Population {
         life::register(&mut rng, index, self.born_at, &self.options, &self.procedures)
     }
 
-    /// The dossier of this index after it changed at these times, in this order.
-    pub fn grow_through(&self, index: u32, changes: &[Timestamp]) -> LabDossier {
+    /// The dossier of this index after these changes, in this order.
+    pub fn grow_through(&self, index: u32, changes: &[Change]) -> LabDossier {
         let mut dossier = self.grow(index);
-        for (turn, at) in (1u64..).zip(changes) {
-            life::change(&mut dossier, &mut self.rng(index, turn), *at);
+        for (turn, change) in (1u64..).zip(changes) {
+            life::change(&mut dossier, &mut self.rng(index, turn), *change);
         }
         dossier
     }
@@ -153,7 +154,7 @@ mod tests {
         let population = population(0.0);
         for index in 0..1_000 {
             let mut changes = Vec::new();
-            for hour in 0..4 {
+            for (turn, hours) in (1..5).enumerate() {
                 let dossier = population.grow_through(index, &changes);
                 rules::check_packet(&dossier.packet).unwrap_or_else(|refusal| {
                     panic!("{} {}: {refusal:?}", index, dossier.packet.ma_ho_so)
@@ -161,7 +162,9 @@ mod tests {
                 for step in &dossier.steps {
                     rules::check_step(step).unwrap();
                 }
-                changes.push(now() + std::time::Duration::from_hours(hour + 1));
+                let at = now() + std::time::Duration::from_hours(hours);
+                let event = Event::ALL[(index as usize + turn) % Event::ALL.len()];
+                changes.push(Change { at, event });
             }
         }
     }
@@ -250,7 +253,7 @@ mod tests {
         for index in 0..300 {
             let before = population.grow(index);
             let later = now() + std::time::Duration::from_mins(1);
-            let after = population.grow_through(index, &[later]);
+            let after = population.grow_through(index, &[Change::progress(later)]);
             assert_eq!(after.version, before.version + 1);
             assert_eq!(after.changed_at, later);
             // Some events only add a step, as in real systems.
@@ -259,5 +262,35 @@ mod tests {
             grown += after.steps.len() - before.steps.len();
         }
         assert!(grown > 20, "{grown}");
+    }
+    #[test]
+    fn a_dossier_can_be_taken_up_again_withdrawn_and_carried_on_under_another_code() {
+        let population = population(0.0);
+        let at = now() + std::time::Duration::from_mins(1);
+        for index in 0..300 {
+            let before = population.grow(index);
+            let ended = before.is_ended();
+            let after = |event| population.grow_through(index, &[Change { at, event }]);
+
+            let reopened = after(Event::Reopen);
+            if ended {
+                assert_eq!(reopened.packet.trang_thai_ho_so, "4");
+                assert!(reopened.packet.ngay_tra.is_empty() && !reopened.is_ended());
+            }
+            let withdrawn = after(Event::Withdraw);
+            let expected = if ended { before.packet.trang_thai_ho_so.as_ref() } else { "7" };
+            assert_eq!(withdrawn.packet.trang_thai_ho_so, expected);
+
+            let recoded = after(Event::Recode);
+            let old = before.packet.ma_ho_so.as_ref();
+            assert_eq!(recoded.recoded_from.as_deref(), Some(old));
+            assert_ne!(recoded.packet.ma_ho_so, old);
+            assert!(recoded.feed_xml().contains(&format!("maHoSoCu=\"{old}\"")));
+            assert!(recoded.steps.iter().all(|step| step.ma_ho_so == recoded.packet.ma_ho_so));
+            for dossier in [reopened, withdrawn, recoded] {
+                assert_eq!(dossier.version, before.version + 1);
+                assert!(dossier.steps.len() >= before.steps.len());
+            }
+        }
     }
 }

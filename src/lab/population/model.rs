@@ -22,6 +22,8 @@ pub struct LabDossier {
     pub deleted: bool,
     /// What is wrong with it on purpose.
     pub flaw: Option<Flaw>,
+    /// `maHoSoCu`: the code under which its source kept it before.
+    pub recoded_from: Option<String>,
     pub(super) style: Style,
     /// The attribute of `DonViXuLy`.
     pub(super) agency_code: &'static str,
@@ -77,6 +79,11 @@ impl LabDossier {
             digest: Digest::of_packet(&self.packet),
             steps: self.steps.iter().map(Digest::of_step).collect(),
         })
+    }
+
+    /// Nothing of its plan is ahead.
+    pub fn is_ended(&self) -> bool {
+        self.lived >= self.plan.len()
     }
 
     /// The day of reception, `yyyyMMdd`, by which the index is cut.

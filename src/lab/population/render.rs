@@ -54,6 +54,9 @@ impl Writer {
         self.out.push_str("<HoSo");
         self.attribute("phienBan", &dossier.version.to_string());
         self.attribute("capNhatLuc", &change_time(dossier.changed_at));
+        if let Some(old) = &dossier.recoded_from {
+            self.attribute("maHoSoCu", old);
+        }
         if dossier.owner == Owner::Ministry {
             self.attribute("chuQuan", "bo");
         }

@@ -199,6 +199,19 @@ struct Shared {
 /// Serves until [`LabPortal::shutdown`].
 pub async fn start(options: PortalOptions, clock: Arc<dyn Clock>) -> io::Result<LabPortal> {
     let (listen, tls) = (options.listen, options.tls.clone());
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::start(listen, shared.lifetime.clone(), routes, tls).await?;
+    Ok(LabPortal { shared, serving })
+}
+
+/// Without a socket: whoever calls the routes is answered.
+pub fn in_process(options: PortalOptions, clock: Arc<dyn Clock>) -> (LabPortal, Router) {
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::in_process(shared.lifetime.clone());
+    (LabPortal { shared, serving }, routes)
+}
+
+fn open(options: PortalOptions, clock: Arc<dyn Clock>) -> (Arc<Shared>, Router) {
     let routes = control::routes().merge(doors::routes(&options));
     let shared = Arc::new(Shared {
         clock,
@@ -208,10 +221,9 @@ pub async fn start(options: PortalOptions, clock: Arc<dyn Clock>) -> io::Result<
         state: Mutex::new(State::new(options)),
         answers: std::sync::atomic::AtomicU64::new(0),
     });
-    let routes: Router =
+    let routes =
         routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(Arc::clone(&shared));
-    let serving = Serving::start(listen, shared.lifetime.clone(), routes, tls).await?;
-    Ok(LabPortal { shared, serving })
+    (shared, routes)
 }
 
 impl LabPortal {

@@ -14,6 +14,7 @@ use super::misbehave::{MisbehaviourRule, Question, RawAnswer};
 use super::store::ProvinceCounts;
 use super::{PutRefused, Shared};
 use crate::lab::json_lines;
+use crate::lab::population::Event;
 
 /// The largest document that may be given in place of an answer.
 const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -117,6 +118,9 @@ enum DossierOrder {
     Evolve(String),
     /// Evolves this many, drawn by chance.
     EvolveAny(u32),
+    Reopen(String),
+    Withdraw(String),
+    Recode(String),
     Delete(String),
     Add(u32),
 }
@@ -132,8 +136,12 @@ async fn dossiers(State(shared): State<Arc<Shared>>, body: Bytes) -> Response<Bo
             Err(PutRefused(why)) => bad_request(why),
         };
     }
+    let happen = |code: &str, event| shared.happen(code, event).into_iter().collect();
     let codes: Vec<String> = match serde_json::from_str(text) {
-        Ok(DossierOrder::Evolve(code)) => shared.evolve(&code).into_iter().collect(),
+        Ok(DossierOrder::Evolve(code)) => happen(&code, Event::Progress),
+        Ok(DossierOrder::Reopen(code)) => happen(&code, Event::Reopen),
+        Ok(DossierOrder::Withdraw(code)) => happen(&code, Event::Withdraw),
+        Ok(DossierOrder::Recode(code)) => happen(&code, Event::Recode),
         Ok(DossierOrder::EvolveAny(count)) => {
             (0..count).filter_map(|_| shared.evolve_any()).collect()
         }

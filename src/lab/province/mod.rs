@@ -14,7 +14,7 @@
 //! | `GET /lab/packets` | the same dossiers as the portal takes them, a JSON line each: `packet`, `steps` |
 //! | `POST /lab/misbehave` | `{"clear": true, "rules": [{"kind": "truncated-xml", "times": 1}]}`; without `times` until cleared; `"on": "index"` or `"dossier"` spoils those answers, `"code": "CODE"` that dossier |
 //! | `POST /lab/answer?on=changes&times=1` | the body, under its `Content-Type`, is given in place of an answer |
-//! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"delete": "CODE"}`, `{"add": 10}` |
+//! | `POST /lab/dossiers` | one `<HoSo>` element as text, or `{"evolve": "CODE"}`, `{"evolve-any": 5}`, `{"reopen": "CODE"}`, `{"withdraw": "CODE"}`, `{"recode": "CODE"}`, `{"delete": "CODE"}`, `{"add": 10}` |
 //!
 //! A dossier put in as text is shown as it is; nothing is expected of it.
 
@@ -32,6 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 
@@ -42,8 +43,8 @@ pub use store::ProvinceCounts;
 use self::misbehave::Turn;
 use self::store::{Cursor, Item, Store};
 use super::certificates::ServerTls;
-use super::digest::ExpectedDossier;
-use super::population::PopulationOptions;
+use super::digest::{Digest, ExpectedDossier};
+use super::population::{Event, PopulationOptions};
 use super::serving::{Lifetime, Serving};
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
@@ -126,6 +127,25 @@ pub struct PutRefused(pub &'static str);
 
 /// Draws the population and serves it until [`Province::shutdown`].
 pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Result<Province> {
+    let (listen, tls) = (options.listen, options.tls.clone());
+    let (changes_total, per_second) = (options.changes_total, options.changes_per_second);
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::start(listen, shared.lifetime.clone(), routes, tls).await?;
+    if changes_total > 0 && per_second > 0.0 {
+        let background = Arc::clone(&shared);
+        shared.lifetime.spawn(async move { background.keep_changing(per_second).await });
+    }
+    Ok(Province { shared, serving })
+}
+
+/// Without a socket: whoever calls the routes is answered. Nothing changes in the background.
+pub fn in_process(options: ProvinceOptions, clock: Arc<dyn Clock>) -> (Province, Router) {
+    let (shared, routes) = open(options, clock);
+    let serving = Serving::in_process(shared.lifetime.clone());
+    (Province { shared, serving }, routes)
+}
+
+fn open(options: ProvinceOptions, clock: Arc<dyn Clock>) -> (Arc<Shared>, Router) {
     let store = Store::new(options.population, clock.now());
     let shared = Arc::new(Shared {
         lifetime: Lifetime::default(),
@@ -142,15 +162,7 @@ pub async fn start(options: ProvinceOptions, clock: Arc<dyn Clock>) -> io::Resul
         clock,
     });
     let routes = feed::routes().merge(control::routes()).with_state(Arc::clone(&shared));
-    let serving =
-        Serving::start(options.listen, shared.lifetime.clone(), routes, options.tls).await?;
-    if options.changes_total > 0 && options.changes_per_second > 0.0 {
-        let background = Arc::clone(&shared);
-        shared
-            .lifetime
-            .spawn(async move { background.keep_changing(options.changes_per_second).await });
-    }
-    Ok(Province { shared, serving })
+    (shared, routes)
 }
 
 impl Province {
@@ -181,7 +193,37 @@ impl Province {
 
     /// Moves a dossier one event further. `None` when there is no such dossier.
     pub fn evolve(&self, code: &str) -> Option<String> {
-        self.shared.evolve(code)
+        self.shared.happen(code, Event::Progress)
+    }
+
+    /// Lets something happen to a dossier, and gives the code under which it stands then. `None` when
+    /// there is no such dossier, or when this cannot happen to it.
+    pub fn happen(&self, code: &str, event: Event) -> Option<String> {
+        self.shared.happen(code, event)
+    }
+
+    /// The code of a dossier that is not deleted, drawn by chance, one that has ended (or has not)
+    /// where a few draws find one.
+    pub fn draw(&self, ended: bool) -> Option<String> {
+        let code = self.shared.store().draw(|item| item.is_ended() == ended)?;
+        Some(code.as_ref().to_owned())
+    }
+
+    /// Every code under which the province keeps a dossier.
+    pub fn codes(&self) -> Vec<String> {
+        self.shared.store().codes()
+    }
+
+    /// Codes that are in use no more, because their dossiers went on under others.
+    pub fn left_codes(&self) -> Vec<String> {
+        self.shared.store().left_codes().iter().map(|code| code.as_ref().to_owned()).collect()
+    }
+
+    /// Digests of the requests for a supplement (status 5) in the dossier's history.
+    pub fn supplements(&self, code: &str) -> Vec<Digest> {
+        let papers = self.shared.store().papers(code);
+        let steps = papers.into_iter().flat_map(|papers| papers.steps);
+        steps.filter(|step| step.trang_thai == "5").map(|step| Digest::of_step(&step)).collect()
     }
 
     /// Moves a dossier drawn by chance one event further, and says which.
@@ -319,7 +361,7 @@ impl Shared {
                 Misbehaviour::PageChangedWhilePaged => {
                     let now = self.clock.now();
                     if let Some(item) = items.first() {
-                        self.changed(self.store().change(&item.code, now));
+                        self.changed(self.store().change(&item.code, Event::Progress, now));
                     }
                     self.changed(self.store().change_any(now));
                 }
@@ -338,8 +380,8 @@ impl Shared {
         }
     }
 
-    fn evolve(&self, code: &str) -> Option<String> {
-        self.changed(self.store().change(code, self.clock.now()))
+    fn happen(&self, code: &str, event: Event) -> Option<String> {
+        self.changed(self.store().change(code, event, self.clock.now()))
     }
 
     fn evolve_any(&self) -> Option<String> {

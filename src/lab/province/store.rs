@@ -14,7 +14,9 @@ use serde::Serialize;
 use crate::domain::time::Timestamp;
 use crate::lab::digest::ExpectedDossier;
 use crate::lab::packet::{Packet, Step};
-use crate::lab::population::{Flaw, LabDossier, Owner, Population, PopulationOptions};
+use crate::lab::population::{
+    Change, Event, Flaw, LabDossier, Owner, Population, PopulationOptions,
+};
 
 /// One dossier as the feed shows it now.
 #[derive(Debug)]
@@ -40,8 +42,8 @@ pub(super) struct Item {
 
 #[derive(Debug, Clone)]
 enum Origin {
-    /// Drawn from the seed, then changed at these times.
-    Grown { index: u32, changes: Vec<Timestamp> },
+    /// Drawn from the seed, then changed.
+    Grown { index: u32, changes: Vec<Change> },
     /// Put in as text; only the text is known.
     Raw,
 }
@@ -88,6 +90,8 @@ pub struct ProvinceCounts {
     pub invalid: BTreeMap<Flaw, usize>,
     pub ministry: usize,
     pub deleted: usize,
+    /// Went on under another code; these are the old codes.
+    pub recoded: usize,
     /// Put in as text; nothing is expected of them.
     pub raw: usize,
     /// Steps of the expected dossiers.
@@ -100,6 +104,8 @@ pub(super) struct Store {
     population: Population,
     rng: Rng,
     next_index: u32,
+    /// Codes that are in use no more.
+    left_codes: BTreeSet<Arc<str>>,
     by_code: BTreeMap<Arc<str>, Arc<Item>>,
     order: BTreeMap<(Timestamp, Arc<str>), Arc<Item>>,
 }
@@ -111,6 +117,7 @@ impl Store {
             rng: Rng::with_seed(options.seed ^ 0x5EED),
             population: Population::new(options, born_at),
             next_index: 0,
+            left_codes: BTreeSet::new(),
             by_code: BTreeMap::new(),
             order: BTreeMap::new(),
         };
@@ -124,27 +131,52 @@ impl Store {
     pub(super) fn add_next(&mut self, at: Option<Timestamp>) -> Arc<str> {
         let index = self.next_index;
         self.next_index += 1;
-        let changes: Vec<Timestamp> = at.into_iter().collect();
+        let changes: Vec<Change> = at.map(Change::progress).into_iter().collect();
         let dossier = self.population.grow_through(index, &changes);
         self.keep(item(&dossier, Origin::Grown { index, changes }))
     }
 
-    /// Moves a dossier one event further. `None` when there is none of this code, or only its text.
-    pub(super) fn change(&mut self, code: &str, at: Timestamp) -> Option<Arc<str>> {
+    /// Lets something happen to a dossier. `None` when there is none of this code, or only its text,
+    /// or when it cannot happen to it: only what has ended is reopened, only what has not is withdrawn,
+    /// and only what is expected at the portal, under its first code, is re-coded.
+    pub(super) fn change(&mut self, code: &str, event: Event, at: Timestamp) -> Option<Arc<str>> {
         let old = self.by_code.get(code)?;
         let Origin::Grown { index, changes } = &old.origin else {
             return None;
         };
+        let is_ended = || self.population.grow_through(*index, changes).is_ended();
+        let can_happen = match event {
+            Event::Progress => true,
+            Event::Reopen => is_ended(),
+            Event::Withdraw => !is_ended(),
+            Event::Recode => {
+                old.expected.is_some()
+                    && !changes.iter().any(|change| change.event == Event::Recode)
+            }
+        };
+        if !can_happen {
+            return None;
+        }
         let (index, mut changes) = (*index, changes.clone());
-        let deleted = old.deleted;
-        changes.push(at);
+        let (deleted, code) = (old.deleted, Arc::clone(&old.code));
+        changes.push(Change { at, event });
         let mut dossier = self.population.grow_through(index, &changes);
         dossier.deleted = deleted;
+        if event == Event::Recode {
+            self.forget(&code);
+            self.left_codes.insert(code);
+        }
         Some(self.keep(item(&dossier, Origin::Grown { index, changes })))
     }
 
     /// Changes a dossier drawn by chance: an unfinished one where a few draws find one.
     pub(super) fn change_any(&mut self, at: Timestamp) -> Option<Arc<str>> {
+        let code = self.draw(|item| !item.is_ended())?;
+        self.change(&code, Event::Progress, at)
+    }
+
+    /// The code of a dossier that stands, drawn by chance: such a one where a few draws find one.
+    pub(super) fn draw(&mut self, wanted: impl Fn(&Item) -> bool) -> Option<Arc<str>> {
         let mut chosen = None;
         for _ in 0..4 {
             let index = self.rng.u32(..self.next_index.max(1));
@@ -152,16 +184,15 @@ impl Store {
             let Some(item) = self.by_code.get(code.as_str()) else {
                 continue;
             };
-            let ended = matches!(&*item.status, "3" | "7" | "8" | "10");
             if item.deleted {
                 continue;
             }
-            chosen = Some(code);
-            if !ended {
+            chosen = Some(Arc::clone(&item.code));
+            if wanted(item) {
                 break;
             }
         }
-        self.change(&chosen?, at)
+        chosen
     }
 
     /// Deletes at the source: the feed shows a tombstone from now on.
@@ -171,7 +202,7 @@ impl Store {
             return None;
         };
         let (index, mut changes) = (*index, changes.clone());
-        changes.push(at);
+        changes.push(Change::progress(at));
         let mut dossier = self.population.grow_through(index, &changes);
         dossier.deleted = true;
         Some(self.keep(item(&dossier, Origin::Grown { index, changes })))
@@ -274,8 +305,11 @@ impl Store {
     }
 
     pub(super) fn counts(&self) -> ProvinceCounts {
-        let mut counts =
-            ProvinceCounts { dossiers: self.by_code.len(), ..ProvinceCounts::default() };
+        let mut counts = ProvinceCounts {
+            dossiers: self.by_code.len(),
+            recoded: self.left_codes.len(),
+            ..ProvinceCounts::default()
+        };
         for item in self.by_code.values() {
             if let Some(expected) = &item.expected {
                 counts.expected += 1;
@@ -306,14 +340,46 @@ impl Store {
         self.change_any(cursor_at - Duration::from_millis(behind_ms.max(1)))
     }
 
+    /// Every code that stands, in their order.
+    pub(super) fn codes(&self) -> Vec<String> {
+        self.by_code.keys().map(|code| code.as_ref().to_owned()).collect()
+    }
+
+    /// The old codes of what went on under another one.
+    pub(super) fn left_codes(&self) -> &BTreeSet<Arc<str>> {
+        &self.left_codes
+    }
+
+    /// The dossier in the portal's form, if it is expected there.
+    pub(super) fn papers(&self, code: &str) -> Option<PortalPapers> {
+        let item = self.by_code.get(code).filter(|item| item.expected.is_some())?;
+        let Origin::Grown { index, changes } = &item.origin else {
+            return None;
+        };
+        let dossier = self.population.grow_through(*index, changes);
+        Some(PortalPapers { packet: dossier.packet, steps: dossier.steps })
+    }
+
+    fn forget(&mut self, code: &str) {
+        if let Some(old) = self.by_code.remove(code) {
+            self.order.remove(&(old.changed_at, Arc::clone(&old.code)));
+        }
+    }
+
     fn keep(&mut self, item: Item) -> Arc<str> {
         let item = Arc::new(item);
         let code = Arc::clone(&item.code);
-        if let Some(old) = self.by_code.insert(Arc::clone(&code), Arc::clone(&item)) {
-            self.order.remove(&(old.changed_at, Arc::clone(&old.code)));
-        }
+        self.forget(&code);
+        self.by_code.insert(Arc::clone(&code), Arc::clone(&item));
         self.order.insert((item.changed_at, Arc::clone(&code)), item);
         code
+    }
+}
+
+impl Item {
+    /// By its status; a raw document may say anything.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(&*self.status, "3" | "7" | "8" | "10")
     }
 }
 

@@ -11,8 +11,11 @@ use super::super::key::shown;
 use super::super::record::{Aftermath, AuditRecord, Finding, Manifest};
 use super::super::{Ledger as _, LedgerError};
 use super::file::{APPLICATION_ID, IDENTITY, SCHEMA_VERSION, at_start, known_schema, recognise};
-use super::{SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore};
+use super::{
+    SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore, singleton,
+};
 use crate::domain::time::Timestamp;
+use crate::sabotage;
 
 const DOING: &str = "copy the ledger";
 
@@ -25,7 +28,7 @@ const KEY_IN_USE: &str = "SELECT id FROM body_key WHERE current = 1";
 const HAS_KEYS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'body_key')";
 
 /// Who owns the portal's gate, if anybody.
-const OWNER: &str = "SELECT holder FROM singleton WHERE name = 'gate' AND expires_at > ?1";
+const OWNER: &str = "SELECT holder, locked FROM singleton WHERE name = 'gate' AND expires_at > ?1";
 
 impl SqliteLedger {
     /// Copies the ledger as it is at this moment to `to`, which must not exist, and verifies the
@@ -45,7 +48,9 @@ impl SqliteLedger {
             drop(std::fs::remove_file(&part));
         }
         let manifest = copied?;
+        sabotage::point("backup.copied");
         rename(&part, to)?;
+        sabotage::point("backup.named");
         let line = serde_json::to_string(&manifest).map_err(|error| io(error.into()))?;
         std::fs::write(manifest_of(to), line + "\n").map_err(io)?;
         Ok(manifest)
@@ -92,6 +97,7 @@ impl SqliteLedger {
                 .execute(&self.writer)
                 .await
                 .map_err(|error| failed(doing, error))?;
+            sabotage::point("compact.part");
         }
         let after = std::fs::metadata(&self.path).map_err(io)?.len();
         Ok((before, after))
@@ -108,11 +114,7 @@ pub async fn verify(
     let bodies = Bodies { keys, writing: Writing::Plain, only_sealed: false };
     let (found, mut findings) = read_copy(path, Some(&bodies), now).await?;
     let Ok(line) = std::fs::read_to_string(manifest_of(path)) else {
-        // When it was written last is the best that is known.
-        let written = std::fs::metadata(path).and_then(|file| file.modified()).map_err(io)?;
-        let since = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let made_at = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        return Ok((Manifest { made_at, ..found }, findings));
+        return Ok((Manifest { made_at: made_at(path)?, ..found }, findings));
     };
     let mut add = |what: &str, examples: Vec<String>| {
         findings.push(Finding { what: what.to_owned(), count: 1, examples });
@@ -131,6 +133,17 @@ pub async fn verify(
         }
     }
     Ok((found, findings))
+}
+
+/// When a copy was made: what its manifest says, or when it was written last.
+pub fn made_at(path: &Path) -> Result<Timestamp, LedgerError> {
+    let said = std::fs::read_to_string(manifest_of(path)).ok();
+    if let Some(manifest) = said.and_then(|line| serde_json::from_str::<Manifest>(&line).ok()) {
+        return Ok(manifest.made_at);
+    }
+    let written = std::fs::metadata(path).and_then(|file| file.modified()).map_err(io)?;
+    let since = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }
 
 async fn read_copy(
@@ -241,20 +254,27 @@ pub async fn put_back(
         promises = let_go(to, now).await?;
     }
     let part = beside(to, "restoring");
-    drop(std::fs::remove_file(&part));
+    // Of a restore that died; its journal would be played into this copy.
+    for left in [part.clone(), beside_journal(&part, "-wal"), beside_journal(&part, "-shm")] {
+        drop(std::fs::remove_file(left));
+    }
     create_private(&part)?;
     std::fs::copy(from, &part).map_err(io)?;
+    sabotage::point("restore.copied");
     let settings = SqliteSettings { migrate: true, check_up_to: None, ..settings.clone() };
     let ledger = SqliteLedger::open(&part, &settings).await?;
     let marked = ledger.mark_restored(now, manifest.made_at, sources, &promises, audit).await;
+    sabotage::point("restore.marking");
     ledger.close().await;
     let aftermath = marked?;
+    sabotage::point("restore.marked");
     for journal in [beside_journal(&part, "-wal"), beside_journal(&part, "-shm")] {
         drop(std::fs::remove_file(journal));
     }
     std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
     give_to_the_service(&part, to)?;
     let kept = if to.exists() { Some(keep(to, now)?) } else { None };
+    sabotage::point("restore.kept");
     rename(&part, to)?;
     Ok(Restoration { manifest, aftermath, kept })
 }
@@ -288,12 +308,15 @@ async fn let_go(path: &Path, now: Timestamp) -> Result<Vec<(String, Timestamp)>,
     let Ok(mut conn) = options.connect().await else {
         return Ok(Vec::new());
     };
-    let owner: Option<String> = sqlx::query_scalar(OWNER)
+    let owner: Option<(String, bool)> = sqlx::query_as(OWNER)
         .bind(now.millis())
         .fetch_optional(&mut conn)
         .await
         .unwrap_or_default();
-    if let Some(owner) = owner {
+    // A service that was killed does not have to be waited for.
+    if let Some((owner, locked)) = owner
+        && !(locked && singleton::lock_is_free(path, "gate"))
+    {
         return Err(in_use(&owner));
     }
     let promises: Vec<(String, i64)> = sqlx::query_as("SELECT window, until FROM quota_promise")
@@ -347,7 +370,15 @@ fn in_use(owner: &str) -> LedgerError {
 /// A second name for the present file, so that it can be replaced in one step.
 fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, LedgerError> {
     let name = format!("replaced-{}", now.to_portal());
-    let kept = beside(path, &name);
+    // A copy over a name that is taken would empty what is kept there, or the ledger itself where a
+    // restore died behind the next lines and both names are one file.
+    let mut kept = beside(path, &name);
+    for number in 2.. {
+        if !kept.exists() {
+            break;
+        }
+        kept = beside(path, &format!("{name}-{number}"));
+    }
     for journal in ["-wal", "-shm"] {
         let from = beside_journal(path, journal);
         if from.exists() {

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::super::LedgerError;
 use super::{BEGIN, SqliteLedger, SqliteSettings, failed, primary_code};
+use crate::sabotage;
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("./src/ledger/sqlite/migrations");
 
@@ -62,12 +63,12 @@ pub(super) fn known_schema() -> i64 {
     versions.max().unwrap_or(0)
 }
 
-/// Refuses what is not a ledger before anything is written to it.
+/// Refuses what is not a ledger before anything is written to it. `true`: nothing is in it yet.
 pub(super) async fn recognise(
     path: &Path,
     bytes: u64,
     options: &SqliteConnectOptions,
-) -> Result<(), LedgerError> {
+) -> Result<bool, LedgerError> {
     let damaged = |finding: &str| LedgerError::Damaged {
         path: path.display().to_string(),
         finding: finding.to_owned(),
@@ -83,7 +84,7 @@ pub(super) async fn recognise(
         .map_err(|error| at_start(path, error))?;
     conn.close().await.map_err(|error| at_start(path, error))?;
     match found {
-        (APPLICATION_ID, _) | (0, 0) => Ok(()),
+        (APPLICATION_ID, tables) | (0, tables @ 0) => Ok(tables == 0),
         _ => Err(damaged("it is a SQLite database of another program")),
     }
 }
@@ -164,7 +165,9 @@ impl SqliteLedger {
         if !wanted {
             return Err(LedgerError::Older { found, known });
         }
+        sabotage::point("migrate.begun");
         let Err(error) = MIGRATOR.run(&self.writer).await else {
+            sabotage::point("migrate.done");
             return Ok(());
         };
         // Another process may have been first.

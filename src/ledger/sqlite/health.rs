@@ -20,6 +20,8 @@ const LAG: &str = "
         WHERE synchronised_lag_ms IS NOT NULL AND synchronised_at >= ?1 ORDER BY synchronised_lag_ms)
     SELECT (SELECT count(*) FROM recent) AS n,
            (SELECT lag FROM recent
+            LIMIT 1 OFFSET (SELECT max(0, (count(*) * 50 + 99) / 100 - 1) FROM recent)) AS p50,
+           (SELECT lag FROM recent
             LIMIT 1 OFFSET (SELECT max(0, (count(*) * 95 + 99) / 100 - 1) FROM recent)) AS p95,
            (SELECT lag FROM recent
             LIMIT 1 OFFSET (SELECT max(0, (count(*) * 99 + 99) / 100 - 1) FROM recent)) AS p99";
@@ -90,6 +92,7 @@ pub(super) async fn health(
     Ok(Health {
         lag: Lag {
             dossiers: u64::try_from(count_of_lag).unwrap_or(0),
+            p50_ms: hundredth("p50")?,
             p95_ms: hundredth("p95")?,
             p99_ms: hundredth("p99")?,
         },

@@ -10,6 +10,7 @@ use super::operate::insert_audit;
 use super::pull::refused_row;
 use super::{SqliteLedger, SqliteSettings, failed, finish, run};
 use crate::domain::time::Timestamp;
+use crate::sabotage;
 
 const KEYS: &str = "SELECT id, check_value, current, complete_at IS NOT NULL FROM body_key";
 
@@ -74,6 +75,7 @@ pub(super) async fn bodies(
         (true, Some(now)) => {
             adopt(&mut tx, &keys[0], now).await?;
             finish(tx, doing).await?;
+            sabotage::point("keys.adopted");
             // A ledger without a body begins whole.
             return Box::pin(bodies(
                 writer,
@@ -220,14 +222,17 @@ impl SqliteLedger {
                     self.reseal_one(&mut tx, &table, id, &mut done).await?;
                 }
                 finish(tx, doing).await?;
+                sabotage::point("keys.resealed_part");
             }
         }
+        sabotage::point("keys.resealed");
         let mut tx = self.begin(doing).await?;
         run(&mut tx, doing, sqlx::query(COMPLETE).bind(now.millis())).await?;
         run(&mut tx, doing, sqlx::query(FORGET_OLDER)).await?;
         let result = format!("{} put under the key, {} unreadable", done.resealed, done.unreadable);
         insert_audit(&mut tx, now, audit, &result).await?;
         finish(tx, doing).await?;
+        sabotage::point("keys.complete");
         // The journal still holds the bodies as they were.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&self.writer)

@@ -31,6 +31,7 @@ mod standing;
 mod upkeep;
 mod verbs;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ use super::body::Bodies;
 use super::key::BodyKey;
 use super::{Ledger as _, LedgerError};
 use crate::domain::time::Timestamp;
-pub use backup::{Restoration, manifest_of, put_back, verify};
+pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
 use file::{at_start, known_schema, recognise};
 use rows::{
     UNREADABLE, column, envelope, failed, finish, hex, json, json_one, primary_code, run, step_key,
@@ -127,14 +128,14 @@ impl SqliteLedger {
         let plain = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
-        match std::fs::metadata(path) {
+        let is_new = match std::fs::metadata(path) {
             Ok(file) => recognise(path, file.len(), &plain).await?,
             Err(_) if !settings.migrate => {
                 let known = known_schema();
                 return Err(LedgerError::Older { found: 0, known });
             }
-            Err(_) => {}
-        }
+            Err(_) => true,
+        };
         let options = plain
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -149,8 +150,13 @@ impl SqliteLedger {
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            // Decided when the file is made; an older one has it after `hoso ledger compact`.
-            .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
+            // Decided when the file is made; an older one has it after `hoso ledger compact`. Said again,
+            // it would be written again, before the pages are checked.
+            .connect_with(if is_new {
+                options.clone().auto_vacuum(SqliteAutoVacuum::Incremental)
+            } else {
+                options.clone()
+            })
             .await
             .map_err(|error| at_start(path, error))?;
         let mut ledger = Self {

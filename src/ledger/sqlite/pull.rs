@@ -14,11 +14,15 @@ use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 
 /// The newest position whose page ended before the overlap began. The overlap is measured from the
-/// newest change seen, so that a source that was silent for a day is not re-read for a day.
+/// newest change seen, so that a source that was silent for a day is not re-read for a day; but one
+/// dossier that is dated tomorrow is seen today. Its position is none to begin from before tomorrow:
+/// what changes until then stands before it.
 const START: &str = "
     SELECT position FROM cursor
-    WHERE source = ?1
-      AND newest_changed_at <= (SELECT max(newest_changed_at) FROM cursor WHERE source = ?1) - ?2
+    WHERE source = ?1 AND newest_changed_at <= (
+        SELECT max(min(newest_changed_at, recorded_at)) FROM (
+            SELECT newest_changed_at, recorded_at FROM cursor
+            WHERE source = ?1 ORDER BY newest_changed_at DESC LIMIT 64)) - ?2
     ORDER BY newest_changed_at DESC, id DESC LIMIT 1";
 
 const SOURCE: &str =
@@ -196,6 +200,8 @@ struct Known {
     stored: bool,
     /// This page changes what is known of the newest revision.
     touched: bool,
+    /// The newest revision came with this page.
+    spoken: bool,
 }
 
 impl Known {
@@ -253,12 +259,11 @@ pub(super) async fn commit_pull(
         run(conn, doing, query).await?;
     }
     if let Some((position, newest_changed_at)) = &commit.cursor {
-        // A source whose clock runs ahead must not push the overlap into the future.
-        let effective = newest_changed_at.map_or(at, |newest| newest.millis().min(at));
+        let ended_at = newest_changed_at.map_or(at, Timestamp::millis);
         let query = sqlx::query(INSERT_CURSOR)
             .bind(commit.source.clone())
             .bind(position.clone())
-            .bind(effective)
+            .bind(ended_at)
             .bind(at);
         run(conn, doing, query).await?;
     }
@@ -318,6 +323,7 @@ async fn store_items(
                 entry_id: None,
                 stored: false,
                 touched: false,
+                spoken: false,
             }
         });
         let order = dossier.order_of(item);
@@ -347,11 +353,13 @@ async fn store_items(
             in_this_page.contains(&key)
         };
         in_this_page.insert(key);
-        if not_newer && in_page {
+        // Of what a page says twice of one moment, the last word counts, known before or not.
+        let has_last_word = order == Some(Ordering::Equal) && dossier.spoken;
+        if not_newer && in_page && !has_last_word {
             counts.unchanged += 1;
             continue;
         }
-        if dossier.stored && not_newer {
+        if dossier.stored && not_newer && !has_last_word {
             let seen: bool = sqlx::query_scalar(SEEN_BEFORE)
                 .bind(dossier.id)
                 .bind(item.fingerprint.to_vec())
@@ -393,6 +401,7 @@ async fn store_items(
             dossier.revision_id = Some(next_revision);
             dossier.entry_id = Some(next_entry);
             dossier.touched = true;
+            dossier.spoken = true;
         }
     }
     if !revisions.is_empty() {
@@ -492,6 +501,7 @@ async fn read_known<'a>(
             entry_id: column(&row, "dossier", "newest_entry_id", id)?,
             stored: true,
             touched: false,
+            spoken: false,
         };
         stored.insert(code, known);
     }

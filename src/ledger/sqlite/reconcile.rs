@@ -403,19 +403,33 @@ pub(super) async fn repair_missing(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut reopened: Vec<(i64, i64, i64)> = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let id: i64 = column(row, "entry", "id", 0)?;
-        reopened.push((
-            column(row, "entry", "dossier_id", id)?,
-            id,
-            column(row, "entry", "revision_id", id)?,
-        ));
-    }
+    let reopened = reopened(&rows)?;
     run(conn, doing, sqlx::query(FORGET_ACKNOWLEDGEMENT).bind(json(&reopened))).await?;
-    let note =
-        Failure::new("portal.lost", Disposition::Retryable, "the portal lost the dossier it had");
     let ids: Vec<i64> = reopened.iter().map(|(dossier_id, ..)| *dossier_id).collect();
+    forget_what_it_had(conn, now, &ids, resend_supplements).await?;
+    Ok(ids)
+}
+
+/// dossier, entry, revision
+fn reopened(rows: &[SqliteRow]) -> Result<Vec<(i64, i64, i64)>, LedgerError> {
+    rows.iter()
+        .map(|row| {
+            let id: i64 = column(row, "entry", "id", 0)?;
+            let dossier = column(row, "entry", "dossier_id", id)?;
+            Ok((dossier, id, column(row, "entry", "revision_id", id)?))
+        })
+        .collect()
+}
+
+/// Steps and files that the portal does not have any more.
+async fn forget_what_it_had(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    dossiers: &[i64],
+    resend_supplements: bool,
+) -> Result<(), LedgerError> {
+    let doing = "repair lost dossiers";
+    let ids = json(dossiers);
     if !resend_supplements {
         let why = Failure::new(
             STEP_MAYBE_SENT,
@@ -423,17 +437,63 @@ pub(super) async fn repair_missing(
             "the portal had this request for a supplement and does not show the dossier any more",
         );
         let query =
-            sqlx::query(HOLD_SUPPLEMENTS).bind(now.millis()).bind(json_one(&why)).bind(json(&ids));
+            sqlx::query(HOLD_SUPPLEMENTS).bind(now.millis()).bind(json_one(&why)).bind(ids.clone());
         run(conn, doing, query).await?;
     }
+    let note =
+        Failure::new("portal.lost", Disposition::Retryable, "the portal lost the dossier it had");
     let query = sqlx::query(FORGET_STEPS)
         .bind(now.millis())
         .bind(json_one(&note))
-        .bind(json(&ids))
+        .bind(ids.clone())
         .bind(i64::from(resend_supplements));
     run(conn, doing, query).await?;
-    run(conn, doing, sqlx::query(FORGET_FILES).bind(json(&ids))).await?;
-    Ok(ids)
+    run(conn, doing, sqlx::query(FORGET_FILES).bind(ids)).await.map(drop)
+}
+
+/// What stands in line behind a packet that was just taken is mapped anew, too: its own steps are all
+/// that it would bring.
+const REOPEN_FOR_STEPS: &str = "
+    INSERT INTO entry (dossier_id, revision_id, state, priority, forced, created_at, changed_at, due_at)
+    SELECT d.id, a.revision_id, 'received', d.priority, 1, ?1, ?1, ?1
+    FROM json_each(?2) AS j JOIN dossier AS d ON d.id = j.value
+    JOIN entry AS a ON a.id = (SELECT k.id FROM entry AS k
+        WHERE k.dossier_id = d.id AND k.state IN ('accepted', 'unchanged', 'ready')
+        ORDER BY k.revision_id DESC, k.id DESC LIMIT 1)
+    JOIN document AS o ON o.revision_id = a.revision_id JOIN entry AS newest ON newest.id = d.newest_entry_id
+    WHERE newest.state <> 'not_ours'
+      AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = d.id AND o.state = 'received')
+    RETURNING id, dossier_id, revision_id";
+
+const OPEN_FOR_STEPS: &str = "
+    UPDATE dossier SET packet_state = 'open', acked_packet_hash = NULL,
+        newest_entry_id = CASE WHEN j.revision_id = newest_revision_id THEN j.entry_id ELSE newest_entry_id END
+    FROM (SELECT value->>0 AS dossier_id, value->>1 AS entry_id, value->>2 AS revision_id
+          FROM json_each(?1)) AS j
+    WHERE dossier.id = j.dossier_id";
+
+const NO_STEPS_PENDING: &str =
+    "UPDATE dossier SET steps_pending = 0 WHERE id IN (SELECT value FROM json_each(?1))";
+
+/// The portal had lost these dossiers and has taken their packets as new. Their steps, which no
+/// look-up shows, are owed again; mapping makes them, with one more packet.
+pub(super) async fn owe_steps_again(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    dossiers: &[i64],
+    resend_supplements: bool,
+) -> Result<(), LedgerError> {
+    let doing = "repair lost dossiers";
+    let rows = sqlx::query(REOPEN_FOR_STEPS)
+        .bind(now.millis())
+        .bind(json(dossiers))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let reopened = reopened(&rows)?;
+    run(conn, doing, sqlx::query(OPEN_FOR_STEPS).bind(json(&reopened))).await?;
+    run(conn, doing, sqlx::query(NO_STEPS_PENDING).bind(json(dossiers))).await?;
+    forget_what_it_had(conn, now, dossiers, resend_supplements).await
 }
 
 const INSERT_BOOKS: &str = "
@@ -473,6 +533,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     FORGET_ACKNOWLEDGEMENT,
     HOLD_SUPPLEMENTS,
     FORGET_STEPS,
+    REOPEN_FOR_STEPS,
+    OPEN_FOR_STEPS,
+    NO_STEPS_PENDING,
     SUSPECTED,
     FORGET_FILES,
     INSERT_BOOKS,

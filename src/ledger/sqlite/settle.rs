@@ -63,6 +63,13 @@ const KEEP_FILES: &str = "
     JOIN packet AS p ON p.entry_id = e.id WHERE p.files IS NOT NULL
     ON CONFLICT (dossier_id) DO UPDATE SET files = excluded.files";
 
+/// Dossiers that the portal has just taken as new, and that had steps there: with the dossier it has
+/// lost these too, and no look-up would ever show it.
+const LOST_WITH_ITS_STEPS: &str = "
+    SELECT d.id FROM json_each(?1) AS j JOIN entry AS e ON e.id = j.value JOIN dossier AS d ON d.id = e.dossier_id
+    WHERE d.portal_known = 'no'
+      AND EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = d.id AND s.state IN ('acked', 'presumed_sent'))";
+
 const SETTLE_STEPS: &str = "
     UPDATE step SET state = j.state, changed_at = ?1, failure = j.failure
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS thoi_diem, value->>2 AS trang_thai,
@@ -142,7 +149,8 @@ pub(super) async fn settle(
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
-    let settled = settle_entries(conn, now, &batch.entries, &mut counts).await?;
+    let settled =
+        settle_entries(conn, now, &batch.entries, batch.resend_supplements, &mut counts).await?;
     settle_adopted(conn, now, batch, &settled).await?;
     for entry in &batch.entries {
         attempts.push((
@@ -272,6 +280,7 @@ async fn settle_entries(
     conn: &mut SqliteConnection,
     now: Timestamp,
     entries: &[SettledEntry],
+    resend_supplements: bool,
     counts: &mut SettleCounts,
 ) -> Result<BTreeMap<i64, String>, LedgerError> {
     if entries.is_empty() {
@@ -324,6 +333,10 @@ async fn settle_entries(
         done.insert(id, state);
     }
     counts.lost_leases += (entries.len() - done.len()) as u64;
+    let accepted: Vec<i64> =
+        done.iter().filter(|(_, state)| *state == "accepted").map(|(id, _)| *id).collect();
+    // Asked before the lanes forget that these were creates.
+    let lost = lost_with_its_steps(conn, &accepted).await?;
     let lanes: Vec<_> = entries
         .iter()
         .filter_map(|entry| {
@@ -336,12 +349,27 @@ async fn settle_entries(
         })
         .collect();
     run(conn, doing, sqlx::query(SETTLE_LANES).bind(now.millis()).bind(json(&lanes))).await?;
-    let accepted: Vec<i64> =
-        done.iter().filter(|(_, state)| *state == "accepted").map(|(id, _)| *id).collect();
     if !accepted.is_empty() {
         run(conn, doing, sqlx::query(KEEP_FILES).bind(json(&accepted))).await?;
     }
+    if !lost.is_empty() {
+        super::reconcile::owe_steps_again(conn, now, &lost, resend_supplements).await?;
+    }
     Ok(done)
+}
+
+async fn lost_with_its_steps(
+    conn: &mut SqliteConnection,
+    accepted: &[i64],
+) -> Result<Vec<i64>, LedgerError> {
+    if accepted.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(LOST_WITH_ITS_STEPS)
+        .bind(json(accepted))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("settle calls", error))
 }
 
 async fn settle_steps(
@@ -448,6 +476,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_ENTRIES,
     SETTLE_LANES,
     KEEP_FILES,
+    LOST_WITH_ITS_STEPS,
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,

@@ -55,6 +55,11 @@ impl Locks {
     }
 }
 
+/// Whether nobody has the lock: who said that it has it is dead.
+pub(super) fn lock_is_free(ledger: &Path, name: &str) -> bool {
+    File::open(file(ledger, name)).is_ok_and(|file| file.try_lock().is_ok())
+}
+
 fn file(ledger: &Path, name: &str) -> PathBuf {
     let mut path = ledger.as_os_str().to_owned();
     path.push(format!("-{name}.lock"));

@@ -81,7 +81,9 @@ const DROP_CURSORS: &str = "
     DELETE FROM cursor WHERE newest_changed_at < (
         SELECT max(older.newest_changed_at) FROM cursor AS older
         WHERE older.source = cursor.source AND older.newest_changed_at
-              <= (SELECT max(newest.newest_changed_at) FROM cursor AS newest WHERE newest.source = cursor.source) - ?1)";
+              <= (SELECT max(min(newest_changed_at, recorded_at)) FROM (
+                      SELECT newest.newest_changed_at, newest.recorded_at FROM cursor AS newest
+                      WHERE newest.source = cursor.source ORDER BY newest.newest_changed_at DESC LIMIT 64)) - ?1)";
 
 /// Runnable rows that nobody took in time; what a person has paused is not runnable. Read beside the
 /// writer; counting ends at ten thousand of each kind, because it is done with every pass.
@@ -190,9 +192,13 @@ pub(super) async fn stuck(
     now: Timestamp,
     policy: &UpkeepPolicy,
 ) -> Result<u64, LedgerError> {
-    let overdue = now - Duration::from_millis(policy.watchdog_ms);
+    overdue(readers, now - Duration::from_millis(policy.watchdog_ms)).await
+}
+
+/// What could have gone at `before` and has not been taken yet.
+pub(super) async fn overdue(readers: &SqlitePool, before: Timestamp) -> Result<u64, LedgerError> {
     let stuck: i64 = sqlx::query_scalar(STUCK)
-        .bind(overdue.millis())
+        .bind(before.millis())
         .fetch_one(readers)
         .await
         .map_err(|error| failed("watch over waiting work", error))?;

@@ -30,6 +30,7 @@ use crate::domain::failure::Failure;
 use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
+use crate::sabotage;
 
 #[async_trait]
 impl Ledger for SqliteLedger {
@@ -373,6 +374,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
         finish(tx, "do upkeep").await?;
+        sabotage::point("upkeep.leases");
         for class in retention::CLASSES {
             let window = class.look(&self.readers, now, &policy.retention).await?;
             if window.is_idle() {
@@ -381,6 +383,7 @@ impl Ledger for SqliteLedger {
             let mut tx = self.begin("drop what is past retention").await?;
             let dropped = class.drop(&mut tx, now, &window).await?;
             finish(tx, "drop what is past retention").await?;
+            sabotage::point("upkeep.retention");
             if class.is_body() {
                 counts.bodies_dropped += dropped;
             } else {

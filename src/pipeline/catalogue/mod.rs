@@ -26,6 +26,7 @@ use crate::ledger::record::{
 };
 use crate::portal::gate::Readiness;
 use crate::portal::{Catalogue, CatalogueVerdict, Portal, Service, Tenure};
+use crate::sabotage;
 
 const EMPTY: &str = "catalogue.empty";
 const SHRUNKEN: &str = "catalogue.shrunken";
@@ -267,7 +268,9 @@ async fn fetch(
         outcome,
         keep: settings.versions_kept,
     };
+    sabotage::point("catalogue.answered");
     let change = context.ledger.record_catalogue(context.clock.now(), &fetched).await?;
+    sabotage::point("catalogue.stored");
     let goes_on = closed.is_none();
     match closed {
         Some(failure) => report.gate_closed = Some(failure),

@@ -66,7 +66,8 @@ pub(super) fn unknown_platform_code(
     platform: Option<&Platform>,
     redactions: &Redactions<'_>,
 ) -> Judgement {
-    let code = platform.and_then(|platform| platform.code.clone()).unwrap_or_default();
+    let code = platform.and_then(|platform| platform.code.as_deref()).unwrap_or_default();
+    let code = redactions.clean(code);
     let words = redactions.clean(platform.map_or("", |platform| platform.status.as_str()));
     let message = format!("the integration platform answered with the unknown code {code}");
     let failure = Failure::new(codes::UNRECOGNISED_ANSWER, Disposition::Ambiguous, message)

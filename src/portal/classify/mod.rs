@@ -20,9 +20,10 @@ use super::catalogue::{self, Listed};
 use super::codes;
 use super::gate::Signal;
 use super::profile::AnswerForm;
-use super::redact::Redactions;
+use super::redact::{MESSAGE_LENGTH_MAX, Redactions};
 use super::wire::{AnswerBody, Envelope, read_answer};
 use crate::domain::failure::{Disposition, Failure};
+use crate::domain::masking;
 use crate::domain::receipt::Receipt;
 use crate::domain::time::Timestamp;
 use crate::http::{HttpAnswer, HttpFailure};
@@ -236,8 +237,10 @@ fn http_refusal(
         AnswerBody::Text(text) => (None, text),
         _ => (None, String::new()),
     };
-    let error_code =
-        envelope.as_ref().and_then(|envelope| envelope.code.as_ref()).map(|code| code.text.clone());
+    let error_code = envelope
+        .as_ref()
+        .and_then(|envelope| envelope.code.as_ref())
+        .map(|code| redactions.clean(&code.text));
     let words = redactions.clean(envelope.as_ref().map_or(&text, |envelope| &envelope.message));
     // Some gateways use 401 for what is an expired session; only the portal's own words tell.
     if matches!(status, 401 | 403)
@@ -294,6 +297,7 @@ fn http_refusal(
     };
     let details =
         if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {words}") };
+    let details = masking::cut(details, MESSAGE_LENGTH_MAX);
     let failure =
         Failure::new(code, disposition, message).with_details(details.clone()).with_retry_after_ms(
             if disposition == Disposition::Throttled { retry_after_ms } else { None },
@@ -343,7 +347,7 @@ fn envelope_judgement(
 ) -> Judgement {
     let said = patterns.hear(facts.service, &envelope.message);
     let words = redactions.clean(&envelope.message);
-    let error_code = envelope.code.as_ref().map(|code| code.text.clone());
+    let error_code = envelope.code.as_ref().map(|code| redactions.clean(&code.text));
     let zero = envelope.code.as_ref().map(super::wire::AnswerCode::is_zero);
     let code_text = error_code.as_deref().unwrap_or_default();
     let meaning = match (facts.service, zero) {

@@ -666,3 +666,33 @@ fn a_token_comes_from_wherever_platforms_put_it() {
     assert_eq!(judged(429, ""), "failed portal.throttled Throttled");
     assert_eq!(judged(500, ""), "failed portal.server_error Retryable");
 }
+
+#[test]
+fn neither_a_code_nor_a_message_repeats_what_was_sent() {
+    let packet = r#"{"ChuHoSo":"Nguyễn Văn Thử","SoDienThoai":"0900000123"}"#;
+    let redactions =
+        Redactions { secrets: Vec::new(), packets: &[packet], phrases: &Phrases::default() };
+    let bodies = [
+        (AnswerForm::Portal, 200, r#"{"error_code":"Nguyễn Văn Thử","message":"sai"}"#),
+        (AnswerForm::Portal, 500, r#"{"error_code":"0900000123","message":"sai"}"#),
+        (AnswerForm::Platform, 200, r#"{"code":"Nguyễn Văn Thử","response":{}}"#),
+    ];
+    for (form, status, body) in bodies {
+        let outcome = answer(status, &[], body);
+        let facts = Facts {
+            service: Service::Dossiers,
+            form,
+            is_updating: false,
+            has_token: false,
+            asked: None,
+            outcome: &outcome,
+            now: Timestamp::default(),
+        };
+        let judgement = classify(&facts, &AnswerPatterns::builtin(), &redactions);
+        let told = format!("{judgement:?}");
+        assert!(!told.contains("Văn Thử") && !told.contains("0900000123"), "{told}");
+    }
+    let long = answer(502, &[], &format!(r#"{{"message":"{}"}}"#, "ă".repeat(1000)));
+    let message = judge(Service::Dossiers, false, &long).message;
+    assert_eq!(message.chars().count(), MESSAGE_LENGTH_MAX);
+}

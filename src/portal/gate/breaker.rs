@@ -108,11 +108,6 @@ impl Breaker {
         }
     }
 
-    /// Pauses from now on follow these settings; the present one goes on.
-    pub(super) fn reconfigure(&mut self, settings: BreakerSettings) {
-        self.settings = settings;
-    }
-
     pub(super) fn standing(&mut self, now: Duration) -> Standing<'_> {
         if let State::Closed { probe_first: false, until, .. } = &self.state
             && now >= *until

@@ -139,17 +139,6 @@ impl Pace {
         }
     }
 
-    /// Other windows: what was learnt stays where it is below them.
-    pub(super) fn under(&mut self, ceiling: Option<f64>, slack: Duration) {
-        self.slack = slack.max(MADE_UP);
-        let unbound = self.rate >= self.ceiling;
-        self.ceiling = ceiling.unwrap_or(f64::INFINITY);
-        if unbound && self.ceiling.is_finite() {
-            self.rate = self.ceiling;
-        }
-        self.rate = self.rate.min(self.ceiling).max(SLOWEST);
-    }
-
     /// How long until the pace lets the next call leave.
     pub(super) fn wait(&mut self, now: Duration) -> Option<Duration> {
         if !self.binds() {
@@ -452,14 +441,11 @@ mod tests {
         let mark = pace.leave(SECOND);
         pace.refused(mark, SECOND, 0);
         let learned = pace.learned();
-        let mut again = Pace::new(Some(100.0), MADE_UP, &learned, SECOND);
+        let again = Pace::new(Some(100.0), MADE_UP, &learned, SECOND);
         assert!(near(again.rate(), 97.0));
-        again.under(Some(50.0), MADE_UP);
-        assert!(near(again.rate(), 50.0));
-        again.under(Some(200.0), MADE_UP);
-        assert!(near(again.rate(), 200.0), "nothing was learnt below the windows");
-        let mut lower = Pace::new(Some(100.0), MADE_UP, &learned, SECOND);
-        lower.under(Some(200.0), MADE_UP);
-        assert!(near(lower.rate(), 97.0), "what was learnt stays");
+        let lower = Pace::new(Some(50.0), MADE_UP, &learned, SECOND);
+        assert!(near(lower.rate(), 50.0));
+        let higher = Pace::new(Some(200.0), MADE_UP, &learned, SECOND);
+        assert!(near(higher.rate(), 97.0), "what was learnt stays");
     }
 }

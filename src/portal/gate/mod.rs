@@ -190,26 +190,6 @@ impl Gate {
         }
     }
 
-    /// Other windows, headroom, shares and breaker, from this moment on and without a restart. What
-    /// left earlier counts in the new windows: no span, also none that began before the change,
-    /// holds more than the new limit from here on. A window that is longer than all earlier ones
-    /// counts as used up, because nobody remembers what left in it. What was learnt stays.
-    pub fn reconfigure(&self, settings: &GateSettings) -> Result<(), GateError> {
-        let mut shared = self.shared();
-        let now = self.clock.monotonic();
-        let windows = shared
-            .windows
-            .succeeded_by(&settings.windows, settings.headroom, now)
-            .map_err(GateError::Settings)?;
-        shared.pace.under(windows.rate(), windows.slack());
-        shared.windows = windows;
-        shared.breaker.reconfigure(settings.breaker.clone());
-        shared.queue.reweigh(settings.shares);
-        // Whoever waits computed its wait under the old windows.
-        shared.queue.wake_all();
-        Ok(())
-    }
-
     /// Keeps everything back until `until` (`None`: until it is taken back), logins and look-ups
     /// included; takes it back with `None`.
     pub fn hold(&self, held: Option<(Option<Timestamp>, Failure)>) {

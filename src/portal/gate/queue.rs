@@ -27,10 +27,6 @@ impl Queue {
         Self { waiting: BTreeMap::new(), turns: Turns::new(shares), arrivals: 0 }
     }
 
-    pub(super) fn reweigh(&mut self, shares: Shares) {
-        self.turns.reweigh(shares);
-    }
-
     pub(super) fn shares(&self) -> Shares {
         self.turns.shares()
     }

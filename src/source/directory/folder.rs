@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 use super::super::SourceFailure;
 use super::super::classify;
 use super::{failed, failed_because};
+use crate::sabotage;
 
 const DONE: &str = "done";
 const REJECTED: &str = "rejected";
 const NOTE: &str = ".reason.json";
+/// Stands in the name of a file that comes back and finds its name taken.
+const AGAIN: &str = "again";
 /// Longest name that file systems take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 /// What a name grows by at most while its note is written: `.` + name + `.reason.json.tmp`.
@@ -210,11 +213,39 @@ impl Folder {
             Err(cause) => return Err(cause),
         }
         let target = self.path.join(put.subfolder());
-        let free = free_name(&target, name, put)?;
+        let room = if put.note().is_some() { NOTE_ROOM } else { 0 };
+        let free = free_name(&target, name, put.hash(), room)?;
         if let Some(note) = put.note() {
             write_note(&target, &free, note)?;
+            sabotage::point("drop.noted");
         }
         fs::rename(&from, target.join(&free))
+    }
+
+    /// Moves back what was put away at this time or later, so that it is read again; how many files.
+    /// Nothing is overwritten. A rename changes `ctime`, so that is when a file was put away.
+    pub(super) fn give_back(&self, since_s: i64) -> io::Result<u64> {
+        let mut given = 0;
+        for subfolder in [DONE, REJECTED] {
+            let from = self.path.join(subfolder);
+            let entries = match fs::read_dir(&from) {
+                Ok(entries) => entries,
+                Err(cause) if cause.kind() == ErrorKind::NotFound => continue,
+                Err(cause) => return Err(cause),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let file = entry.metadata()?;
+                if !is_document(&name) || !file.is_file() || file.ctime() < since_s {
+                    continue;
+                }
+                let free = free_name(&self.path, &name, AGAIN, 0)?;
+                fs::rename(entry.path(), self.path.join(free))?;
+                given += 1;
+            }
+        }
+        Ok(given)
     }
 
     fn unreadable(&self, cause: &io::Error) -> SourceFailure {
@@ -231,11 +262,10 @@ fn is_document(name: &OsStr) -> bool {
     stem > 0 && name[0] != b'.' && name[stem..].eq_ignore_ascii_case(EXTENSION)
 }
 
-/// A name that nothing has there: the file's own, or with a part of its content's hash in it.
-fn free_name(target: &Path, name: &OsStr, put: &Put) -> io::Result<OsString> {
-    let room = if put.note().is_some() { NOTE_ROOM } else { 0 };
+/// A name that nothing has there: the file's own, or with the first letters of `mark` in it.
+fn free_name(target: &Path, name: &OsStr, mark: &str, room: usize) -> io::Result<OsString> {
     for number in 0_u32.. {
-        let candidate = candidate(name, put.hash(), number, room);
+        let candidate = candidate(name, mark, number, room);
         match fs::symlink_metadata(target.join(&candidate)) {
             Ok(_) => {}
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(candidate),
@@ -245,13 +275,13 @@ fn free_name(target: &Path, name: &OsStr, put: &Put) -> io::Result<OsString> {
     Err(io::Error::other("every name is taken"))
 }
 
-fn candidate(name: &OsStr, hash: &str, number: u32, room: usize) -> OsString {
+fn candidate(name: &OsStr, mark: &str, number: u32, room: usize) -> OsString {
     let bytes = name.as_bytes();
     if number == 0 && bytes.len() + room <= NAME_BYTES_MAX {
         return name.to_owned();
     }
     let (stem, extension) = bytes.split_at(bytes.len() - EXTENSION.len());
-    let mut mark = format!(".{}", &hash[..hash.len().min(8)]);
+    let mut mark = format!(".{}", &mark[..mark.len().min(8)]);
     if number > 1 {
         // Writing to a String cannot fail.
         let _infallible = write!(mark, "-{number}");

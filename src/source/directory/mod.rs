@@ -32,6 +32,7 @@ use super::{Changes, IndexPage, Item, Page, RefusedItem, Source, SourceFailure};
 use crate::clock::Clock;
 use crate::domain::diagnostic::Position;
 use crate::domain::failure::{Disposition, Failure};
+use crate::domain::time::Timestamp;
 use crate::xml;
 use folder::{Folder, Look, Put, shown};
 
@@ -141,6 +142,20 @@ impl Directory {
         let folder = Folder::new(settings.path.clone());
         let state = Mutex::default();
         Self { inner: Arc::new(Inner { settings, folder, clock, state }) }
+    }
+
+    /// Puts files that were taken at this time or later back into the folder, from `done/` and from
+    /// `rejected/`, so that they are read again; how many. For a ledger that does not know of them.
+    pub async fn give_back(&self, taken_since: Timestamp) -> Result<u64, SourceFailure> {
+        let inner = Arc::clone(&self.inner);
+        off_thread(move || {
+            let _lock = inner.folder.lock()?;
+            inner.folder.give_back(taken_since.millis() / 1000).map_err(|cause| {
+                let message = "files that were read cannot be put back to be read again";
+                failed_because(classify::FOLDER_MOVE, message, &cause)
+            })
+        })
+        .await
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::domain::time::Timestamp;
 
 fn directory(path: &std::path::Path, clock: &ManualClock) -> Directory {
     let settings = DirectorySettings {
@@ -106,4 +105,29 @@ async fn thousands_of_files_are_watched_a_part_at_a_time_and_all_are_read_in_ord
     }
     assert!(read.is_sorted());
     assert_eq!(page(&directory).await.unwrap().waiting, 0);
+}
+
+#[tokio::test]
+async fn what_was_taken_since_a_backup_comes_back_beside_a_newer_file_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Timestamp::from_millis(0));
+    let directory = directory(folder.path(), &clock);
+    let at = |name: &str| folder.path().join(name);
+    for sub in ["done", "rejected"] {
+        std::fs::create_dir(at(sub)).unwrap();
+    }
+    std::fs::write(at("done/1.xml"), "old").unwrap();
+    std::fs::write(at("rejected/2.xml"), "bad").unwrap();
+    std::fs::write(at("rejected/2.xml.reason.json"), "{}").unwrap();
+    std::fs::write(at("1.xml"), "new").unwrap();
+    let hour = Duration::from_hours(1);
+    let now = crate::clock::Clock::now(&crate::clock::SystemClock::new());
+    assert_eq!(directory.give_back(now + hour).await.unwrap(), 0);
+    assert_eq!(directory.give_back(now - hour).await.unwrap(), 2);
+    let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    assert_eq!(
+        (read("1.xml"), read("1.again.xml"), read("2.xml")),
+        ("new".into(), "old".into(), "bad".into())
+    );
+    assert!(at("rejected/2.xml.reason.json").exists() && !at("done/1.xml").exists());
 }

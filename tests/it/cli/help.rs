@@ -58,6 +58,7 @@ const COMMANDS: &[&[&str]] = &[
     &["lab", "province"],
     &["lab", "portal"],
     &["lab", "older-sync"],
+    &["lab", "soak"],
 ];
 
 #[test]

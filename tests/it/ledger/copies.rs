@@ -121,6 +121,63 @@ async fn a_restore_keeps_what_was_there_and_refuses_a_ledger_in_use() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_replaced_twice_in_a_second_is_kept_twice() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(0), item(A, 1, "one")).await;
+    let backup = backed_up(&ledger, t(1)).await;
+    ledger.deliver(t(2), item(B, 1, "one")).await;
+    ledger.close().await;
+    let first = restored(&backup, &ledger.path(), true).await.unwrap().kept.unwrap();
+    let second = restored(&backup, &ledger.path(), true).await.unwrap().kept.unwrap();
+    assert_ne!(first, second);
+    assert_eq!(open(&first).await.dossier(B).await.unwrap().len(), 1, "the first one is gone");
+    assert!(open(&second).await.dossier(B).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_restore_that_died_just_before_its_end_may_be_repeated_at_once() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(0), item(A, 1, "one")).await;
+    let backup = backed_up(&ledger, t(1)).await;
+    ledger.deliver(t(2), item(B, 1, "one")).await;
+    ledger.close().await;
+    // The second name was given already; both are one file.
+    let name = format!("ledger.db.replaced-{}", t(100).to_portal());
+    std::fs::hard_link(ledger.path(), ledger.path().with_file_name(name)).unwrap();
+    let kept = restored(&backup, &ledger.path(), true).await.unwrap().kept.unwrap();
+    assert_eq!(open(&kept).await.dossier(B).await.unwrap().len(), 1, "what was kept is empty");
+}
+
+#[tokio::test]
+async fn the_journal_of_a_restore_that_died_belongs_to_no_other_backup() {
+    let ledger = open_ledger().await;
+    ledger.deliver(t(0), item(A, 1, "one")).await;
+    let older = backed_up(&ledger, t(1)).await;
+    let other = ledger.path().with_file_name("other.db");
+    let items = (0..40).map(|n| item(&format!("{n}"), 1, &"text ".repeat(100))).collect();
+    ledger.pull(t(2), items).await;
+    let beside = open(&ledger.path()).await;
+    beside.backup(&other, t(3)).await.unwrap();
+    beside.close().await;
+    ledger.close().await;
+    // It died while the copy of the other backup was being marked: its journal lies there.
+    let part = ledger.path().with_file_name("ledger.db.restoring");
+    std::fs::copy(&other, &part).unwrap();
+    let dying = open(&part).await;
+    dying.commit_pull(&page(t(4), vec![item(C, 1, "three")])).await.unwrap();
+    let journal = part.with_file_name("ledger.db.restoring-wal");
+    let left = std::fs::read(&journal).unwrap();
+    dying.close().await;
+    std::fs::copy(&other, &part).unwrap();
+    std::fs::write(&journal, left).unwrap();
+    let done = restored(&older, &ledger.path(), true).await.unwrap();
+    let again = open(&ledger.path()).await;
+    assert_eq!(again.check().await.unwrap(), [], "{done:?}");
+    assert!(again.dossier(C).await.unwrap().is_empty(), "of the other one");
+    assert_eq!(again.dossier(A).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_ledger_can_be_replaced() {
     let ledger = open_ledger().await;
     ledger.deliver(t(0), item(A, 1, "one")).await;

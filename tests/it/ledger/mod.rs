@@ -20,3 +20,4 @@ mod steps;
 mod support;
 mod upkeep;
 mod view;
+mod watch;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hoso_gateway::clock::Clock;
-use hoso_gateway::daemon::{Daemon, Herald, Schedule};
+use hoso_gateway::daemon::{Daemon, Herald, LOOK, Schedule};
 use hoso_gateway::domain::entry::EntryState;
 use hoso_gateway::domain::share::{Shares, Turns};
 use hoso_gateway::domain::time::Timestamp;
@@ -278,6 +278,7 @@ async fn a_loop_that_hangs_silences_the_watchdog_until_it_moves_again() {
             read_back: Duration::from_secs(2),
             reconcile: None,
             upkeep: Duration::from_secs(10),
+            look: LOOK,
             ledger_patience: Duration::from_mins(10),
             source_patience: Duration::from_secs(30),
             portal_patience: Duration::from_mins(10),

@@ -398,3 +398,37 @@ async fn a_gateway_killed_between_storing_a_file_and_moving_it_loses_nothing_and
     assert_eq!(standing.refused_documents, 1);
     site.close().await;
 }
+
+#[tokio::test]
+async fn files_taken_after_a_backup_are_read_again_once_it_is_restored() {
+    let province = ProvinceOptions {
+        population: PopulationOptions { dossiers: 20, ..PopulationOptions::default() },
+        ..ProvinceOptions::default()
+    };
+    let source = "kind = \"directory\"\npath = \"drop\"\nsettle_ms = 100";
+    let mut site = Site::open_with(province, PortalOptions::default(), Some(source), "").await;
+    let folder = site.folder().join("drop");
+    site.province.drop_files(&folder).await.unwrap();
+    let process = site.serve();
+    site.until_delivered().await;
+    let backup = site.folder().join("backup.db").to_str().unwrap().to_owned();
+    let (made, _, error) = site.run(&["ledger", "backup", &backup]).await;
+    assert!(made, "{error}");
+    site.province.add(1);
+    site.province.drop_files(&folder).await.unwrap();
+    site.until_known(21).await;
+    site.until_delivered().await;
+    process.kill();
+    site.close_view().await;
+
+    let why = ["ledger", "restore", &backup, "--replace", "--reason", "the disk is lost"];
+    let (restored, said, error) = site.run(&why).await;
+    assert!(restored, "{error}");
+    assert!(said.contains("2 files taken since then put back"), "{said}");
+    let process = site.serve();
+    // The one that the backup does not know; what is harmless twice is sent again.
+    site.until_known(21).await;
+    site.until_delivered().await;
+    process.kill();
+    site.close().await;
+}

@@ -17,5 +17,7 @@ mod restart;
 mod rules;
 mod service;
 mod silence;
+mod soak;
+mod watch;
 mod ways;
 mod years;

@@ -1,6 +1,5 @@
-//! The real program, killed, stopped and started beside itself.
+//! The real program, stopped, and started beside itself. How it dies: `kill`.
 
-use fastrand::Rng;
 use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{Fault, FaultRate, Faults, PortalOptions, ScriptedFault, Service};
 use hoso_gateway::lab::province::ProvinceOptions;
@@ -40,39 +39,6 @@ steps_on_unknown_status_5 = "resend"
 [upkeep]
 every_ms = 200
 "#;
-
-#[tokio::test]
-async fn a_gateway_that_is_killed_again_and_again_loses_nothing_and_invents_nothing() {
-    const KILLS: u64 = 8;
-    let mut site = Site::open(province(150), slow_portal(), HASTY).await;
-    let mut rng = Rng::with_seed(42);
-    for kill in 0..KILLS {
-        let process = site.serve();
-        // Every other time it dies before a dead owner's gate is free: while it reads and maps.
-        let calls = if kill % 2 == 0 { site.portal.state().calls + rng.u64(1..25) } else { 0 };
-        let pulled = site.province.state().requests_served + rng.u64(1..4);
-        site.until("it did some work", |site| {
-            site.portal.state().calls >= calls && site.province.state().requests_served >= pulled
-        })
-        .await;
-        process.kill();
-        site.province.evolve_any();
-    }
-    let process = site.serve();
-    site.until_delivered().await;
-    process.kill();
-    let comparison = site.comparison();
-    assert!(comparison.unexpected.is_empty(), "{comparison:?}");
-    assert_eq!(comparison.steps_unexpected, 0);
-    let standing = site.standing().await.unwrap();
-    let counts = site.province.state().counts;
-    let invalid: usize = counts.invalid.values().sum();
-    let known: u64 = standing.dossiers.values().sum();
-    assert_eq!(known, counts.dossiers as u64, "{standing:?}");
-    assert!(invalid > 5);
-    assert_eq!(site.portal.state().overshoots, 0);
-    site.close().await;
-}
 
 #[tokio::test]
 async fn a_request_to_stop_lets_calls_on_their_way_finish() {

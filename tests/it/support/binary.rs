@@ -149,6 +149,25 @@ unconfirmed_every_ms = 100
         Process { child, log, clock: Arc::clone(&self.clock) }
     }
 
+    /// Starts a command that dies at this point (`sabotage::POINTS`; `name:n` for the n-th time).
+    pub(crate) fn serve_dying(&mut self, arguments: &[&str], point: &str) -> Process {
+        self.spawn_in(arguments, &[("HOSO_DIE_AT", point)])
+    }
+
+    /// The ledger as it lies there, for a look beside whoever works with it; `None` before there is
+    /// one that can be read.
+    pub(crate) async fn open_ledger(&self) -> Option<Arc<dyn Ledger>> {
+        let config = hoso_gateway::cli::build::config(Some(&self.config())).ok()?;
+        hoso_gateway::cli::build::existing_ledger(&config).await.ok()
+    }
+
+    /// Closes what [`Site::standing`] keeps open: some commands want the file for themselves.
+    pub(crate) async fn let_go_of_the_ledger(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.close().await;
+        }
+    }
+
     /// Runs a command to its end: success, stdout, stderr.
     pub(crate) async fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         let mut command = hoso(&self.config());
@@ -164,12 +183,7 @@ unconfirmed_every_ms = 100
     /// The ledger's numbers, once there is a ledger.
     pub(crate) async fn standing(&mut self) -> Option<Standing> {
         if self.ledger.is_none() {
-            let config = hoso_gateway::cli::build::config(Some(&self.config())).ok()?;
-            if !config.ledger.path.exists() {
-                return None;
-            }
-            let opened = hoso_gateway::cli::build::existing_ledger(&config).await;
-            self.ledger = Some(opened.ok()?);
+            self.ledger = Some(self.open_ledger().await?);
         }
         let ledger = Arc::clone(self.ledger.as_ref()?);
         ledger.standing(self.clock.now()).await.ok()
@@ -256,10 +270,23 @@ unconfirmed_every_ms = 100
         }
     }
 
-    pub(crate) async fn close(self) {
-        if let Some(ledger) = self.ledger {
+    /// The same, but for no longer than this.
+    pub(crate) async fn until_or(&self, patience: Duration, reached: impl Fn(&Self) -> bool) {
+        let since = self.clock.monotonic();
+        while !reached(self) && self.clock.monotonic().saturating_sub(since) < patience {
+            self.clock.sleep(LOOK / 8).await;
+        }
+    }
+
+    /// The story's own view of the ledger is closed, until it looks again.
+    pub(crate) async fn close_view(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
             ledger.close().await;
         }
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.close_view().await;
         self.province.shutdown().await.expect("a sound province");
         self.portal.shutdown().await.expect("a sound portal");
     }
@@ -338,7 +365,16 @@ impl Process {
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.ended_or("it should have").await
+    }
+
+    /// The same; `why` is told when it does not.
+    pub(crate) async fn ended_or(&mut self, why: &str) -> ExitStatus {
         let since = self.clock.monotonic();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -346,7 +382,7 @@ impl Process {
             }
             assert!(
                 self.clock.monotonic().saturating_sub(since) < PATIENCE,
-                "never ended; its log:\n{}",
+                "never ended: {why}; its log:\n{}",
                 self.log()
             );
             self.clock.sleep(LOOK / 4).await;

@@ -310,7 +310,7 @@ impl TestGateway {
     pub(crate) async fn end(self) {
         let standing = self.standing().await;
         let leased = standing.dossiers.get(&EntryState::Leased).copied();
-        let path = self.ledger_path();
+        let (path, now) = (self.ledger_path(), self.clock.now());
         assert_eq!(leased.unwrap_or(0), 0, "a lease is left");
         self.stop.cancel();
         self.stop_keeping.cancel();
@@ -319,6 +319,7 @@ impl TestGateway {
         // Whatever happened in the story: the ledger keeps its own rules.
         if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
             assert_eq!(ledger.check().await.expect("a readable ledger"), []);
+            super::watch::assert_no_watchdog_barks(&ledger, now).await;
             ledger.close().await;
         }
         self.province.shutdown().await.expect("a sound province");

@@ -5,3 +5,4 @@ pub(crate) mod binary;
 pub(crate) mod clock;
 pub(crate) mod gateway;
 pub(crate) mod paper;
+pub(crate) mod watch;

@@ -71,6 +71,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         size::STATEMENTS,
         backup::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
     ];
     let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
@@ -102,13 +103,14 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         restore::STATEMENTS,
         size::STATEMENTS,
         health::STATEMENTS,
+        watch::STATEMENTS,
         standing::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c')",
+             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c'), (' slice'), ('watch')",
     )
     .fetch_all(&mut *conn)
     .await

@@ -185,41 +185,6 @@ impl Windows {
         Self { pacers: Vec::new() }
     }
 
-    /// Other windows in the place of these. Each begins as if every call of its last length had
-    /// left just now, so that no span holds more than its limit from here on; without a window long
-    /// enough to know them, it begins as used up.
-    pub(super) fn succeeded_by(
-        &self,
-        windows: &[Window],
-        headroom: f64,
-        now: Duration,
-    ) -> Result<Self, String> {
-        let mut next = Self::new(windows, headroom, now)?;
-        let now_ns = nanos(now);
-        for pacer in &mut next.pacers {
-            let known = self
-                .pacers
-                .iter()
-                .filter(|old| old.window_ns >= pacer.window_ns)
-                .min_by_key(|old| old.window_ns);
-            let used_up = now_ns + pacer.window_ns + pacer.tolerance_ns;
-            let Some(known) = known else {
-                pacer.tat.set(used_up);
-                continue;
-            };
-            let recent = u64::from(known.meter.at_most(now_ns));
-            let spent = now_ns.saturating_add(recent.saturating_mul(pacer.interval_ns));
-            // What an earlier process sent is in the old state and in no count of ours.
-            let inherited = if known.meter.knows_all(now_ns) { 0 } else { used_up };
-            pacer.tat.set(spent.max(inherited).min(used_up));
-            if known.window_ns == pacer.window_ns {
-                pacer.promised = known.promised;
-                pacer.meter = known.meter.clone();
-            }
-        }
-        Ok(next)
-    }
-
     /// Calls a second that the windows carry in the long run; none without windows.
     pub(super) fn rate(&self) -> Option<f64> {
         let slowest = self.pacers.iter().map(|pacer| pacer.interval_ns).max()?;
@@ -369,7 +334,7 @@ impl Pacer {
             tat_before: 0,
             remembered,
             promised: Timestamp::from_millis(i64::MIN / 2),
-            meter: Meter::new(window_ns, nanos(now)),
+            meter: Meter::new(window_ns),
         })
     }
 
@@ -380,31 +345,24 @@ impl Pacer {
     }
 }
 
-/// Counts calls by sixtieths of a window: shown to people, and carried over to other windows.
+/// Counts calls by sixtieths of a window, to be shown.
 #[derive(Debug, Clone)]
 struct Meter {
     slot_ns: u64,
-    /// One more than a window has, so that the slot in which it began is still there.
-    slots: [u32; Self::SLOTS + 1],
+    slots: [u32; Self::SLOTS],
     newest: u64,
-    began_ns: u64,
 }
 
 impl Meter {
     const SLOTS: usize = 60;
 
-    fn new(window_ns: u64, now_ns: u64) -> Self {
-        Self {
-            slot_ns: window_ns.div_ceil(Self::SLOTS as u64),
-            slots: [0; Self::SLOTS + 1],
-            newest: 0,
-            began_ns: now_ns,
-        }
+    fn new(window_ns: u64) -> Self {
+        Self { slot_ns: window_ns.div_ceil(Self::SLOTS as u64), slots: [0; Self::SLOTS], newest: 0 }
     }
 
     fn count(&mut self, now_ns: u64) {
         let slot = now_ns / self.slot_ns;
-        let passed = slot.saturating_sub(self.newest).min(Self::SLOTS as u64 + 1);
+        let passed = slot.saturating_sub(self.newest).min(Self::SLOTS as u64);
         for back in 0..passed {
             self.slots[Self::index(slot - back)] = 0;
         }
@@ -414,20 +372,7 @@ impl Meter {
 
     /// Calls in the window that ends now, rounded down to a sixtieth of it.
     fn used(&self, now_ns: u64) -> u32 {
-        self.sum(now_ns, Self::SLOTS as u64)
-    }
-
-    /// Calls in the window that ends now, rounded up to a sixtieth of it.
-    fn at_most(&self, now_ns: u64) -> u32 {
-        self.sum(now_ns, Self::SLOTS as u64 + 1)
-    }
-
-    /// Whether the whole window lies in the life of this process.
-    fn knows_all(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.began_ns) >= self.slot_ns * Self::SLOTS as u64
-    }
-
-    fn sum(&self, now_ns: u64, slots: u64) -> u32 {
+        let slots = Self::SLOTS as u64;
         let slot = now_ns / self.slot_ns;
         (0..slots)
             .filter_map(|back| self.newest.checked_sub(back))
@@ -437,8 +382,8 @@ impl Meter {
     }
 
     fn index(slot: u64) -> usize {
-        // Cannot truncate: the remainder is at most 60.
-        usize::try_from(slot % (Self::SLOTS as u64 + 1)).unwrap_or(0)
+        // Cannot truncate: the remainder is below 60.
+        usize::try_from(slot % Self::SLOTS as u64).unwrap_or(0)
     }
 }
 

@@ -1,0 +1,355 @@
+//! The real ledger behind a door: each verb is one instant of simulated time, before and after which
+//! the process may die, the disk may be full, and the acknowledgement of a commit may get lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use async_trait::async_trait;
+use hoso_gateway::domain::catalogue::{CatalogueItem, CatalogueKey};
+use hoso_gateway::domain::discrepancy::DiscrepancyKind;
+use hoso_gateway::domain::lease::Lease;
+use hoso_gateway::domain::priority::Priority;
+use hoso_gateway::domain::time::Timestamp;
+use hoso_gateway::ledger::adoption::*;
+use hoso_gateway::ledger::record::*;
+use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
+use hoso_gateway::ledger::view::*;
+use hoso_gateway::ledger::watch::*;
+use hoso_gateway::ledger::{Ledger, LedgerError};
+use tokio::runtime::{Handle, Runtime};
+
+use super::door::Door;
+use super::witness::Witness;
+
+/// What happens to one verb of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LedgerFault {
+    /// The disk does not answer; nothing is written.
+    Busy,
+    Full,
+    /// Written, and reported as failed.
+    LostAcknowledgement,
+    /// The process dies before it.
+    CrashBefore,
+    /// The process dies when it is written.
+    CrashAfter,
+}
+
+impl LedgerFault {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "ledger busy",
+            Self::Full => "ledger full",
+            Self::LostAcknowledgement => "ledger acknowledgement lost",
+            Self::CrashBefore => "crash before a commit",
+            Self::CrashAfter => "crash after a commit",
+        }
+    }
+}
+
+/// Faults that wait for their verb, shared by all processes on one machine.
+#[derive(Debug, Default)]
+pub(super) struct LedgerFaults {
+    /// How many verbs are let through before each.
+    waiting: Mutex<VecDeque<(u32, LedgerFault)>>,
+}
+
+impl LedgerFaults {
+    pub(super) fn order(&self, after: u32, fault: LedgerFault) {
+        self.waiting().push_back((after, fault));
+    }
+
+    pub(super) fn clear(&self) {
+        self.waiting().clear();
+    }
+
+    fn draw(&self) -> Option<LedgerFault> {
+        let mut waiting = self.waiting();
+        let (after, fault) = waiting.front_mut()?;
+        if *after > 0 {
+            *after -= 1;
+            return None;
+        }
+        let fault = *fault;
+        waiting.pop_front();
+        Some(fault)
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<(u32, LedgerFault)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// SQLite's own runtime: real time, and no part of the simulation.
+fn apart() -> &'static Handle {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("a runtime")
+        })
+        .handle()
+}
+
+/// Waits for `work` while the simulated world stands still: to it, this is one instant.
+pub(super) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let _real_time = apart().enter();
+    // The budget of the task that waits here is not renewed before it comes back.
+    let mut work = std::pin::pin!(tokio::task::unconstrained(work));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimLedger {
+    /// `None`: the process that had it open is gone.
+    inner: Mutex<Option<Arc<SqliteLedger>>>,
+    door: Door,
+    faults: Arc<LedgerFaults>,
+    witness: Arc<Witness>,
+}
+
+impl SimLedger {
+    pub(super) fn open(
+        path: &Path,
+        door: Door,
+        faults: Arc<LedgerFaults>,
+        witness: Arc<Witness>,
+    ) -> Result<Self, LedgerError> {
+        let settings =
+            SqliteSettings { durable: false, check_up_to: None, ..SqliteSettings::default() };
+        let opened = at_once(SqliteLedger::open(path, &settings))?;
+        Ok(Self { inner: Mutex::new(Some(Arc::new(opened))), door, faults, witness })
+    }
+
+    /// Closes the file, as the system does for a process that is gone.
+    pub(super) fn shut(&self) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(inner) = inner {
+            at_once(inner.close());
+        }
+    }
+
+    /// The ledger itself, for looking at it.
+    pub(super) fn inner(&self) -> Option<Arc<SqliteLedger>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn verb<T: Send>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&SqliteLedger) -> Result<T, LedgerError> + Send,
+    ) -> Result<T, LedgerError> {
+        self.door.pass().await;
+        let fault = self.faults.draw();
+        if let Some(fault) = fault {
+            self.witness.count(fault.name());
+            self.witness.note(|| format!("{} at {name}", fault.name()));
+        }
+        match fault {
+            Some(LedgerFault::CrashBefore) => {
+                self.door.kill();
+                self.door.pass().await;
+            }
+            Some(LedgerFault::Busy) => return Err(busy(name)),
+            Some(LedgerFault::Full) => return Err(LedgerError::Full),
+            Some(LedgerFault::CrashAfter | LedgerFault::LostAcknowledgement) | None => {}
+        }
+        let Some(inner) = self.inner() else { return std::future::pending().await };
+        let done = work(&inner);
+        self.witness.note(|| format!("{name} {}", if done.is_ok() { "done" } else { "failed" }));
+        match fault {
+            Some(LedgerFault::CrashAfter) => {
+                self.door.kill();
+                self.door.pass().await;
+            }
+            Some(LedgerFault::LostAcknowledgement) => return Err(busy(name)),
+            _ => {}
+        }
+        done
+    }
+}
+
+fn busy(doing: &'static str) -> LedgerError {
+    LedgerError::Unavailable { doing, source: "the simulated disk does not answer".into() }
+}
+
+macro_rules! verbs {
+    ($part:ident: $( $name:ident ( $( $arg:ident : [ $($ty:tt)* ] ),* ) -> [ $($out:tt)* ]; )* { $($rest:item)* }) => {
+        #[async_trait]
+        impl $part for SimLedger {
+            $(
+                async fn $name(&self $(, $arg: $($ty)*)*) -> Result<$($out)*, LedgerError> {
+                    self.verb(stringify!($name), |ledger| at_once(ledger.$name($($arg),*)))
+                        .await
+                }
+            )*
+            $($rest)*
+        }
+    };
+}
+
+verbs! { Watching:
+    look(bounds: [&WatchBounds]) -> [Vec<Sight>];
+    keep_sights(now: [Timestamp], sights: [&[Sight]]) -> [Vec<WatchChange>];
+    watchdogs() -> [Vec<Watchdog>];
+    overdue(before: [Timestamp]) -> [u64];
+    bulk(now: [Timestamp], since: [Timestamp]) -> [(bool, Option<Timestamp>)];
+{}
+}
+
+verbs! { Ledger:
+    source_position(source: [&str], overlap_ms: [u64]) -> [SourcePosition];
+    record_poll_failure(source: [&str], at: [Timestamp], failure: [Option<&hoso_gateway::domain::failure::Failure>], evidence: [Option<&[u8]>]) -> [()];
+    knows_position(source: [&str], position: [&str]) -> [bool];
+    claim_unread(source: [&str], now: [Timestamp], asked_until: [Timestamp], limit: [u32]) -> [Vec<String>];
+    to_map(limit: [u32]) -> [Vec<ToMap>];
+    record_mapped(now: [Timestamp], mapped: [&[MappedEntry]]) -> [MapCounts];
+    sent_packets(dossiers: [&[i64]]) -> [Vec<(i64, String)>];
+    standings(source: [&str], ma_ho_so: [&[String]]) -> [Vec<IndexStanding>];
+    own_standings(source: [&str], after: [&str], limit: [u32], first_seen_from: [Timestamp]) -> [Vec<IndexStanding>];
+    acked_packets(dossiers: [&[i64]]) -> [Vec<(i64, String)>];
+    acknowledged_codes(source: [&str], after: [&str], limit: [u32], first_seen_until: [Timestamp]) -> [Vec<String>];
+    record_discrepancies(now: [Timestamp], found: [&[DiscrepancyRecord]]) -> [u64];
+    resolve_discrepancies(now: [Timestamp], source: [&str], kind: [DiscrepancyKind], ma_ho_so: [&[String]], resolution: [&str]) -> [u64];
+    suspected_missing(source: [&str], ma_ho_so: [&[String]]) -> [Vec<(String, Timestamp)>];
+    repair_missing(now: [Timestamp], dossiers: [&[i64]], resend_supplements: [bool]) -> [u64];
+    record_books(books: [&Books]) -> [()];
+    catalogues() -> [Vec<CatalogueStanding>];
+    newest_catalogue_version() -> [i64];
+    record_catalogue(now: [Timestamp], fetched: [&FetchedCatalogue]) -> [CatalogueChange];
+    catalogue_versions(key: [&CatalogueKey]) -> [Vec<CatalogueVersion>];
+    catalogue_items(versions: [&[i64]]) -> [Vec<(i64, Vec<CatalogueItem>)>];
+    note_procedures(now: [Timestamp], used: [&BTreeMap<String, u64>]) -> [()];
+    ask_for_catalogues(now: [Timestamp], wish: [&CatalogueWish], audit: [&AuditRecord]) -> [u64];
+    catalogue_spending(since: [Timestamp], services: [&[&str]], dossiers: [&str]) -> [CatalogueSpending];
+    release_held(now: [Timestamp], scopes: [&[HeldScope]]) -> [u64];
+    set_start_from(source: [&str], start_from: [Option<Timestamp>]) -> [()];
+    open_adoption(now: [Timestamp], order: [&AdoptionOrder], audit: [&AuditRecord]) -> [i64];
+    end_adoption(now: [Timestamp], run: [i64]) -> [()];
+    adoption_run(run: [Option<i64>]) -> [Option<AdoptionRun>];
+    claim_adoption(now: [Timestamp], scope: [AdoptionScope], limit: [u32]) -> [ToAdopt];
+    settle_adoption(now: [Timestamp], batch: [&AdoptionBatch]) -> [AdoptionCounts];
+    awaiting() -> [Vec<AwaitingCounts>];
+    upkeep(now: [Timestamp], policy: [&UpkeepPolicy]) -> [UpkeepCounts];
+    resync(now: [Timestamp], source: [Option<&str>], ma_ho_so: [&str], audit: [&AuditRecord]) -> [ResyncOutcome];
+    retry(now: [Timestamp], scope: [&RetryScope], audit: [&AuditRecord]) -> [u64];
+    pause(now: [Timestamp], scope: [&PauseScope], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [()];
+    resume(now: [Timestamp], scope: [&PauseScope], audit: [&AuditRecord]) -> [Resumed];
+    orders(now: [Timestamp]) -> [Orders];
+    set_hold(now: [Timestamp], source: [Option<&str>], ma_ho_so: [&str], hold: [bool], audit: [&AuditRecord]) -> [HoldOutcome];
+    sizes(now: [Timestamp]) -> [Sizes];
+    room(now: [Timestamp]) -> [Sizes];
+    measure(now: [Timestamp]) -> [bool];
+    standing(now: [Timestamp]) -> [Standing];
+    waiting_by_class(now: [Timestamp]) -> [BTreeMap<Priority, WaitingWork>];
+    refusals(since: [Timestamp], limit: [u32]) -> [Vec<Refusal>];
+    health(now: [Timestamp], lag_since: [Timestamp]) -> [Health];
+    waiting(now: [Timestamp]) -> [Waiting];
+    record_in_force(in_force: [&InForce]) -> [()];
+    record_pause(pause: [Option<&Pause>]) -> [()];
+    call_totals(since: [Timestamp]) -> [CallTotals];
+    dossier(ma_ho_so: [&str]) -> [Vec<DossierView>];
+    problems(filter: [&ProblemFilter]) -> [Vec<Problem>];
+    newest_document(dossier_id: [i64]) -> [Option<String>];
+    hold_singleton(now: [Timestamp], name: [&str], holder: [&str], lease: [Lease]) -> [Option<String>];
+    release_singleton(name: [&str], token: [i64]) -> [()];
+    remember_quota(window: [&str], until: [Timestamp]) -> [()];
+    calls_by_time(since: [Timestamp], part_ms: [u64]) -> [Vec<(Timestamp, u32)>];
+    recall_quota() -> [Vec<(String, Timestamp)>];
+    note_gate(now: [Timestamp], note: [GateNote], body: [&str]) -> [()];
+    noted_gate(note: [GateNote]) -> [Option<(Timestamp, String)>];
+{
+    async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
+        self.verb("commit_pull", |ledger| {
+            let done = at_once(ledger.commit_pull(commit));
+            if done.is_ok() {
+                self.witness.took(commit);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn claim_entries(
+        &self,
+        now: Timestamp,
+        claim: Claim,
+    ) -> Result<Vec<ClaimedEntry>, LedgerError> {
+        self.verb("claim_entries", |ledger| {
+            let done = at_once(ledger.claim_entries(now, claim));
+            if let Ok(claimed) = &done {
+                self.witness.claimed_entries(claimed);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn claim_steps(
+        &self,
+        now: Timestamp,
+        claim: Claim,
+        steps_max: u32,
+    ) -> Result<Vec<ClaimedSteps>, LedgerError> {
+        self.verb("claim_steps", |ledger| {
+            let done = at_once(ledger.claim_steps(now, claim, steps_max));
+            if let Ok(claimed) = &done {
+                self.witness.claimed_steps(claimed);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn claim_unconfirmed(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<UnconfirmedEntry>, LedgerError> {
+        self.verb("claim_unconfirmed", |ledger| {
+            let done = at_once(ledger.claim_unconfirmed(now, until, limit));
+            if let Ok(claimed) = &done {
+                self.witness.claimed_unconfirmed(claimed);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn settle(
+        &self,
+        now: Timestamp,
+        batch: &SettleBatch,
+    ) -> Result<SettleCounts, LedgerError> {
+        self.verb("settle", |ledger| {
+            let done = at_once(ledger.settle(now, batch));
+            if done.is_ok() {
+                self.witness.settled(batch);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn close(&self) {}
+}
+}
