@@ -9,12 +9,13 @@ use hoso_gateway::sabotage::Defect;
 use super::ops::draw;
 use super::run::run;
 use super::seeds::workers;
-use super::witness::asked;
+use super::witness::{asked, say};
 
 /// Seeds within which each deliberate bug must be noticed.
 const SEEDS_MAX: u64 = 60;
 
 #[test]
+#[ignore = "some minutes; run it after a change of the rules: cargo test --test it defects -- --ignored"]
 fn each_deliberate_bug_is_noticed() {
     let next = AtomicUsize::new(0);
     let caught: Mutex<BTreeMap<Defect, Option<(u64, &'static str)>>> = Mutex::default();
@@ -26,6 +27,9 @@ fn each_deliberate_bug_is_noticed() {
                 let violation = run(&setup, &ops, Some(*defect)).violation?;
                 Some((seed + 1, violation.property))
             });
+            if asked("HOSO_SIM_REPORT").is_some() {
+                say(&format!("{defect:?} {found:?}"));
+            }
             caught.lock().expect("a table").insert(*defect, found);
         }
     });

@@ -288,6 +288,7 @@ impl SimHttp {
             Some(WireFault::RequestLost) => return std::future::pending().await,
             Some(WireFault::RequestLate) => {
                 let (network, late) = (Arc::clone(network), timeout + Duration::from_secs(60));
+                network.witness.arrives_late(called);
                 tokio::spawn(async move {
                     sleep(late).await;
                     drop(deliver(&network, network.portal_routes.clone(), request).await);

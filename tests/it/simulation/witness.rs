@@ -76,6 +76,8 @@ struct Seen {
     /// Pushes of which nothing came back yet.
     flights: BTreeMap<String, Flight>,
     flights_begun: u64,
+    /// Dossiers of which a call arrived late.
+    late: BTreeSet<String>,
     /// The process that owns the gate.
     owner: String,
     /// Dossiers whose last packet left and had no answer.
@@ -322,6 +324,16 @@ impl Witness {
         self.seen().supplements.clear();
     }
 
+    /// A call will arrive when newer ones may have.
+    pub(super) fn arrives_late(&self, called: &Called) {
+        let mut seen = self.seen();
+        seen.late.extend(called.items.iter().map(|item| item.code.clone()));
+    }
+
+    pub(super) fn is_late(&self, code: &str) -> bool {
+        self.seen().late.contains(code)
+    }
+
     // --- the ledger ---
 
     /// A process owns the gate; another machine than before took it over.
@@ -470,7 +482,7 @@ fn take(successes: &mut BTreeMap<(String, Digest), u64>, key: &(String, Digest))
 }
 
 #[expect(clippy::print_stderr, reason = "somebody asked to hear it")]
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     eprintln!("{line}");
 }
 
