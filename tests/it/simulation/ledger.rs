@@ -289,6 +289,7 @@ verbs! { Ledger:
     room(now: [Timestamp]) -> [Sizes];
     measure(now: [Timestamp]) -> [bool];
     standing(now: [Timestamp]) -> [Standing];
+    sending(now: [Timestamp]) -> [Sending];
     waiting_by_class(now: [Timestamp]) -> [BTreeMap<Priority, WaitingWork>];
     refusals(since: [Timestamp], limit: [u32]) -> [Vec<Refusal>];
     health(now: [Timestamp], lag_since: [Timestamp]) -> [Health];
