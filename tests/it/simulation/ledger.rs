@@ -27,8 +27,8 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
-    Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
+    Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
