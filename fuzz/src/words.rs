@@ -100,11 +100,14 @@ fn masks(text: &str) {
         assert!(digits < 7 || is_cut || DossierCode::parse(bare).is_some(), "{word:?} of {text:?}");
         assert!(!word.contains('@') || is_cut || DossierCode::parse(bare).is_some(), "{word:?}");
     }
-    for name in ["ChuHoSo", "SoDinhDanh", "SoDienThoai", "Email", "MaDoiTuong", "TrichYeuHoSo"] {
-        let Some(shown) = masking::field(name, text) else { continue };
-        // What is shown is never all of it; marks and spaces name nobody.
-        let says = text.chars().filter(|c| c.is_alphanumeric()).count();
-        assert!(says < 2 || shown != text, "{name} shows {shown:?}");
+    // What is shown is never all of it; a text that is a mask itself stays one.
+    let is_long = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).count() >= 8;
+    if text.contains('*') || !text.split(char::is_whitespace).any(is_long) {
+        return;
+    }
+    for name in ["ChuHoSo", "SoDinhDanh", "SoDienThoai", "Email", "MaDoiTuong"] {
+        let shown = masking::field(name, text);
+        assert_ne!(shown.as_deref(), Some(text), "{name} is shown");
     }
 }
 
