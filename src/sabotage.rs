@@ -10,11 +10,101 @@
 
 /// A mistake that can be switched on, for the thread that calls [`commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Defect {}
+pub enum Defect {
+    /// The cursor is committed before the page that it stands behind.
+    CursorBeforeCommit,
+    /// The last item of each page is overlooked.
+    LastItemDropped,
+    /// Polls begin where the last one ended.
+    NoOverlap,
+    /// One dossier dated tomorrow moves the position past all that changes today.
+    CursorFromTheFuture,
+    /// Of what a page says twice, the first word counts.
+    FirstWordCounts,
+    /// An older revision that arrives late passes for the newest.
+    OlderOvertakes,
+    /// What a ministry owns is sent like the rest.
+    MinistryIsPushed,
+    /// A dossier that was acknowledged once is unchanged for ever.
+    AlwaysUnchanged,
+    /// The attempt is counted when its call is over.
+    AttemptUncounted,
+    /// An expired lease makes work ready again.
+    ExpiredIsReady,
+    /// Steps that were lost with their dossier stay acknowledged.
+    LostStepsStayAcknowledged,
+    /// A command that changed nothing leaves no trace.
+    AuditOnlyOfEffects,
+    /// An answer that did not come is taken for a yes.
+    TimeoutIsSuccess,
+    /// An answer that did not come is taken for a no.
+    TimeoutIsFailure,
+    /// A request for a supplement is repeated like any other step.
+    SupplementRepeated,
+    /// A 200 is a success, whatever it says.
+    CodeUnread,
+    /// "Exists already" is good enough.
+    ExistsIsSuccess,
+    /// That the portal has the dossier proves that it has this packet.
+    ExistenceIsProof,
+    /// After a restore an echo still proves a create.
+    EchoBelievedAfterARestore,
+    /// A session that was refused is used on.
+    OldSession,
+    /// One step fewer is sent than is acknowledged.
+    StepOffByOne,
+    /// A call leaves however late its turn came.
+    LeavesLate,
+    /// A process that lost the gate goes on sending.
+    FrozenOwnerSends,
+    /// The windows hold one call more.
+    QuotaOffByOne,
+    /// A new process begins with an empty window.
+    QuotaForgotten,
+    /// `Retry-After` is not read.
+    RetryAfterIgnored,
+    /// Every packet is a create.
+    AlwaysCreate,
+    /// A refused batch is refused whole.
+    BatchNotSplit,
+}
+
+impl Defect {
+    pub const ALL: [Self; 28] = [
+        Self::CursorBeforeCommit,
+        Self::LastItemDropped,
+        Self::NoOverlap,
+        Self::CursorFromTheFuture,
+        Self::FirstWordCounts,
+        Self::OlderOvertakes,
+        Self::MinistryIsPushed,
+        Self::AlwaysUnchanged,
+        Self::AttemptUncounted,
+        Self::ExpiredIsReady,
+        Self::LostStepsStayAcknowledged,
+        Self::AuditOnlyOfEffects,
+        Self::TimeoutIsSuccess,
+        Self::TimeoutIsFailure,
+        Self::SupplementRepeated,
+        Self::CodeUnread,
+        Self::ExistsIsSuccess,
+        Self::ExistenceIsProof,
+        Self::EchoBelievedAfterARestore,
+        Self::OldSession,
+        Self::StepOffByOne,
+        Self::LeavesLate,
+        Self::FrozenOwnerSends,
+        Self::QuotaOffByOne,
+        Self::QuotaForgotten,
+        Self::RetryAfterIgnored,
+        Self::AlwaysCreate,
+        Self::BatchNotSplit,
+    ];
+}
 
 /// Whether this thread runs with the mistake.
 #[cfg(not(feature = "sabotage"))]
-#[inline(always)]
+#[inline]
 pub const fn on(_: Defect) -> bool {
     false
 }
@@ -72,7 +162,7 @@ pub const POINTS: &[(&str, &str)] = &[
 
 /// Dies here, when the environment says so.
 #[cfg(not(feature = "sabotage"))]
-#[inline(always)]
+#[inline]
 pub const fn point(_: &'static str) {}
 
 #[cfg(feature = "sabotage")]

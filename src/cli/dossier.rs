@@ -100,9 +100,9 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         }
         Which::Explain(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            let standing = ledger.standing(now).await?;
+            let sending = ledger.sending(now).await?;
             let situations: Vec<Situation> =
-                views.iter().map(|view| situation(view, &standing, now)).collect();
+                views.iter().map(|view| situation(view, &sending, now)).collect();
             invocation
                 .output
                 .result(&situations, |situations| each(situations, Situation::to_string));

@@ -164,18 +164,18 @@ async fn status(invocation: &Invocation) -> Result<(), Failure> {
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
-    let standing = ledger.standing(now).await?;
+    let sending = ledger.sending(now).await?;
     let noted = ledger.noted_gate(GateNote::Status).await?;
     let waiting = ledger.waiting_by_class(now).await?;
     let refusals = ledger.refusals(now - Duration::from_hours(7 * 24), REFUSALS_SHOWN).await?;
     ledger.close().await;
     let told = Told {
         at: now,
-        gate_owner: standing.gate_owner,
+        gate_owner: sending.gate_owner,
         noted_at: noted.as_ref().map(|(at, _)| *at),
         // Of another version: not shown rather than misread.
         gate: noted.and_then(|(_, body)| serde_json::from_str(&body).ok()),
-        pauses: standing.sending_pauses,
+        pauses: sending.pauses,
         waiting: waiting.into_iter().map(|(class, work)| (class.to_string(), work)).collect(),
         refusals,
     };
@@ -196,12 +196,12 @@ async fn pause(invocation: &Invocation, arguments: PauseArguments) -> Result<(),
     let scope = arguments.scope.scope();
     let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
     orders::pause(&context, &scope, until, &actor, reason).await?;
-    let standing = context.ledger.standing(now).await?;
+    let sending = context.ledger.sending(now).await?;
     context.ledger.close().await;
-    let paused = standing.sending_pauses.into_iter().find(|pause| pause.scope == scope);
+    let paused = sending.pauses.into_iter().find(|pause| pause.scope == scope);
     invocation.output.result(&paused, |paused| {
         let said = paused.as_ref().map_or_else(String::new, orders::sentence);
-        let follows = match &standing.gate_owner {
+        let follows = match &sending.gate_owner {
             Some(owner) => format!("{owner} follows within a second"),
             None => "nobody sends at the moment; whoever does next follows".to_owned(),
         };

@@ -190,12 +190,12 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         ledger.problems(&ProblemFilter { ma_ho_so, code, limit: arguments.limit }).await?;
     let mut dossiers = Vec::new();
     if meaning.is_none() {
-        let standing = ledger.standing(now).await?;
+        let sending = ledger.sending(now).await?;
         let views = ledger.dossier(&arguments.code).await?;
         if views.is_empty() && problems.is_empty() {
             return Err(dossier::unknown(&arguments.code));
         }
-        dossiers.extend(views.iter().map(|view| situation(view, &standing, now)));
+        dossiers.extend(views.iter().map(|view| situation(view, &sending, now)));
     }
     ledger.close().await;
     let shown = Shown { problems, code: meaning, dossiers };
@@ -259,7 +259,7 @@ async fn retry(invocation: &Invocation, arguments: RetryArguments) -> Result<(),
         back_on_their_way +=
             retry_problems(&context, &scope, &actor, &arguments.person.reason).await?;
     }
-    let gate_owner = context.ledger.standing(context.clock.now()).await?.gate_owner;
+    let gate_owner = context.ledger.sending(context.clock.now()).await?.gate_owner;
     context.ledger.close().await;
     if back_on_their_way == 0 {
         return Err(Failure::new(Exit::NotFound, "no problem matches, nothing was put back")

@@ -48,7 +48,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         &arguments.person.reason,
     )
     .await?;
-    let gate_owner = context.ledger.standing(context.clock.now()).await?.gate_owner;
+    let gate_owner = context.ledger.sending(context.clock.now()).await?.gate_owner;
     context.ledger.close().await;
     let told = Told { report, gate_owner };
     invocation.output.result(&told, text);

@@ -14,7 +14,7 @@ use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{PauseScope, SendingPause};
-use crate::ledger::view::{DossierView, EntryView, Standing};
+use crate::ledger::view::{DossierView, EntryView, Sending};
 use crate::pipeline::orders;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,8 +39,8 @@ pub(super) struct Situation {
 }
 
 /// Explains a dossier as things stand: who sends, if anybody does, and what is paused.
-pub(super) fn situation(view: &DossierView, standing: &Standing, now: Timestamp) -> Situation {
-    let gate_owner = standing.gate_owner.as_deref();
+pub(super) fn situation(view: &DossierView, sending: &Sending, now: Timestamp) -> Situation {
+    let gate_owner = sending.gate_owner.as_deref();
     let mut told = Situation {
         ma_ho_so: view.ma_ho_so.clone(),
         source: view.source.clone(),
@@ -59,7 +59,7 @@ pub(super) fn situation(view: &DossierView, standing: &Standing, now: Timestamp)
         }
     }
     told.steps(view, gate_owner);
-    told.pauses(view, &standing.sending_pauses);
+    told.pauses(view, &sending.pauses);
     // What was believed has become owed again.
     let is_suspicion = view.newest_entry().is_some_and(|entry| {
         matches!(entry.state, EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed)

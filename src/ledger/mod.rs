@@ -36,8 +36,8 @@ use record::{
     SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
-    Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
+    Standing, Waiting, WaitingWork,
 };
 
 /// Why a verb of the ledger failed. Nothing of it was written.
@@ -525,6 +525,8 @@ pub trait Ledger: watch::Watching + Debug + Send + Sync {
     async fn measure(&self, now: Timestamp) -> Result<bool, LedgerError>;
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError>;
+    /// Who sends and what is stopped, without the numbers.
+    async fn sending(&self, now: Timestamp) -> Result<Sending, LedgerError>;
     /// What waits to be sent, by class.
     async fn waiting_by_class(
         &self,

@@ -249,6 +249,8 @@ pub struct UnconfirmedEntry {
     pub attempt: u32,
     pub retries: u32,
     pub portal_known: PortalKnown,
+    /// The ledger is a backup that was restored since: the portal may hold a later packet.
+    pub restored: bool,
     pub failure: Failure,
 }
 

@@ -26,7 +26,7 @@ pub struct Standing {
     pub open_discrepancies: BTreeMap<String, u64>,
     /// When the oldest change that is not yet acknowledged was received.
     pub oldest_open_at: Option<Timestamp>,
-    /// Runnable now and not leased; counting ends at ten thousand of each kind.
+    /// Runnable now and not leased; counting ends at a thousand of each kind.
     pub due_now: u64,
     /// There is more of it than was counted.
     pub due_now_is_more: bool,
@@ -42,6 +42,13 @@ pub struct Standing {
     pub set_aside: u64,
     pub in_force: Option<InForce>,
     pub pause: Option<Pause>,
+}
+
+/// Who sends, and what operators have stopped.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Sending {
+    pub gate_owner: Option<String>,
+    pub pauses: Vec<SendingPause>,
 }
 
 /// What one class of work waits for.

@@ -17,7 +17,7 @@ use crate::domain::step::{Step, StepIdentity, identify};
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
 use crate::mapping::{Mapped, Mapping};
-use crate::sabotage;
+use crate::sabotage::{self, Defect};
 
 /// What one pass mapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -154,7 +154,7 @@ fn judge(mapping: &Mapping, catalogue: &Judge, revision: ToMap) -> Judged {
         not_ours("source.recoded", revision.recoded_to)
     } else if revision.deleted {
         not_ours("source.deleted", None)
-    } else if revision.ministry {
+    } else if revision.ministry && !sabotage::on(Defect::MinistryIsPushed) {
         not_ours("source.ministry", None)
     } else {
         judge_document(mapping, catalogue, revision, &mut procedure)

@@ -7,6 +7,7 @@ use super::{Context, Stop};
 use crate::domain::lease::Lease;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
+use crate::sabotage::{self, Defect};
 
 /// The singleton that the gate's owner holds.
 pub const GATE: &str = "gate";
@@ -67,6 +68,7 @@ impl Ownership {
     /// Whether this process may still send.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < Timestamp::from_millis(self.expires_at.load(Ordering::Acquire))
+            || sabotage::on(Defect::FrozenOwnerSends)
     }
 
     /// Called when a gate opens. `true`: an earlier gate of this ownership has settled all its calls,

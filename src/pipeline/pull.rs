@@ -8,7 +8,7 @@ use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{PullCommit, ReceivedItem, RefusedRecord};
-use crate::sabotage;
+use crate::sabotage::{self, Defect};
 use crate::source::{Changes, Item, LoneItem, Owner, Page, RefusedItem, SourceFailure};
 
 /// Dossiers in a row that spoil their page before the source itself is called unreadable. Passing
@@ -50,7 +50,8 @@ pub async fn pull_once(
     stop: &Stop,
 ) -> Result<PullReport, VerbError> {
     let name = line.source.name().to_owned();
-    let position = context.ledger.source_position(&name, line.overlap_ms).await?;
+    let overlap_ms = if sabotage::on(Defect::NoOverlap) { 0 } else { line.overlap_ms };
+    let position = context.ledger.source_position(&name, overlap_ms).await?;
     if position.start_from != line.start_from {
         // Before the first page: what it brings must already be new under this cut-over.
         context.ledger.set_start_from(&name, line.start_from).await?;
@@ -253,6 +254,10 @@ impl Poll<'_> {
             .map(received)
             .collect();
         let whole = items.len() == given;
+        let mut items = items;
+        if sabotage::on(Defect::LastItemDropped) && items.len() > 1 {
+            items.pop();
+        }
         for item in &items {
             tracing::trace!(dossier = item.ma_ho_so, version = item.version, "given by the source");
         }
@@ -283,6 +288,10 @@ impl Poll<'_> {
             .filter(|_| whole && !page.more),
             caught_up: whole && !page.more && page.waiting == 0,
         };
+        if sabotage::on(Defect::CursorBeforeCommit) {
+            let ahead = PullCommit { items: Vec::new(), refused: Vec::new(), ..commit.clone() };
+            self.context.ledger.commit_pull(&ahead).await?;
+        }
         let counts = self.context.ledger.commit_pull(&commit).await?;
         self.report.pages += u64::from(given > 0 || commit.cursor.is_some());
         self.report.new += counts.new;

@@ -27,7 +27,7 @@ use crate::ledger::record::{
     CallRecord, ClaimedEntry, ClaimedSteps, SettleBatch, SettleCounts, SettledEntry, SettledSteps,
 };
 use crate::portal::{Call, PushVerdict, Tenure};
-use crate::sabotage;
+use crate::sabotage::{self, Defect};
 
 /// Outcomes that are settled in one transaction at most.
 const SETTLE_MAX: usize = 256;
@@ -190,7 +190,7 @@ async fn send(context: Context, line: PortalLine, claimed: Claimed, stop: Stop) 
         if !ownership.is_live(now) {
             return Err(gate_lost());
         }
-        if now >= leave_by {
+        if now >= leave_by && !sabotage::on(Defect::LeavesLate) {
             return Err(Failure::new(
                 "push.late",
                 Disposition::Environment,
@@ -266,6 +266,7 @@ async fn send_packets(
 ) -> Done {
     let packets: Vec<&str> = entries.iter().map(|entry| entry.packet.as_str()).collect();
     let class = entries.first().map(|entry| entry.priority).unwrap_or_default();
+    let is_updating = is_updating && !sabotage::on(Defect::AlwaysCreate);
     let exchange = line.portal.send_dossiers(class, is_updating, &packets).await;
     sabotage::point("push.answered_packets");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
@@ -286,7 +287,10 @@ fn settle_packets(
     destination_down: bool,
 ) -> Vec<SettledEntry> {
     let now = context.clock.now();
-    let batch_size = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    let batch_size = match entries.len() {
+        _ if sabotage::on(Defect::BatchNotSplit) => 1,
+        size => u32::try_from(size).unwrap_or(u32::MAX),
+    };
     let policy = &context.settings.retry;
     entries
         .iter()
@@ -321,7 +325,11 @@ async fn send_steps(
     let packets: Vec<&str> =
         lanes.iter().flat_map(|lane| lane.steps.iter().map(|step| step.body.as_str())).collect();
     let class = lanes.first().map(|lane| lane.priority).unwrap_or_default();
-    let exchange = line.portal.send_steps(class, &packets).await;
+    let sent = match packets.as_slice() {
+        [most @ .., _] if sabotage::on(Defect::StepOffByOne) && !most.is_empty() => most,
+        all => all,
+    };
+    let exchange = line.portal.send_steps(class, sent).await;
     sabotage::point("push.answered_steps");
     let calls: Vec<CallRecord> = exchange.calls.into_iter().map(call_record).collect();
     let call = calls.len().checked_sub(1);
@@ -341,7 +349,8 @@ fn settle_lanes(
     let now = context.clock.now();
     let policy = StepPolicy {
         retry: &context.settings.retry,
-        resend_unknown_supplement: context.settings.resend_unknown_supplement,
+        resend_unknown_supplement: context.settings.resend_unknown_supplement
+            || sabotage::on(Defect::SupplementRepeated),
         destination_down,
     };
     lanes
@@ -426,6 +435,12 @@ async fn settle_surely(
 
 fn outcome(verdict: PushVerdict) -> Outcome {
     match verdict {
+        PushVerdict::Failed(failure)
+            if sabotage::on(Defect::TimeoutIsFailure)
+                && failure.disposition == Disposition::Ambiguous =>
+        {
+            Outcome::Failed(Failure { disposition: Disposition::Retryable, ..failure })
+        }
         PushVerdict::Accepted(receipt) => Outcome::Accepted(receipt),
         PushVerdict::Exists(failure) => Outcome::Exists(failure),
         PushVerdict::UnknownDossier(failure) => Outcome::UnknownDossier(failure),

@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::record::GateNote;
 use crate::ledger::{Ledger, LedgerError};
 use crate::portal::gate::{Learned, MemoryFailure, QuotaMemory, Window};
-use crate::sabotage;
+use crate::sabotage::{self, Defect};
 
 /// Calls of a long window are replayed by this part of it.
 const REPLAY_PARTS: u64 = 1000;
@@ -78,6 +78,9 @@ impl QuotaMemory for LedgerQuota {
 
     async fn recall(&self) -> Result<Vec<(String, Timestamp)>, MemoryFailure> {
         let mut used: BTreeMap<String, Timestamp> = BTreeMap::new();
+        if sabotage::on(Defect::QuotaForgotten) {
+            return Ok(Vec::new());
+        }
         if !self.all_settled {
             used.extend(self.ledger.recall_quota().await.map_err(failure)?);
         }

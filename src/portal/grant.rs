@@ -10,6 +10,7 @@ use tokio::sync::MutexGuard as TurnGuard;
 
 use super::gate::Closed;
 use crate::domain::failure::Failure;
+use crate::sabotage::{self, Defect};
 
 /// A session or a token. Debug shows no secret.
 #[derive(Debug)]
@@ -92,6 +93,9 @@ impl Grants {
 
     /// The other side refused this grant. A newer one stays.
     pub(super) fn refused(&self, number: u64) {
+        if sabotage::on(Defect::OldSession) {
+            return;
+        }
         let mut slot = self.slot();
         if slot.as_ref().is_some_and(|grant| grant.number == number) {
             *slot = None;

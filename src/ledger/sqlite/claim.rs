@@ -14,6 +14,7 @@ use crate::domain::priority::Priority;
 use crate::domain::status::Status;
 use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// Lets those of one class in whose time has come; what an operator has paused is set aside.
 const LET_ENTRIES_IN: &str = "
@@ -45,6 +46,10 @@ const LET_IN_MAX: i64 = 4096;
 const LEASE_ENTRIES: &str = "
     UPDATE entry SET state = 'leased', line = 0, changed_at = ?1, attempt = attempt + 1, lease_token = ?2, lease_expires_at = ?3
     WHERE id IN (SELECT value FROM json_each(?4)) AND state = 'ready'";
+
+/// Of a deliberate bug.
+const UNCOUNT: &str =
+    "UPDATE entry SET attempt = attempt - 1 WHERE id IN (SELECT value FROM json_each(?1))";
 
 const TAKE_LANES: &str = "
     UPDATE dossier SET lane_token = ?1
@@ -85,6 +90,12 @@ pub(super) async fn claim_entries(
         .bind(lease.expires_at.millis())
         .bind(json(&ids));
     let leased = run(conn, doing, query).await?;
+    if sabotage::on(Defect::AttemptUncounted) {
+        run(conn, doing, sqlx::query(UNCOUNT).bind(json(&ids))).await?;
+        for entry in &mut claimed {
+            entry.attempt -= 1;
+        }
+    }
     let dossiers: Vec<i64> = claimed.iter().map(|entry| entry.dossier_id).collect();
     let lanes =
         run(conn, doing, sqlx::query(TAKE_LANES).bind(lease.token).bind(json(&dossiers))).await?;
@@ -415,6 +426,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     ENTRIES_IN_LINE,
     CHOSEN_ENTRIES,
     LEASE_ENTRIES,
+    UNCOUNT,
     TAKE_LANES,
     KILL_UNREADABLE,
     CLOSE_UNREADABLE_LANES,

@@ -12,6 +12,7 @@ use super::{column, failed, hex, json, json_one, restore, run};
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// The newest position whose page ended before the overlap began. The overlap is measured from the
 /// newest change seen, so that a source that was silent for a day is not re-read for a day; but one
@@ -259,7 +260,10 @@ pub(super) async fn commit_pull(
         run(conn, doing, query).await?;
     }
     if let Some((position, newest_changed_at)) = &commit.cursor {
-        let ended_at = newest_changed_at.map_or(at, Timestamp::millis);
+        let mut ended_at = newest_changed_at.map_or(at, Timestamp::millis);
+        if sabotage::on(Defect::CursorFromTheFuture) {
+            ended_at = ended_at.min(at);
+        }
         let query = sqlx::query(INSERT_CURSOR)
             .bind(commit.source.clone())
             .bind(position.clone())
@@ -326,7 +330,10 @@ async fn store_items(
                 spoken: false,
             }
         });
-        let order = dossier.order_of(item);
+        let mut order = dossier.order_of(item);
+        if sabotage::on(Defect::OlderOvertakes) && order == Some(Ordering::Less) {
+            order = Some(Ordering::Greater);
+        }
         // In a restored ledger the same content under a newer version is news: what the portal was
         // sent in between is not known any more.
         let is_news = rereading && matches!(order, Some(Ordering::Greater) | None);
@@ -354,7 +361,9 @@ async fn store_items(
         };
         in_this_page.insert(key);
         // Of what a page says twice of one moment, the last word counts, known before or not.
-        let has_last_word = order == Some(Ordering::Equal) && dossier.spoken;
+        let has_last_word = order == Some(Ordering::Equal)
+            && dossier.spoken
+            && !sabotage::on(Defect::FirstWordCounts);
         if not_newer && in_page && !has_last_word {
             counts.unchanged += 1;
             continue;

@@ -14,7 +14,8 @@ use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
 
 const DUE_UNCONFIRMED: &str = "
-    SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body
+    SELECT e.id, e.dossier_id, d.ma_ho_so, e.attempt, e.retries, e.failure, d.portal_known, p.body,
+           EXISTS (SELECT 1 FROM restored AS r WHERE r.source = d.source AND r.restored_at >= e.created_at) AS restored
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
@@ -61,6 +62,7 @@ pub(super) async fn claim_unconfirmed(
             attempt: column(row, "entry", "attempt", entry_id)?,
             retries: column(row, "entry", "retries", entry_id)?,
             portal_known,
+            restored: column(row, "entry", "restored", entry_id)?,
             failure: failure.unwrap_or_else(|| {
                 Failure::new("push.lease_expired", Disposition::Ambiguous, "the outcome is unknown")
             }),

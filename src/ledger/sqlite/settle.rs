@@ -11,6 +11,7 @@ use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
 use crate::domain::step::StepState;
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// Settles the entry if its lease (or its unconfirmed state) still stands and no other attempt was
 /// made since. What would have to be sent again, or waits for a person, gives way to a newer ready
@@ -362,7 +363,7 @@ async fn lost_with_its_steps(
     conn: &mut SqliteConnection,
     accepted: &[i64],
 ) -> Result<Vec<i64>, LedgerError> {
-    if accepted.is_empty() {
+    if accepted.is_empty() || sabotage::on(Defect::LostStepsStayAcknowledged) {
         return Ok(Vec::new());
     }
     sqlx::query_scalar(LOST_WITH_ITS_STEPS)

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::record::Books;
-use super::super::view::{CallTotals, SourceStanding, Standing};
+use super::super::view::{CallTotals, Sending, SourceStanding, Standing};
 use super::health::{OLDEST_OPEN, in_force, pause};
 use super::view::time;
 use super::{column, envelope, failed, unreadable};
@@ -62,7 +62,7 @@ const DUE_NOW: &str = "
                       AND (until IS NULL OR until > ?1))";
 
 /// Nobody reads the number of what is due to the last digit.
-const DUE_MAX: i64 = 10_000;
+const DUE_MAX: i64 = 1000;
 
 const SOURCES: &str =
     "SELECT name, polled_at, caught_up_at, failing_since, failure FROM source ORDER BY name";
@@ -85,6 +85,7 @@ pub(super) async fn standing(
     let conn = &mut *snapshot;
     let tally = Tally::read(conn).await?;
     let (due_now, due_now_is_more) = due_now(conn, now).await?;
+    let sending = who_sends(conn, now).await?;
     Ok(Standing {
         dossiers: tally.dossiers(conn).await?,
         synchronised: tally
@@ -103,16 +104,8 @@ pub(super) async fn standing(
         due_now_is_more,
         sources: sources(conn).await?,
         last_books: last_books(conn).await?,
-        gate_owner: sqlx::query_scalar(GATE_OWNER)
-            .bind(now.millis())
-            .fetch_optional(&mut *conn)
-            .await
-            .map_err(|error| failed(DOING, error))?,
-        sending_pauses: super::pause::open(&mut *conn)
-            .await?
-            .into_iter()
-            .filter(|pause| pause.until.is_none_or(|until| until > now))
-            .collect(),
+        gate_owner: sending.gate_owner,
+        sending_pauses: sending.pauses,
         set_aside: super::line::set_aside(&mut *conn).await?,
         rereading: sqlx::query_scalar(REREADING)
             .fetch_all(&mut *conn)
@@ -120,6 +113,26 @@ pub(super) async fn standing(
             .map_err(|error| failed(DOING, error))?,
         in_force: in_force(conn).await?,
         pause: pause(conn).await?,
+    })
+}
+
+pub(super) async fn sending(readers: &SqlitePool, now: Timestamp) -> Result<Sending, LedgerError> {
+    let mut snapshot = readers.begin().await.map_err(|error| failed(DOING, error))?;
+    who_sends(&mut snapshot, now).await
+}
+
+async fn who_sends(conn: &mut SqliteConnection, now: Timestamp) -> Result<Sending, LedgerError> {
+    let pauses = super::pause::open(&mut *conn).await?;
+    Ok(Sending {
+        gate_owner: sqlx::query_scalar(GATE_OWNER)
+            .bind(now.millis())
+            .fetch_optional(conn)
+            .await
+            .map_err(|error| failed(DOING, error))?,
+        pauses: pauses
+            .into_iter()
+            .filter(|pause| pause.until.is_none_or(|until| until > now))
+            .collect(),
     })
 }
 

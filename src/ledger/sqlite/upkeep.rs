@@ -10,6 +10,7 @@ use super::plan::outcome_unknown;
 use super::{failed, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// What a portal that may or may not have taken a packet holds is not known.
 const DOUBT_PACKETS: &str = "
@@ -24,6 +25,13 @@ const EXPIRE_ENTRIES: &str = "
     UPDATE entry SET state = 'unconfirmed', changed_at = ?1, due_at = ?1, retries = retries + 1,
         lease_token = NULL, lease_expires_at = NULL, failure = ?2, failure_code = ?3
     WHERE state = 'leased' AND lease_expires_at <= ?1";
+
+/// Of a deliberate bug, as is the next.
+const FREE_LANES: &str = "
+    UPDATE dossier SET lane_token = NULL
+    WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'unconfirmed' AND failure_code = 'push.lease_expired')";
+
+const BELIEVE_THEM_UNSENT: &str = "UPDATE entry SET state = 'ready' WHERE state = 'unconfirmed' AND failure_code = 'push.lease_expired'";
 
 const NOTE_EXPIRED: &str = "
     INSERT INTO attempt (dossier_id, entry_id, kind, number, at, outcome, failure_code)
@@ -162,6 +170,10 @@ pub(super) async fn upkeep(
     let query =
         sqlx::query(EXPIRE_ENTRIES).bind(at).bind(json_one(&unknown)).bind(unknown.code.clone());
     counts.leases_expired = run(conn, doing, query).await?;
+    if sabotage::on(Defect::ExpiredIsReady) {
+        run(conn, doing, sqlx::query(FREE_LANES)).await?;
+        run(conn, doing, sqlx::query(BELIEVE_THEM_UNSENT)).await?;
+    }
 
     let step_unknown = outcome_unknown();
     let query = sqlx::query(NOTE_EXPIRED_STEPS).bind(at).bind(step_unknown.code.clone());
@@ -216,6 +228,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     SHORTEN_OWNERSHIP,
     DOUBT_PACKETS,
     EXPIRE_ENTRIES,
+    FREE_LANES,
+    BELIEVE_THEM_UNSENT,
     NOTE_EXPIRED,
     HOLD_EXPIRED_SUPPLEMENTS,
     RETURN_EXPIRED_STEPS,

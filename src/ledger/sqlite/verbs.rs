@@ -16,8 +16,8 @@ use super::super::record::{
     SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::super::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Standing,
-    Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
+    Standing, Waiting, WaitingWork,
 };
 use super::super::{Ledger, LedgerError};
 use super::{
@@ -484,6 +484,10 @@ impl Ledger for SqliteLedger {
 
     async fn standing(&self, now: Timestamp) -> Result<Standing, LedgerError> {
         standing::standing(&self.readers, now).await
+    }
+
+    async fn sending(&self, now: Timestamp) -> Result<Sending, LedgerError> {
+        standing::sending(&self.readers, now).await
     }
 
     async fn waiting_by_class(

@@ -27,6 +27,7 @@ use crate::domain::masking;
 use crate::domain::receipt::Receipt;
 use crate::domain::time::Timestamp;
 use crate::http::{HttpAnswer, HttpFailure};
+use crate::sabotage::{self, Defect};
 
 /// A longer `Retry-After` is a mistake of the other side's clock; it is cut to this.
 const RETRY_AFTER_MS_MAX: u64 = 24 * 3600 * 1000;
@@ -180,14 +181,14 @@ fn no_answer(service: Service, failure: &HttpFailure, redactions: &Redactions<'_
             (Signal::Environment(failure_seen.clone()), CallOutcome::NotConnected)
         }
     };
-    Judgement {
-        meaning: Meaning::Failed(for_service(failure_seen, service)),
-        signal,
-        outcome,
-        error_code: None,
-        message: words,
-        correlation_id: None,
+    let mut meaning = Meaning::Failed(for_service(failure_seen, service));
+    if let HttpFailure::TimedOut(_) | HttpFailure::Interrupted(_) = failure
+        && sabotage::on(Defect::TimeoutIsSuccess)
+        && matches!(service, Service::Dossiers | Service::Steps)
+    {
+        meaning = Meaning::Accepted(Receipt { code: String::new(), message: words.clone() });
     }
+    Judgement { meaning, signal, outcome, error_code: None, message: words, correlation_id: None }
 }
 
 /// HTTP success, but no envelope: the adapter answered in the portal's place, or the answer is cut.
@@ -231,7 +232,8 @@ fn http_refusal(
     patterns: &AnswerPatterns,
     redactions: &Redactions<'_>,
 ) -> Judgement {
-    let retry_after_ms = retry_after_ms(answer, facts.now);
+    let retry_after_ms =
+        retry_after_ms(answer, facts.now).filter(|_| !sabotage::on(Defect::RetryAfterIgnored));
     let (envelope, text) = match body {
         AnswerBody::Envelope(envelope) => (Some(envelope), String::new()),
         AnswerBody::Text(text) => (None, text),
@@ -410,6 +412,9 @@ fn push_meaning(
         Failure::new(code, disposition, message).with_details(words)
     };
     let creating = facts.service == Service::Dossiers && !facts.is_updating;
+    if creating && said.says(AnswerClass::Exists) && sabotage::on(Defect::ExistsIsSuccess) {
+        return Meaning::Accepted(Receipt { code: code.to_owned(), message: words.to_owned() });
+    }
     if creating && said.says(AnswerClass::Exists) {
         return Meaning::Exists(refusal(
             codes::EXISTS,
@@ -425,6 +430,9 @@ fn push_meaning(
         ));
     }
     match (zero, said.says_success()) {
+        _ if sabotage::on(Defect::CodeUnread) => {
+            Meaning::Accepted(Receipt { code: code.to_owned(), message: words.to_owned() })
+        }
         (true, true) => {
             Meaning::Accepted(Receipt { code: code.to_owned(), message: words.to_owned() })
         }

@@ -21,7 +21,7 @@ pub(super) struct Books {
     pub(super) audit_rows: u64,
     /// When books were closed last, and what they say.
     pub(super) closed_books_at: Option<i64>,
-    pub(super) last_books: String,
+    pub(super) last_closed_text: String,
 }
 
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ async fn read(conn: &mut SqliteConnection) -> sqlx::Result<Books> {
     books.closed_books_at = closed.fetch_one(&mut *conn).await?.get(0);
     let last = sqlx::query("SELECT books FROM reconciliation ORDER BY id DESC LIMIT 1");
     if let Some(row) = last.fetch_optional(&mut *conn).await? {
-        books.last_books = row.get(0);
+        books.last_closed_text = row.get(0);
     }
     Ok(books)
 }

@@ -19,6 +19,8 @@ pub(super) enum What {
 pub(super) struct Called {
     pub(super) what: What,
     pub(super) items: Vec<Carried>,
+    /// The dossier that a look-up asks about.
+    pub(super) asked: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ pub(super) struct Carried {
     pub(super) is_supplement: bool,
 }
 
-/// What a whole answer means to somebody who can read.
+/// What came back means to somebody who can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
     Success,
@@ -37,12 +39,16 @@ pub(super) enum Answered {
     Refused,
     /// The session is over; the same call goes once more with a new one.
     LoggedOut,
+    /// An answer that does not say whether it did anything.
+    Unclear,
+    /// No answer.
+    Nothing,
 }
 
 impl Called {
     /// Reads the adapter's envelope.
     pub(super) fn read(url: &str, body: &[u8]) -> Self {
-        let nothing = |what| Self { what, items: Vec::new() };
+        let nothing = |what| Self { what, items: Vec::new(), asked: None };
         if url.ends_with("/mapi/login") {
             return nothing(What::Login);
         }
@@ -52,12 +58,15 @@ impl Called {
         let data = envelope["data"].as_array().cloned().unwrap_or_default();
         match envelope["service"].as_str() {
             Some("DongBoHoSoMC") => {
-                Self { what: What::Packets, items: data.iter().map(packet).collect() }
+                Self { items: data.iter().map(packet).collect(), ..nothing(What::Packets) }
             }
             Some("CapNhatTienDoHoSoMC") => {
-                Self { what: What::Steps, items: data.iter().map(step).collect() }
+                Self { items: data.iter().map(step).collect(), ..nothing(What::Steps) }
             }
-            Some("TraCuuHoSo") => nothing(What::LookUp),
+            Some("TraCuuHoSo") => Self {
+                asked: envelope["mahoso"].as_str().map(str::to_owned),
+                ..nothing(What::LookUp)
+            },
             _ => nothing(What::Other),
         }
     }
@@ -92,21 +101,24 @@ fn step(value: &Value) -> Carried {
     }
 }
 
-/// The code of the dossier that a look-up asks about.
-pub(super) fn looked_up(body: &[u8]) -> Option<String> {
-    let envelope: Value = serde_json::from_slice(body).ok()?;
-    envelope["mahoso"].as_str().map(str::to_owned)
+/// What a whole answer says.
+pub(super) fn meaning(answer: &HttpAnswer) -> Answered {
+    if answer.status == 429 || answer.status == 503 && answer.header("retry-after").is_some() {
+        return Answered::Refused;
+    }
+    let said = (answer.status == 200).then(|| envelope(&answer.body)).flatten();
+    let Some((code, message)) = said else { return Answered::Unclear };
+    match code.as_str() {
+        "-1" if message.contains("phiên") => Answered::LoggedOut,
+        "0" if message.contains("thành công") => Answered::Success,
+        "0" if !message.contains("đã tồn tại") => Answered::Unclear,
+        _ => Answered::Refused,
+    }
 }
 
-/// `None`: nothing can be said.
-pub(super) fn meaning(answer: &HttpAnswer) -> Option<Answered> {
-    if answer.status == 429 || answer.status == 503 && answer.header("retry-after").is_some() {
-        return Some(Answered::Refused);
-    }
-    if answer.status != 200 {
-        return None;
-    }
-    let mut body: Value = serde_json::from_slice(&answer.body).ok()?;
+/// Code and message, the latter in lower case.
+fn envelope(body: &[u8]) -> Option<(String, String)> {
+    let mut body: Value = serde_json::from_slice(body).ok()?;
     // A wrapper's answer: the portal's, as text.
     if body.get("error_code").is_none() {
         body = serde_json::from_str(body.get("message")?.as_str()?).ok()?;
@@ -116,11 +128,5 @@ pub(super) fn meaning(answer: &HttpAnswer) -> Option<Answered> {
         Value::String(text) => text.clone(),
         _ => return None,
     };
-    let message = body["message"].as_str().unwrap_or_default().to_lowercase();
-    match code.as_str() {
-        "-1" if message.contains("phiên") => Some(Answered::LoggedOut),
-        "0" if message.contains("thành công") => Some(Answered::Success),
-        "0" if !message.contains("đã tồn tại") => None,
-        _ => Some(Answered::Refused),
-    }
+    Some((code, body["message"].as_str().unwrap_or_default().to_lowercase()))
 }

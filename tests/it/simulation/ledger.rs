@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -13,11 +14,23 @@ use hoso_gateway::domain::discrepancy::DiscrepancyKind;
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::domain::time::Timestamp;
-use hoso_gateway::ledger::adoption::*;
-use hoso_gateway::ledger::record::*;
+use hoso_gateway::ledger::adoption::{
+    AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
+    ToAdopt,
+};
+use hoso_gateway::ledger::record::{
+    AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
+    CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
+    GateNote, HeldScope, HoldOutcome, IndexStanding, MapCounts, MappedEntry, Orders, PauseScope,
+    PullCommit, PullCounts, Resumed, ResyncOutcome, RetryScope, SettleBatch, SettleCounts, Sizes,
+    SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
+};
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
-use hoso_gateway::ledger::view::*;
-use hoso_gateway::ledger::watch::*;
+use hoso_gateway::ledger::view::{
+    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
+    Standing, Waiting, WaitingWork,
+};
+use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
 use tokio::runtime::{Handle, Runtime};
 
@@ -55,7 +68,14 @@ impl LedgerFault {
 pub(super) struct LedgerFaults {
     /// How many verbs are let through before each.
     waiting: Mutex<VecDeque<(u32, LedgerFault)>>,
+    /// Who renewed the gate's lease last, and how often since without a trace in the file: with one
+    /// machine nobody reads it, and it would be every third event.
+    renewed: Mutex<(i64, u32)>,
+    pub(super) two_machines: AtomicBool,
 }
+
+/// Renewals of which one is written.
+const RENEWALS: u32 = 3;
 
 impl LedgerFaults {
     pub(super) fn order(&self, after: u32, fault: LedgerFault) {
@@ -64,6 +84,16 @@ impl LedgerFaults {
 
     pub(super) fn clear(&self) {
         self.waiting().clear();
+    }
+
+    fn may_renew_for_free(&self, token: i64) -> bool {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.1 += 1;
+        renewed.0 == token && renewed.1 < RENEWALS && !self.two_machines.load(Ordering::Relaxed)
+    }
+
+    fn was_renewed(&self, token: i64) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = (token, 0);
     }
 
     fn draw(&self) -> Option<LedgerFault> {
@@ -259,17 +289,16 @@ verbs! { Ledger:
     room(now: [Timestamp]) -> [Sizes];
     measure(now: [Timestamp]) -> [bool];
     standing(now: [Timestamp]) -> [Standing];
+    sending(now: [Timestamp]) -> [Sending];
     waiting_by_class(now: [Timestamp]) -> [BTreeMap<Priority, WaitingWork>];
     refusals(since: [Timestamp], limit: [u32]) -> [Vec<Refusal>];
     health(now: [Timestamp], lag_since: [Timestamp]) -> [Health];
     waiting(now: [Timestamp]) -> [Waiting];
     record_in_force(in_force: [&InForce]) -> [()];
-    record_pause(pause: [Option<&Pause>]) -> [()];
     call_totals(since: [Timestamp]) -> [CallTotals];
     dossier(ma_ho_so: [&str]) -> [Vec<DossierView>];
     problems(filter: [&ProblemFilter]) -> [Vec<Problem>];
     newest_document(dossier_id: [i64]) -> [Option<String>];
-    hold_singleton(now: [Timestamp], name: [&str], holder: [&str], lease: [Lease]) -> [Option<String>];
     release_singleton(name: [&str], token: [i64]) -> [()];
     remember_quota(window: [&str], until: [Timestamp]) -> [()];
     calls_by_time(since: [Timestamp], part_ms: [u64]) -> [Vec<(Timestamp, u32)>];
@@ -344,6 +373,35 @@ verbs! { Ledger:
             let done = at_once(ledger.settle(now, batch));
             if done.is_ok() {
                 self.witness.settled(batch);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn record_pause(&self, pause: Option<&Pause>) -> Result<(), LedgerError> {
+        if pause.is_some() {
+            self.witness.count("breaker closed");
+        }
+        self.verb("record_pause", |ledger| at_once(ledger.record_pause(pause))).await
+    }
+
+    async fn hold_singleton(
+        &self,
+        now: Timestamp,
+        name: &str,
+        holder: &str,
+        lease: Lease,
+    ) -> Result<Option<String>, LedgerError> {
+        if self.faults.may_renew_for_free(lease.token) {
+            self.door.pass().await;
+            return Ok(None);
+        }
+        self.verb("hold_singleton", |ledger| {
+            let done = at_once(ledger.hold_singleton(now, name, holder, lease));
+            if let (Ok(None), "gate") = (&done, name) {
+                self.witness.owns_the_gate(holder);
+                self.faults.was_renewed(lease.token);
             }
             done
         })

@@ -293,7 +293,7 @@ fn daemon(
     holder: &str,
 ) -> Daemon {
     let http = |side| -> Arc<dyn Http> {
-        Arc::new(SimHttp { network: Arc::clone(&site.network), side, door: door.clone() })
+        Arc::new(SimHttp::new(Arc::clone(&site.network), side, door.clone()))
     };
     Daemon {
         open_portal: build::open_portal_over(config, context, http(Side::Portal))

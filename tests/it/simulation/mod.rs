@@ -15,12 +15,14 @@
 
 mod books;
 mod call;
+mod defects;
 mod door;
 mod ledger;
 mod machine;
 mod minimise;
 mod ops;
 mod properties;
+mod reproductions;
 mod run;
 mod seeds;
 mod time;

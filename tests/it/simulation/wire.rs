@@ -19,7 +19,7 @@ use hoso_gateway::lab::province::Province;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
-use super::call::{Called, What, looked_up, meaning};
+use super::call::{Answered, Called, What, meaning};
 use super::door::Door;
 use super::time::sleep;
 use super::witness::Witness;
@@ -172,7 +172,12 @@ pub(super) struct SimHttp {
     pub(super) network: Arc<Network>,
     pub(super) side: Side,
     pub(super) door: Door,
+    /// What the portal asked this process for: from when, and until when, it wants to be left alone.
+    quiet: Arc<Mutex<(Duration, Duration)>>,
 }
+
+/// A call that was let go in the same moment as the answer came is no disobedience.
+const MOMENT: Duration = Duration::from_millis(50);
 
 #[async_trait]
 impl Http for SimHttp {
@@ -188,6 +193,30 @@ impl Http for SimHttp {
 }
 
 impl SimHttp {
+    pub(super) fn new(network: Arc<Network>, side: Side, door: Door) -> Self {
+        Self { network, side, door, quiet: Arc::default() }
+    }
+
+    /// "Retry-After is obeyed": nothing leaves while the portal wants to be left alone.
+    fn obeys(&self, called: &Called) {
+        let (from, until) = *self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.network.witness.now();
+        if now > from + MOMENT && now + MOMENT < until {
+            let what =
+                format!("{} leaves {:?} too early", called.name(), until.saturating_sub(now));
+            self.network.witness.violated("retry after", what);
+        }
+    }
+
+    fn hears(&self, answer: &HttpAnswer) {
+        let asked = answer.header("retry-after").and_then(|value| value.parse().ok());
+        if let (429 | 503, Some(seconds)) = (answer.status, asked) {
+            let now = self.network.witness.now();
+            let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+            *quiet = (now, quiet.1.max(now + Duration::from_secs(seconds)));
+        }
+    }
+
     async fn ask_the_province(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         let network = &self.network;
         if network.weather().province_is_down {
@@ -217,6 +246,7 @@ impl SimHttp {
         }
         let called = Called::read(&request.url, &request.body);
         let timeout = request.timeout;
+        self.obeys(&called);
         let number = witness.leaves(&called, timeout);
         witness.note(|| {
             let how = fault.map_or("", WireFault::name);
@@ -231,7 +261,13 @@ impl SimHttp {
         };
         // A dead process hears nothing any more; to everybody else its call is still out.
         self.door.pass().await;
-        landing.answered = Some(answer.as_ref().ok().and_then(meaning));
+        landing.answered = Some(match &answer {
+            Ok(answer) => meaning(answer),
+            Err(_) => Answered::Nothing,
+        });
+        if let Ok(answer) = &answer {
+            self.hears(answer);
+        }
         drop(landing);
         witness.note(|| match &answer {
             Ok(answer) => format!("call {number} answered {}", answer.status),
@@ -252,7 +288,8 @@ impl SimHttp {
         match fault {
             Some(WireFault::RequestLost) => return std::future::pending().await,
             Some(WireFault::RequestLate) => {
-                let (network, late) = (Arc::clone(network), timeout + Duration::from_secs(60));
+                let (network, late) = (Arc::clone(network), timeout + Duration::from_mins(1));
+                network.witness.arrives_late(called);
                 tokio::spawn(async move {
                     sleep(late).await;
                     drop(deliver(&network, network.portal_routes.clone(), request).await);
@@ -264,7 +301,7 @@ impl SimHttp {
             }
             _ => {}
         }
-        let asked = (called.what == What::LookUp).then(|| looked_up(&request.body)).flatten();
+        let asked = (called.what == What::LookUp).then(|| called.asked.clone()).flatten();
         let answer = deliver(network, network.portal_routes.clone(), request).await?;
         if let Some(record) = asked.and_then(|code| network.portal.record(&code)) {
             network.witness.shown(&record.code, record.digest);
@@ -284,7 +321,7 @@ struct Landing<'w> {
     witness: &'w Witness,
     called: &'w Called,
     number: u64,
-    answered: Option<Option<super::call::Answered>>,
+    answered: Option<Answered>,
 }
 
 impl Drop for Landing<'_> {

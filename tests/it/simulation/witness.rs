@@ -35,6 +35,15 @@ struct Version {
     steps: Vec<Digest>,
 }
 
+/// A push on its way.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    /// Until when an answer is waited for.
+    until: Duration,
+    number: u64,
+    what: What,
+}
+
 /// What is known of a request for a supplement (status 5) that left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Supplement {
@@ -64,9 +73,15 @@ struct Seen {
     /// The newest version of each dossier that ever left.
     newest_sent: BTreeMap<String, usize>,
     packets_sent: BTreeMap<String, u64>,
-    /// Pushes on their way: until when an answer is waited for.
-    flights: BTreeMap<String, (Duration, u64)>,
+    /// Pushes of which nothing came back yet.
+    flights: BTreeMap<String, Flight>,
     flights_begun: u64,
+    /// Dossiers of which a call arrived late.
+    late: BTreeSet<String>,
+    /// The process that owns the gate.
+    owner: String,
+    /// Dossiers whose last packet left and had no answer.
+    doubtful: BTreeSet<String>,
     /// When calls left for the portal.
     departures: VecDeque<Duration>,
     /// At most so many calls in any span of this length.
@@ -187,16 +202,36 @@ impl Witness {
         }
         seen.flights_begun += 1;
         let number = seen.flights_begun;
+        let asked = called.asked.as_ref().and_then(|code| seen.flights.get(code).copied());
+        if let (Some(code), Some(flight)) = (&called.asked, asked)
+            && flight.until <= now
+        {
+            seen.flights.remove(code);
+        }
         if called.is_push() {
             let codes: BTreeSet<&String> = called.items.iter().map(|item| &item.code).collect();
             for code in codes {
-                let flight = seen.flights.insert(code.clone(), (now + timeout, number));
-                if flight.is_some_and(|(until, _)| until > now) {
-                    broken.push(("single flight", format!("{code} has two calls out")));
+                let flight = Flight { until: now + timeout, number, what: called.what };
+                match seen.flights.insert(code.clone(), flight) {
+                    Some(flight) if flight.until > now => {
+                        broken.push(("single flight", format!("{code} has two calls out")));
+                    }
+                    // Whoever sent it has never heard of it again.
+                    Some(flight) if flight.what == What::Packets => {
+                        seen.doubtful.insert(code.clone());
+                    }
+                    _ => {}
                 }
             }
         }
+        if let Some(asked) = &called.asked {
+            seen.doubtful.remove(asked);
+        }
         for item in &called.items {
+            if called.what == What::Packets && seen.doubtful.remove(&item.code) {
+                let what = format!("{} goes again, and nobody has asked", item.code);
+                broken.push(("unknown is looked up first", what));
+            }
             let versions = seen.versions.get(&item.code).map_or(&[][..], Vec::as_slice);
             match called.what {
                 What::Packets => {
@@ -246,23 +281,30 @@ impl Witness {
         number
     }
 
-    /// What came back to the caller; `None`: nothing certain.
-    pub(super) fn came_back(&self, number: u64, called: &Called, answered: Option<Answered>) {
+    pub(super) fn now(&self) -> Duration {
+        self.world.monotonic()
+    }
+
+    /// What came back to the caller.
+    pub(super) fn came_back(&self, number: u64, called: &Called, answered: Answered) {
         let mut seen = self.seen();
-        seen.flights.retain(|_, (_, flight)| *flight != number);
+        seen.flights.retain(|_, flight| flight.number != number);
         for item in &called.items {
             match answered {
-                Some(Answered::Success) if called.is_push() => {
+                Answered::Success if called.is_push() => {
                     *seen.successes.entry((item.code.clone(), item.digest)).or_default() += 1;
                     if item.is_supplement {
                         seen.supplements.insert(item.digest, Supplement::Acknowledged);
                     }
                 }
-                Some(Answered::Refused | Answered::LoggedOut) if item.is_supplement => {
+                Answered::Refused | Answered::LoggedOut if item.is_supplement => {
                     seen.supplements.remove(&item.digest);
                 }
+                Answered::Nothing if called.what == What::Packets => {
+                    seen.doubtful.insert(item.code.clone());
+                }
                 // One attempt has two calls then.
-                Some(Answered::LoggedOut) if called.what == What::Packets => {
+                Answered::LoggedOut if called.what == What::Packets => {
                     if let Some(sent) = seen.packets_sent.get_mut(&item.code) {
                         *sent = sent.saturating_sub(1);
                     }
@@ -282,7 +324,27 @@ impl Witness {
         self.seen().supplements.clear();
     }
 
+    /// A call will arrive when newer ones may have.
+    pub(super) fn arrives_late(&self, called: &Called) {
+        let mut seen = self.seen();
+        seen.late.extend(called.items.iter().map(|item| item.code.clone()));
+    }
+
+    pub(super) fn is_late(&self, code: &str) -> bool {
+        self.seen().late.contains(code)
+    }
+
     // --- the ledger ---
+
+    /// A process owns the gate; another machine than before took it over.
+    pub(super) fn owns_the_gate(&self, holder: &str) {
+        let mut seen = self.seen();
+        let machine = |holder: &str| holder.rsplit_once(' ').map(|(name, _)| name.to_owned());
+        if !seen.owner.is_empty() && machine(&seen.owner) != machine(holder) {
+            *seen.counters.entry("failovers").or_default() += 1;
+        }
+        holder.clone_into(&mut seen.owner);
+    }
 
     pub(super) fn took(&self, commit: &PullCommit) {
         let mut seen = self.seen();
@@ -404,6 +466,8 @@ impl Witness {
         seen.settled.clear();
         // The attempts that were counted since the backup are forgotten.
         seen.packets_sent.clear();
+        seen.doubtful.clear();
+        seen.flights.clear();
     }
 }
 
@@ -418,7 +482,7 @@ fn take(successes: &mut BTreeMap<(String, Digest), u64>, key: &(String, Digest))
 }
 
 #[expect(clippy::print_stderr, reason = "somebody asked to hear it")]
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     eprintln!("{line}");
 }
 

@@ -1,6 +1,7 @@
 //! The world of one run: two laboratories, one or two machines, a file, and people.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use super::witness::Witness;
 use hoso_gateway::lab::province::Misbehaviour;
 
 /// The quota in force at most: calls, and the length of the window.
-const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (120, 60_000)];
+const WINDOWS: [(u32, u64); 2] = [(8, 1_000), (40, 60_000)];
 /// How long a person waits for a command.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const OPERATOR: &str = "operator";
@@ -190,8 +191,14 @@ impl World {
             Op::WallClock { wrong_by_secs } => {
                 self.first.set_wrong_by(i64::from(*wrong_by_secs) * 1_000);
             }
-            Op::StandBy { on: true } => self.second.switch_on(),
-            Op::StandBy { on: false } => self.second.switch_off().await,
+            Op::StandBy { on: true } => {
+                self.faults.two_machines.store(true, Ordering::Relaxed);
+                self.second.switch_on();
+            }
+            Op::StandBy { on: false } => {
+                self.second.switch_off().await;
+                self.faults.two_machines.store(false, Ordering::Relaxed);
+            }
             Op::Backup => self.make_backup(),
             Op::Restore => self.restore().await,
             Op::Resync { which, twice } => {
@@ -268,6 +275,7 @@ impl World {
     /// A person gives a command and waits for its end, but not for ever.
     async fn command<T, E>(&mut self, command: impl Future<Output = Result<T, E>>) {
         self.audited.1 += 1;
+        self.witness.count("commands");
         match tokio::time::timeout(PATIENCE, command).await {
             Ok(Ok(_)) => self.audited.0 += 1,
             Ok(Err(_)) | Err(_) => self.witness.count("commands that failed"),

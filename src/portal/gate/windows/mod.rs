@@ -18,6 +18,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, RateLimiter, StateStore};
 
 use crate::domain::time::Timestamp;
+use crate::sabotage::{self, Defect};
 
 /// Shorter windows are not written down: a write per second would be needed, and a start that waits
 /// for one whole window costs less.
@@ -74,6 +75,7 @@ impl Window {
         )]
         // The small addition keeps 100 × (1 − 0.03) from becoming 96.
         let allowed = (f64::from(self.limit) * (1.0 - headroom) + 1e-6).floor() as u32;
+        let allowed = allowed + u32::from(sabotage::on(Defect::QuotaOffByOne));
         allowed.max(1)
     }
 
