@@ -14,8 +14,11 @@ use super::witness::{Violation, asked};
 /// Seeds of a usual test run.
 const SEEDS: u64 = 40;
 
+const LEAST_ASKED: u64 = 3;
+
 /// What 300 seeds must have shown, and how often, and fewer seeds by their share: a simulation in
-/// which nothing happens proves nothing.
+/// which nothing happens proves nothing. What fewer seeds may miss by chance, because their share is
+/// below three, is asked of longer runs only.
 const MUST_HAVE_HAPPENED: &[(&str, u64)] = &[
     ("accepted", 3_000),
     ("steps acknowledged", 5_000),
@@ -118,7 +121,7 @@ fn nothing_is_lost_and_nothing_is_wrong() {
             .map(|(what, least)| {
                 (what, least * seeds / 300, counters.get(what).copied().unwrap_or(0))
             })
-            .filter(|(_, least, found)| found < least)
+            .filter(|(_, least, found)| *least >= LEAST_ASKED && found < least)
             .map(|(what, least, found)| format!("{what}: {found}, not {least}"))
             .collect();
         assert!(missing.is_empty(), "too little happened:\n{}\n\n{text}", missing.join("\n"));
