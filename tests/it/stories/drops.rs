@@ -419,7 +419,7 @@ async fn files_taken_after_a_backup_are_read_again_once_it_is_restored() {
     site.until_known(21).await;
     site.until_delivered().await;
     process.kill();
-    site.close_view().await;
+    site.let_go_of_the_ledger().await;
 
     let why = ["ledger", "restore", &backup, "--replace", "--reason", "the disk is lost"];
     let (restored, said, error) = site.run(&why).await;

@@ -278,15 +278,8 @@ unconfirmed_every_ms = 100
         }
     }
 
-    /// The story's own view of the ledger is closed, until it looks again.
-    pub(crate) async fn close_view(&mut self) {
-        if let Some(ledger) = self.ledger.take() {
-            ledger.close().await;
-        }
-    }
-
     pub(crate) async fn close(mut self) {
-        self.close_view().await;
+        self.let_go_of_the_ledger().await;
         self.province.shutdown().await.expect("a sound province");
         self.portal.shutdown().await.expect("a sound portal");
     }
