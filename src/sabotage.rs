@@ -8,7 +8,7 @@
 //! - A *point* stands between two durable effects. A test names one in the environment of the real
 //!   program, which then dies there as it would from `kill -9`: nothing is flushed, nobody is told.
 
-/// A mistake that can be switched on, for the thread that calls [`commit`].
+/// A mistake that can be switched on, for the thread that calls `commit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Defect {
     /// The cursor is committed before the page that it stands behind.

@@ -75,7 +75,7 @@ pub struct SqliteSettings {
     pub migrate: bool,
     /// Up to which size of the file every page is checked before the first row is served: some
     /// seconds a gigabyte. Of a larger one that is done for what steers the work, and for the rest
-    /// by the first [`Ledger::measure`]. `None`: nothing is checked, for a short command beside a
+    /// by the first [`super::Ledger::measure`]. `None`: nothing is checked, for a short command beside a
     /// running service.
     pub check_up_to: Option<u64>,
     /// Under which new bodies are sealed; `None` for a ledger whose bodies are not.
