@@ -67,7 +67,7 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
     find(code).map(|row| row.what_to_do)
 }
 
-fn all() -> impl Iterator<Item = CodeRow> {
+pub(super) fn all() -> impl Iterator<Item = CodeRow> {
     [
         crate::source::CODES,
         crate::mapping::CODES,

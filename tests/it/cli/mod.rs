@@ -51,6 +51,7 @@ fn command(arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .env_remove("HOSO_PORTAL_PASSWORD")
         .env("USER", "can-bo-thu-nghiem")
+        .env("LC_ALL", "C")
         .env("COLUMNS", "100");
     command
 }
