@@ -14,6 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::record::{AuditRecord, HoldOutcome};
 use crate::ledger::view::{AttemptView, DossierView, TrimmedView};
+use crate::messages::Language;
 
 /// Look at one dossier: as it stands, in plain words, or its history
 ///
@@ -92,17 +93,18 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
+    let language = invocation.language();
     let done = match which {
         Which::Show(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
-            invocation.output.result(&views, |views| each(views, |view| show(view, now)));
+            invocation.output.result(&views, |views| each(views, |view| show(view, now, language)));
             Ok(())
         }
         Which::Explain(arguments) => {
             let views = views(ledger.as_ref(), &arguments.code).await?;
             let sending = ledger.sending(now).await?;
             let situations: Vec<Situation> =
-                views.iter().map(|view| situation(view, &sending, now)).collect();
+                views.iter().map(|view| situation(view, &sending, now, language)).collect();
             invocation
                 .output
                 .result(&situations, |situations| each(situations, Situation::to_string));
@@ -180,7 +182,7 @@ fn each<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     items.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
-fn show(view: &DossierView, now: Timestamp) -> String {
+fn show(view: &DossierView, now: Timestamp, language: Language) -> String {
     let mut text = format!("{} from {}\n", view.ma_ho_so, view.source);
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail, here and below.
@@ -215,7 +217,7 @@ fn show(view: &DossierView, now: Timestamp) -> String {
         );
     }
     if let Some(entry) = view.newest_entry() {
-        line("state", &format!("{}: {}", entry.state, words::state(entry.state)));
+        line("state", &format!("{}: {}", entry.state, words::state(language, entry.state)));
         line("since", &words::when(entry.changed_at, now));
         line("attempts", &format!("{}, retries spent {}", entry.attempt, entry.retries));
         if entry.state.is_open() {

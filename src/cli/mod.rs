@@ -36,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use explain::CodeRow;
 pub use failure::{Exit, Failure};
 pub use output::Output;
 
@@ -150,9 +151,14 @@ impl Invocation {
     }
 }
 
+/// Every stable code of the program, with its English words.
+pub fn code_rows() -> impl Iterator<Item = CodeRow> {
+    explain::all()
+}
+
 /// Every stable code of the program.
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    explain::all().map(|row| row.code)
+    code_rows().map(|row| row.code)
 }
 
 /// Reads a command line (the program's name first) and does nothing of it.

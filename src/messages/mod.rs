@@ -9,7 +9,11 @@
 //! file and a row of [`AREAS`]. Tests hold that both languages are complete, that they take the same
 //! values, that each key which code names exists and that none is left over; so a key is always
 //! written whole, never put together.
+//!
+//! What stable codes mean stands beside the code (`CODES` tables) in English; `codes.csv` has the
+//! Vietnamese words.
 
+mod codes;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -18,6 +22,7 @@ use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 use std::sync::LazyLock;
 
+pub use codes::{CodeWords, code};
 pub use time::{relative, span, when};
 
 /// The language of what operators read.
@@ -28,7 +33,12 @@ pub enum Language {
 }
 
 /// Area, and its texts.
-const AREAS: &[(&str, &str)] = &[("time", include_str!("time.csv"))];
+const AREAS: &[(&str, &str)] = &[
+    ("code", include_str!("code.csv")),
+    ("explain", include_str!("explain.csv")),
+    ("state", include_str!("state.csv")),
+    ("time", include_str!("time.csv")),
+];
 
 /// One text in both languages.
 #[derive(Debug)]

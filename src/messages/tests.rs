@@ -133,7 +133,8 @@ fn every_file_of_texts_belongs_to_an_area() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if let Some(area) = name.strip_suffix(".csv") {
-            assert!(AREAS.iter().any(|(known, _)| *known == area), "{name} is never read");
+            let is_read = area == "codes" || AREAS.iter().any(|(known, _)| *known == area);
+            assert!(is_read, "{name} is never read");
         }
     }
 }
@@ -184,4 +185,32 @@ fn a_locale_names_a_language() {
     for locale in ["", "C", "C.UTF-8", "POSIX", "en_US.UTF-8", "vie", "vivid"] {
         assert_eq!(Language::of_locale(locale), Language::English, "{locale}");
     }
+}
+
+/// What is in `backticks`: commands and options, the same in each language.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_code_has_its_words_in_vietnamese_and_no_word_is_left_of_a_code_that_is_gone() {
+    let mut reader = csv::Reader::from_reader(codes::FILE.as_bytes());
+    assert_eq!(reader.headers().unwrap(), &["code", "meaning", "what_to_do"][..]);
+    let rows = reader.records().map(Result::unwrap).count();
+    assert_eq!(rows, codes::all().count(), "a code stands twice");
+    let mut missing = Vec::new();
+    for row in crate::cli::code_rows() {
+        let Some(words) = code(row.code) else {
+            missing.push(row.code);
+            continue;
+        };
+        for (en, vi) in [(row.meaning, &words.meaning), (row.what_to_do, &words.what_to_do)] {
+            assert!(!vi.trim().is_empty() && vi != en, "{}: {vi}", row.code);
+            assert_eq!(quoted(en), quoted(vi), "{} names other commands", row.code);
+        }
+    }
+    assert!(missing.is_empty(), "codes.csv has no words for {missing:?}");
+    let known: BTreeSet<&str> = crate::cli::codes().collect();
+    let stale: Vec<&str> = codes::all().filter(|code| !known.contains(code)).collect();
+    assert!(stale.is_empty(), "codes.csv has words for codes that are gone: {stale:?}");
 }
