@@ -14,6 +14,7 @@ mod failure;
 mod lab;
 mod ledger;
 mod log;
+mod manual;
 mod mapping;
 mod migrate;
 mod output;
@@ -105,6 +106,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
+    Completions(manual::CompletionsArguments),
+    Man(manual::ManArguments),
     #[command(subcommand)]
     Ledger(ledger::Which),
     Migrate(migrate::Arguments),
@@ -200,6 +203,11 @@ pub fn main() -> ExitCode {
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Completions(arguments) => {
+                manual::completions(&invocation, &arguments);
+                Ok(())
+            }
+            Command::Man(arguments) => manual::man(&invocation, &arguments),
             Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,

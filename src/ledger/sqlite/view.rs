@@ -5,10 +5,11 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::view::{
-    AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
+    AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, PastState, Problem,
     ProblemFilter, ProblemKind, RevisionView, StepView, TrimmedView,
 };
 use super::{column, envelope, failed, unreadable};
+use crate::domain::diagnostic::Diagnostic;
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
@@ -32,16 +33,21 @@ const REVISIONS: &str = "
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
            lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, failure_code,
-           diagnostics, superseded_by
+           diagnostics, superseded_by, mapped_at
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
+
+/// Of all its entries, oldest first.
+const PAST: &str = "
+    SELECT p.entry_id, p.state, p.since, p.until, p.failure, p.failure_code, p.diagnostics
+    FROM entry AS e JOIN entry_past AS p ON p.entry_id = e.id WHERE e.dossier_id = ?1 ORDER BY p.id";
 
 const STEPS: &str = "
     SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
     FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, place, trang_thai, ordinal";
 
 const ATTEMPTS: &str = "
-    SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
-           c.http_status, c.error_code, c.message, c.correlation_id
+    SELECT a.entry_id, a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
+           c.http_status, c.error_code, c.message, c.correlation_id, lower(hex(c.body_hash)) AS body_hash
     FROM attempt AS a LEFT JOIN call AS c ON c.id = a.call_id WHERE a.dossier_id = ?1 ORDER BY a.id";
 
 const DISCREPANCIES: &str = "
@@ -103,7 +109,7 @@ pub(super) async fn dossier(
             steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
             steps_failure: failure(row, "dossier", "steps_failure", id)?,
             revisions: of(conn, REVISIONS, id, revision).await?,
-            entries: of(conn, ENTRIES, id, entry).await?,
+            entries: entries(conn, id).await?,
             steps: of(conn, STEPS, id, step).await?,
             attempts: of(conn, ATTEMPTS, id, attempt).await?,
             discrepancies: of(conn, DISCREPANCIES, id, discrepancy).await?,
@@ -142,6 +148,43 @@ fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
     })
 }
 
+async fn entries(
+    conn: &mut SqliteConnection,
+    dossier_id: i64,
+) -> Result<Vec<EntryView>, LedgerError> {
+    let mut entries = of(conn, ENTRIES, dossier_id, entry).await?;
+    for state in of(conn, PAST, dossier_id, past).await? {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == state.entry_id) {
+            entry.past.push(state);
+        }
+    }
+    Ok(entries)
+}
+
+fn past(row: &SqliteRow) -> Result<PastState, LedgerError> {
+    let id: i64 = column(row, "entry_past", "entry_id", 0)?;
+    let state: String = column(row, "entry_past", "state", id)?;
+    Ok(PastState {
+        entry_id: id,
+        state: EntryState::parse(&state).unwrap_or(EntryState::Quarantined),
+        since: required_time(row, "entry_past", "since", id)?,
+        until: required_time(row, "entry_past", "until", id)?,
+        failure: failure(row, "entry_past", "failure", id)?,
+        rule: column(row, "entry_past", "failure_code", id)?,
+        diagnostics: diagnostics(row, "entry_past", id)?,
+    })
+}
+
+fn diagnostics(
+    row: &SqliteRow,
+    table: &'static str,
+    id: i64,
+) -> Result<Vec<Diagnostic>, LedgerError> {
+    Ok(envelope(column(row, table, "diagnostics", id)?, table, "diagnostics", id)
+        .unwrap_or_default()
+        .unwrap_or_default())
+}
+
 fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
     let id: i64 = column(row, "entry", "id", 0)?;
     let corrupt = |column| LedgerError::Corrupt { table: "entry", column, row: id };
@@ -164,10 +207,10 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
         mapping_version: column(row, "entry", "mapping_version", id)?,
         failure: failure(row, "entry", "failure", id)?,
         rule: column(row, "entry", "failure_code", id)?,
-        diagnostics: envelope(column(row, "entry", "diagnostics", id)?, "entry", "diagnostics", id)
-            .unwrap_or_default()
-            .unwrap_or_default(),
+        diagnostics: diagnostics(row, "entry", id)?,
         superseded_by: column(row, "entry", "superseded_by", id)?,
+        mapped_at: time(row, "entry", "mapped_at", id)?,
+        past: Vec::new(),
     })
 }
 
@@ -196,6 +239,7 @@ fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
 
 fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
     Ok(AttemptView {
+        entry_id: column(row, "attempt", "entry_id", 0)?,
         kind: column(row, "attempt", "kind", 0)?,
         number: column(row, "attempt", "number", 0)?,
         at: required_time(row, "attempt", "at", 0)?,
@@ -210,6 +254,7 @@ fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
         error_code: column(row, "call", "error_code", 0)?,
         message: column(row, "call", "message", 0)?,
         correlation_id: column(row, "call", "correlation_id", 0)?,
+        body_hash: column(row, "call", "body_hash", 0)?,
     })
 }
 
@@ -356,6 +401,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     DOSSIER,
     REVISIONS,
     ENTRIES,
+    PAST,
     STEPS,
     ATTEMPTS,
     DISCREPANCIES,
