@@ -218,7 +218,7 @@ fn evidence<'v>(view: &'v DossierView, entry: &'v EntryView, at: Timestamp) -> E
             Evidence { at: mapped_at, state: Some(EntryState::Ready), rule: None, recorded: false };
     }
     for attempt in view.attempts.iter().filter(|attempt| attempt.entry_id == Some(entry.id)) {
-        if attempt.at < last.at || attempt.at > at {
+        if attempt.at < last.at || attempt.at > at || attempt.is_late() {
             continue;
         }
         let state = after(attempt);
@@ -269,7 +269,8 @@ fn held(view: &DossierView, steps: &[StepThen], at: Timestamp, gaps: &mut Vec<Ga
     let packet = view
         .attempts
         .iter()
-        .filter(|attempt| attempt.at <= at && after(attempt) == EntryState::Accepted)
+        .filter(|attempt| attempt.at <= at && !attempt.is_late())
+        .filter(|attempt| after(attempt) == EntryState::Accepted)
         .filter_map(|attempt| Some((attempt.entry_id?, attempt.at)))
         .next_back()
         .map(|(entry_id, acked_at)| {

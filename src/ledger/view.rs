@@ -305,6 +305,9 @@ pub struct StepView {
     pub failure: Option<Failure>,
 }
 
+/// What the attempt of a call says whose lease had run out before its settlement came.
+pub const LATE: &str = "came after its lease had run out; nothing else was written";
+
 #[derive(Debug, Clone, Serialize)]
 pub struct AttemptView {
     /// Absent for steps.
@@ -325,6 +328,13 @@ pub struct AttemptView {
     pub correlation_id: Option<String>,
     /// BLAKE3 of the request's body with its secrets emptied, as hexadecimal digits.
     pub body_hash: Option<String>,
+}
+
+impl AttemptView {
+    /// Its outcome came too late to change anything.
+    pub fn is_late(&self) -> bool {
+        self.detail.as_deref().is_some_and(|detail| detail.ends_with(LATE))
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]

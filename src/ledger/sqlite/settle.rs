@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
 use super::super::record::{CallRecord, SettleBatch, SettleCounts, SettledEntry};
+use super::super::view::LATE;
 use super::{column, failed, hex, json, json_one, run, step_key};
 use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
@@ -123,9 +124,6 @@ const INSERT_ATTEMPTS: &str = "
            coalesce(value->>4, (SELECT max(attempts) FROM step WHERE dossier_id = value->>0), 0),
            ?1, value->>5, value->>6, value->>7
     FROM json_each(?2)";
-
-/// What the attempt of a call says whose lease had run out before its settlement came.
-const LATE: &str = "came after its lease had run out; nothing else was written";
 
 /// dossier, entry, call, kind, number (for steps: of the step that was sent most often), outcome,
 /// failure code, detail

@@ -1,5 +1,6 @@
 //! The real binary, run as an operator runs it, against the ledger of a finished demo.
 
+mod dossier;
 mod exits;
 mod help;
 mod ledger;
