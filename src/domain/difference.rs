@@ -285,7 +285,7 @@ fn amount(text: &str) -> Option<u64> {
     let groups: Vec<&str> = bare.split([',', '.', ' ']).collect();
     let (last, leading) = groups.split_last()?;
     let is_number = |group: &&str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
-    if !groups.iter().all(|group| is_number(group)) {
+    if !groups.iter().all(is_number) {
         return None;
     }
     // `1.234` is a thousand and more, `1.0` is one.
