@@ -204,8 +204,8 @@ pub(super) fn text(diff: &Diff, language: Language) -> String {
     }
     out.push('\n');
     if diff.fields.is_empty() {
-        let compared = !matches!(diff.told, Told::Packet { .. })
-            || !matches!(diff.now, Now::Mapped { .. });
+        let compared =
+            !matches!(diff.told, Told::Packet { .. }) || !matches!(diff.now, Now::Mapped { .. });
         if !compared || matches!(diff.echo, Echo::Shown { .. }) {
             out.push_str(&said("dossier.diff_equal", &[]));
             out.push('\n');

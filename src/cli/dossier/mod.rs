@@ -1,6 +1,7 @@
 //! `hoso dossier`: one dossier, as it stands, in plain words, and as it came to be.
 
 mod as_of;
+mod diff;
 mod history;
 mod raw;
 mod show;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::person::Person;
+use super::run::{by_hand, with_gate};
 use super::situation::{Situation, situation};
 use super::{Invocation, build};
 use crate::clock::{Clock, SystemClock};
@@ -19,6 +21,7 @@ use crate::ledger::Ledger;
 use crate::ledger::past::{Past, past};
 use crate::ledger::record::{AuditRecord, HoldOutcome};
 use crate::ledger::view::DossierView;
+use crate::pipeline::ask::ask_once;
 
 /// Look at one dossier: as it stands or stood, in plain words, its history, its documents
 ///
@@ -32,6 +35,7 @@ pub(super) enum Which {
     Show(ShowArguments),
     Explain(ExplainArguments),
     History(HistoryArguments),
+    Diff(DiffArguments),
     Raw(RawArguments),
     Hold(HoldArguments),
     Release(HoldArguments),
@@ -77,6 +81,22 @@ pub(super) struct ExplainArguments {
 pub(super) struct HistoryArguments {
     /// The dossier's code (MaHoSo)
     code: String,
+}
+
+/// Compare what the portal was told with the source's newest, and with what the portal shows
+///
+/// The source's newest revision is mapped anew; the portal's side is the packet that it acknowledged
+/// last, and with --ask what it shows now. Only fields that differ are listed, personal values masked.
+///
+/// Example: hoso dossier diff H55.242-260126-0001 --ask
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct DiffArguments {
+    /// The dossier's code (MaHoSo)
+    code: String,
+    /// Look it up at the portal: one call, by whoever owns the gate
+    #[arg(long)]
+    ask: bool,
 }
 
 /// Show what is kept of a dossier's documents: source, mapped packet, steps, wire request, answers
@@ -149,6 +169,14 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
             invocation.output.result(&events, |events| history::history_text(events, language));
             Ok(())
         }
+        Which::Diff(arguments) => {
+            let echo = if arguments.ask {
+                ask(invocation, &arguments.code).await?
+            } else {
+                diff::Echo::NotAsked
+            };
+            compare(invocation, &config, ledger.as_ref(), &arguments.code, echo).await
+        }
         Which::Raw(arguments) => raw(invocation, &config, ledger.as_ref(), &arguments).await,
         Which::Hold(arguments) => hold(invocation, ledger.as_ref(), now, arguments, true).await,
         Which::Release(arguments) => hold(invocation, ledger.as_ref(), now, arguments, false).await,
@@ -186,6 +214,52 @@ fn show_as_of(
             texts.map(|(view, then)| as_of::as_of(view, &then.past, language)).collect();
         texts.join("\n")
     });
+    Ok(())
+}
+
+/// What the portal shows of a dossier, if the gate is ours to ask it.
+async fn ask(invocation: &Invocation, code: &str) -> Result<diff::Echo, Failure> {
+    let mut echo = diff::Echo::NotAsked;
+    let found = &mut echo;
+    by_hand(invocation, async |config, context, stop| {
+        views(context.ledger.as_ref(), code).await?;
+        let asked = with_gate(config, context, stop, "dossier diff", async |line, stop| {
+            ask_once(context, line, code, stop).await
+        });
+        *found = match asked.await? {
+            Ok(verdict) => diff::Echo::of(verdict?, context.clock.now()),
+            Err(owner) => diff::Echo::NotOurs { owner },
+        };
+        Ok(())
+    })
+    .await?;
+    Ok(echo)
+}
+
+async fn compare(
+    invocation: &Invocation,
+    config: &Config,
+    ledger: &dyn Ledger,
+    code: &str,
+    mut echo: diff::Echo,
+) -> Result<(), Failure> {
+    let mapping = build::mapping(config)?;
+    let mut diffs = Vec::new();
+    for view in views(ledger, code).await? {
+        let newest = ledger.kept(view.dossier_id, None, None).await?;
+        let acked = view.entries.iter().find(|entry| Some(entry.id) == view.acked_entry_id);
+        let acked = match acked {
+            Some(entry) => {
+                ledger.kept(view.dossier_id, Some(entry.revision_id), Some(entry.id)).await?
+            }
+            None => None,
+        };
+        // One code is one dossier at the portal, whoever gave it.
+        let echo = std::mem::replace(&mut echo, diff::Echo::NotAsked);
+        diffs.push(diff::diff(&view, newest.as_ref(), acked.as_ref(), &mapping, echo));
+    }
+    let language = invocation.language();
+    invocation.output.result(&diffs, |diffs| each(diffs, |diff| diff::text(diff, language)));
     Ok(())
 }
 

@@ -139,3 +139,23 @@ fn the_manual_and_the_completions_are_made_by_the_program_itself() {
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("hint: name a folder"), "{}", ran.err);
 }
+
+#[test]
+fn three_accounts_of_a_dossier_stand_side_by_side() {
+    let code = accepted();
+    let same = on_settled(&["dossier", "diff", &code]);
+    assert_eq!(same.code, 0, "{}", same.err);
+    for part in ["portal was told", "source now (mapped)", "not asked; --ask", "no field differs"] {
+        assert!(same.out.contains(part), "{part} is missing:\n{}", same.out);
+    }
+    let json = on_settled(&["dossier", "diff", &code, "--json"]).json();
+    assert_eq!(
+        (&json[0]["told"]["is"], &json[0]["now"]["is"]),
+        (&"packet".into(), &"mapped".into())
+    );
+    let refused = on_settled(&["dossier", "diff", &quarantined()]);
+    assert!(refused.out.contains("the mapping refuses it"), "{}", refused.out);
+    assert!(refused.out.contains("error[mapping."), "{}", refused.out);
+    let unknown = on_settled(&["dossier", "diff", "H55.242-260126-9999"]);
+    assert_eq!(unknown.code, 5, "{}", unknown.err);
+}

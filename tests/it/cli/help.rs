@@ -13,6 +13,7 @@ const COMMANDS: &[&[&str]] = &[
     &["dossier", "show"],
     &["dossier", "explain"],
     &["dossier", "history"],
+    &["dossier", "diff"],
     &["dossier", "raw"],
     &["dossier", "hold"],
     &["dossier", "release"],
