@@ -1,6 +1,6 @@
 //! What stable codes mean, in Vietnamese. The English words stand beside the codes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// A row a code: `code,meaning,what_to_do`.
@@ -13,8 +13,8 @@ pub struct CodeWords {
     pub what_to_do: String,
 }
 
-static CODES: LazyLock<HashMap<String, CodeWords>> = LazyLock::new(|| {
-    let mut codes = HashMap::new();
+static CODES: LazyLock<BTreeMap<String, CodeWords>> = LazyLock::new(|| {
+    let mut codes = BTreeMap::new();
     for row in csv::Reader::from_reader(FILE.as_bytes()).into_records().flatten() {
         if let (Some(code), Some(meaning), Some(todo)) = (row.get(0), row.get(1), row.get(2)) {
             let words = CodeWords { meaning: meaning.to_owned(), what_to_do: todo.to_owned() };

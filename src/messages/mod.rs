@@ -18,7 +18,7 @@ mod codes;
 mod tests;
 mod time;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::LazyLock;
 
@@ -49,8 +49,8 @@ struct Text {
 }
 
 /// Every text by its key. Rows that are no rows are left out; tests find them.
-static TEXTS: LazyLock<HashMap<String, Text>> = LazyLock::new(|| {
-    let mut texts = HashMap::new();
+static TEXTS: LazyLock<BTreeMap<String, Text>> = LazyLock::new(|| {
+    let mut texts = BTreeMap::new();
     for (_, file) in AREAS {
         for row in csv::Reader::from_reader(file.as_bytes()).into_records().flatten() {
             if let (Some(key), Some(en), Some(vi)) = (row.get(0), row.get(1), row.get(2)) {
