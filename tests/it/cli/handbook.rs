@@ -167,7 +167,10 @@ fn every_other_command_of_the_handbook_is_one() {
 
 /// Help that was asked for is no mistake.
 fn clap_error_is_wrong(error: &clap::Error) -> bool {
-    !matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion)
+    !matches!(
+        error.kind(),
+        clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
+    )
 }
 
 #[test]

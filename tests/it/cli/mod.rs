@@ -2,6 +2,7 @@
 
 mod dossier;
 mod exits;
+mod handbook;
 mod help;
 mod ledger;
 mod looks;
