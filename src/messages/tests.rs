@@ -103,7 +103,7 @@ fn every_key_that_code_names_exists_and_every_key_is_named() {
         let (section, option) = key.split_once('.').unwrap();
         let is_option = options.contains(&format!("[{section}]"))
             && options.lines().any(|line| line.starts_with(&format!("{option} =")));
-        let is_file = matches!(option, "csv" | "rs" | "toml");
+        let is_file = matches!(option, "csv" | "json" | "rs" | "toml" | "xml");
         assert!(
             keys.contains(key) || codes.contains(key.as_str()) || is_option || is_file,
             "{path} names {key}, which has no text"
