@@ -74,8 +74,8 @@ pub(super) fn man(invocation: &Invocation, arguments: &ManArguments) -> Result<(
 
 /// File name and text of every page.
 fn pages() -> Vec<(String, Vec<u8>)> {
-    let mut root = CommandLine::command();
-    // Global options then stand on every page, as `--help` shows them.
+    let mut root = CommandLine::command().disable_help_subcommand(true);
+    // Global options then stand on every page, as `--help` shows them, and a page knows its name.
     root.build();
     let mut pages = Vec::new();
     add(&root, "hoso", &mut pages);
@@ -84,8 +84,7 @@ fn pages() -> Vec<(String, Vec<u8>)> {
 
 fn add(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) {
     let mut page = Vec::new();
-    let manual =
-        clap_mangen::Man::new(command.clone().name(name.to_owned()).disable_help_subcommand(true));
+    let manual = clap_mangen::Man::new(command.clone());
     // Writing into memory cannot fail.
     let _infallible = manual.render(&mut page);
     pages.push((format!("{name}.1"), page));
