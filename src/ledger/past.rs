@@ -217,7 +217,14 @@ fn evidence<'v>(view: &'v DossierView, entry: &'v EntryView, at: Timestamp) -> E
         last =
             Evidence { at: mapped_at, state: Some(EntryState::Ready), rule: None, recorded: false };
     }
+    // It died and was put back within one millisecond: that call is no news of what came then.
+    let short = |past: &&PastState| past.state == EntryState::Dead && past.since == past.until;
+    let mut causes: Vec<Timestamp> = entry.past.iter().filter(short).map(|p| p.until).collect();
     for attempt in view.attempts.iter().filter(|attempt| attempt.entry_id == Some(entry.id)) {
+        if let Some(cause) = causes.iter().position(|cause| *cause == attempt.at) {
+            causes.swap_remove(cause);
+            continue;
+        }
         if attempt.at < last.at || attempt.at > at || attempt.is_late() {
             continue;
         }
