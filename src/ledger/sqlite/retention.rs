@@ -100,15 +100,21 @@ const REFUSED_DELETE: &str =
 const ATTEMPTS_WINDOW: &str =
     "SELECT at, id FROM attempt WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
-/// Of dossiers that are settled as a whole.
+/// Of dossiers that are settled as a whole; with one go all that are before it in its chain, so that no
+/// chain is cut in its middle.
 const ATTEMPTS_DOOMED: &str = "
-    SELECT a.id, a.dossier_id FROM json_each(?1) AS j CROSS JOIN attempt AS a ON a.id = j.value
+    WITH RECURSIVE doomed (id, dossier_id, previous_id) AS (
+    SELECT a.id, a.dossier_id, a.previous_id FROM json_each(?1) AS j CROSS JOIN attempt AS a ON a.id = j.value
     WHERE a.at <= ?2
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = a.dossier_id AND h.released_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = a.dossier_id AND o.state IN
                       ('received', 'quarantined', 'ready', 'leased', 'unconfirmed', 'dead'))
       AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = a.dossier_id
-                      AND s.state IN ('pending', 'leased', 'held'))";
+                      AND s.state IN ('pending', 'leased', 'held'))
+    UNION
+    SELECT a.id, a.dossier_id, a.previous_id FROM doomed AS c CROSS JOIN attempt AS a ON a.id = c.previous_id
+    WHERE a.dossier_id = c.dossier_id AND a.id < c.id)
+    SELECT id, dossier_id FROM doomed";
 
 const ATTEMPTS_DELETE: &str = "DELETE FROM attempt WHERE id IN (SELECT value FROM json_each(?1))";
 
@@ -118,9 +124,7 @@ const CALLS_WINDOW: &str =
 /// A call belongs to every dossier that was in it: it stays while one of them keeps its attempts.
 /// State by state, because each has its own small index.
 const CALLS_DOOMED: &str = "
-    SELECT c.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN call AS c ON c.id = j.value
-    WHERE c.started_at <= ?2 AND c.id NOT IN (
-        SELECT a.call_id FROM (
+    WITH RECURSIVE kept (dossier_id) AS (
             SELECT dossier_id FROM legal_hold WHERE released_at IS NULL
             UNION SELECT dossier_id FROM entry WHERE state IN ('quarantined', 'dead') AND changed_at > 0
             UNION SELECT dossier_id FROM entry WHERE state = 'received' AND created_at <= ?2
@@ -128,8 +132,19 @@ const CALLS_DOOMED: &str = "
             UNION SELECT dossier_id FROM entry WHERE state = 'awaiting' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'leased' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'unconfirmed' AND created_at <= ?2
-            UNION SELECT dossier_id FROM step WHERE state = 'held' AND changed_at > 0) AS kept
-        CROSS JOIN attempt AS a ON a.dossier_id = kept.dossier_id
+            UNION SELECT dossier_id FROM step WHERE state = 'held' AND changed_at > 0),
+    chain (id, previous_id, dossier_id, call_id) AS (
+        SELECT a.id, a.previous_id, a.dossier_id, a.call_id FROM kept CROSS JOIN dossier AS d ON d.id = kept.dossier_id
+        CROSS JOIN attempt AS a ON a.id = d.last_attempt_id WHERE a.dossier_id = d.id
+        UNION ALL
+        SELECT a.id, a.previous_id, a.dossier_id, a.call_id FROM chain AS c CROSS JOIN attempt AS a ON a.id = c.previous_id
+        WHERE a.dossier_id = c.dossier_id AND a.id < c.id)
+    SELECT c.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN call AS c ON c.id = j.value
+    WHERE c.started_at <= ?2
+      AND c.id NOT IN (
+        SELECT call_id FROM chain WHERE call_id IS NOT NULL
+        UNION ALL
+        SELECT a.call_id FROM kept CROSS JOIN attempt AS a ON a.dossier_id = kept.dossier_id AND a.previous_id IS NULL
         WHERE a.call_id IS NOT NULL AND a.at <= ?2)";
 
 const CALLS_DELETE: &str = "DELETE FROM call WHERE id IN (SELECT value FROM json_each(?1))";

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::record::Books;
-use super::super::view::{CallTotals, Sending, SourceStanding, Standing};
+use super::super::view::{Sending, SourceStanding, Standing};
 use super::health::{OLDEST_OPEN, in_force, pause};
 use super::view::time;
 use super::{column, envelope, failed, unreadable};
@@ -247,32 +247,6 @@ pub(super) async fn sources(
     Ok(sources)
 }
 
-const CALL_TOTALS: &str = "
-    SELECT service, outcome, count(*) AS n FROM call WHERE started_at >= ?1 GROUP BY service, outcome";
-
-pub(super) async fn call_totals(
-    readers: &SqlitePool,
-    since: Timestamp,
-) -> Result<CallTotals, LedgerError> {
-    let rows = sqlx::query(CALL_TOTALS)
-        .bind(since.millis())
-        .fetch_all(readers)
-        .await
-        .map_err(|error| failed(DOING, error))?;
-    let mut totals = CallTotals::default();
-    for row in &rows {
-        let service: String = column(row, "call", "service", 0)?;
-        let outcome: String = column(row, "call", "outcome", 0)?;
-        let n = unsigned(column(row, "call", "n", 0)?);
-        totals.calls += n;
-        if outcome == "useful" {
-            totals.useful += n;
-        }
-        totals.by_service.entry(service).or_default().insert(outcome, n);
-    }
-    Ok(totals)
-}
-
 pub(super) async fn rows(
     conn: &mut SqliteConnection,
     statement: &'static str,
@@ -322,5 +296,4 @@ pub(super) const STATEMENTS: &[&str] = &[
     LAST_BOOKS,
     GATE_OWNER,
     REREADING,
-    CALL_TOTALS,
 ];
