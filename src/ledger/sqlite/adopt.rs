@@ -155,7 +155,7 @@ const TO_ADOPT: &str = "
     FROM entry AS e INDEXED BY entry_awaiting JOIN dossier AS d ON d.id = e.dossier_id
     LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'awaiting' AND e.priority = ?1 AND e.due_at <= ?2 AND (?3 IS NULL OR d.source = ?3)
-    ORDER BY e.due_at, e.id LIMIT ?4";
+    ORDER BY e.due_at, e.id LIMIT +?4";
 
 const NEXT_DUE: &str = "
     SELECT min(e.due_at) FROM entry AS e INDEXED BY entry_awaiting JOIN dossier AS d ON d.id = e.dossier_id

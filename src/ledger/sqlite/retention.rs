@@ -35,7 +35,7 @@ pub(super) struct Class {
 
 const PACKETS_WINDOW: &str = "
     SELECT stored_at AS at, entry_id AS id FROM packet WHERE (stored_at, entry_id) > (?1, ?2)
-    ORDER BY stored_at, entry_id LIMIT ?3";
+    ORDER BY stored_at, entry_id LIMIT +?3";
 
 /// Packets of settled entries; those that wait for a person keep theirs.
 const PACKETS_DOOMED: &str = "
@@ -48,7 +48,7 @@ const PACKETS_DELETE: &str =
 
 const DOCUMENTS_WINDOW: &str = "
     SELECT stored_at AS at, revision_id AS id FROM document WHERE (stored_at, revision_id) > (?1, ?2)
-    ORDER BY stored_at, revision_id LIMIT ?3";
+    ORDER BY stored_at, revision_id LIMIT +?3";
 
 const DOCUMENTS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
@@ -62,7 +62,7 @@ const DOCUMENTS_DELETE: &str =
 
 const STEP_BODIES_WINDOW: &str = "
     SELECT stored_at AS at, id FROM step_body WHERE (stored_at, id) > (?1, ?2)
-    ORDER BY stored_at, id LIMIT ?3";
+    ORDER BY stored_at, id LIMIT +?3";
 
 const STEP_BODIES_DOOMED: &str = "
     SELECT b.id, b.dossier_id FROM json_each(?1) AS j CROSS JOIN step_body AS b ON b.id = j.value
@@ -75,7 +75,7 @@ const STEP_BODIES_DELETE: &str =
 
 const EVIDENCE_WINDOW: &str = "
     SELECT at, id FROM refused_document WHERE body IS NOT NULL AND (at, id) > (?1, ?2)
-    ORDER BY at, id LIMIT ?3";
+    ORDER BY at, id LIMIT +?3";
 
 /// What the source has not mended yet waits for a person, who needs to see it.
 const EVIDENCE_DOOMED: &str = "
@@ -88,7 +88,7 @@ const EVIDENCE_DELETE: &str =
     "UPDATE refused_document SET body = NULL WHERE id IN (SELECT value FROM json_each(?1))";
 
 const REFUSED_WINDOW: &str =
-    "SELECT at, id FROM refused_document WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT at, id FROM refused_document WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const REFUSED_DOOMED: &str = "
     SELECT f.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN refused_document AS f ON f.id = j.value
@@ -98,7 +98,7 @@ const REFUSED_DELETE: &str =
     "DELETE FROM refused_document WHERE id IN (SELECT value FROM json_each(?1))";
 
 const ATTEMPTS_WINDOW: &str =
-    "SELECT at, id FROM attempt WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT at, id FROM attempt WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// Of dossiers that are settled as a whole; with one go all that are before it in its chain, so that no
 /// chain is cut in its middle.
@@ -119,7 +119,7 @@ const ATTEMPTS_DOOMED: &str = "
 const ATTEMPTS_DELETE: &str = "DELETE FROM attempt WHERE id IN (SELECT value FROM json_each(?1))";
 
 const CALLS_WINDOW: &str =
-    "SELECT started_at AS at, id FROM call WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT started_at AS at, id FROM call WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// A call belongs to every dossier that was in it: it stays while one of them keeps its attempts.
 /// State by state, because each has its own small index.
@@ -150,7 +150,7 @@ const CALLS_DOOMED: &str = "
 const CALLS_DELETE: &str = "DELETE FROM call WHERE id IN (SELECT value FROM json_each(?1))";
 
 const ENTRIES_WINDOW: &str =
-    "SELECT changed_at AS at, id FROM entry WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT changed_at AS at, id FROM entry WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// The newest entry and the acknowledged (or presumed) one stay, whatever their age: they are what the ledger
 /// knows of the dossier.
@@ -166,7 +166,7 @@ const ENTRIES_DOOMED: &str = "
 
 const ENTRIES_DELETE: &str = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?1))";
 
-const REVISIONS_WINDOW: &str = "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const REVISIONS_WINDOW: &str = "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const REVISIONS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
@@ -179,7 +179,7 @@ const REVISIONS_DOOMED: &str = "
 const REVISIONS_DELETE: &str = "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
 
 const AUDIT_WINDOW: &str =
-    "SELECT at, id FROM audit WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT at, id FROM audit WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const AUDIT_DOOMED: &str = "
     SELECT a.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN audit AS a ON a.id = j.value
@@ -189,7 +189,7 @@ const AUDIT_DOOMED: &str = "
 
 const AUDIT_DELETE: &str = "DELETE FROM audit WHERE id IN (SELECT value FROM json_each(?1))";
 
-const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// The last books of a source stay.
 const BOOKS_DOOMED: &str = "
@@ -200,7 +200,7 @@ const BOOKS_DOOMED: &str = "
 const BOOKS_DELETE: &str =
     "DELETE FROM reconciliation WHERE id IN (SELECT value FROM json_each(?1))";
 
-const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const DISCREPANCIES_DOOMED: &str = "
     SELECT x.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN discrepancy AS x ON x.id = j.value

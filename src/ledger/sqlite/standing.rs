@@ -48,16 +48,16 @@ const DISCREPANCIES_BY_KIND: &str =
 const DUE_NOW: &str = "
     SELECT (SELECT count(*) FROM (SELECT 1 FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
                 WHERE e.state = 'ready' AND e.line = 0 AND e.priority IN (0, 1, 2, 3, 4) AND e.due_at <= ?1
-                  AND d.lane_token IS NULL LIMIT ?2)),
+                  AND d.lane_token IS NULL LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
                 WHERE e.state = 'ready' AND e.line = 1 AND e.priority IN (0, 1, 2, 3, 4) AND e.due_at <= ?1
-                  AND d.lane_token IS NULL LIMIT ?2)),
+                  AND d.lane_token IS NULL LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM dossier
                 WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 0
-                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT ?2)),
+                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM dossier
                 WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 1
-                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT ?2))
+                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT +?2))
     WHERE NOT EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all'
                       AND (until IS NULL OR until > ?1))";
 

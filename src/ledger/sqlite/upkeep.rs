@@ -127,13 +127,13 @@ const STUCK: &str = "
 const RAISE_ENTRIES: &str = "
     UPDATE entry SET priority = 2 WHERE id IN (
         SELECT id FROM entry WHERE state = 'ready' AND priority > 2 AND finished = 0 AND appointed_at <= ?1
-        ORDER BY appointed_at LIMIT ?2)";
+        ORDER BY appointed_at LIMIT +?2)";
 
 const RAISE_STEPS: &str = "
     UPDATE dossier SET priority = 2 WHERE id IN (
         SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND priority > 2
           AND finished = 0 AND appointed_at <= ?1
-        ORDER BY appointed_at LIMIT ?2)";
+        ORDER BY appointed_at LIMIT +?2)";
 
 pub(super) async fn upkeep(
     conn: &mut SqliteConnection,

@@ -263,7 +263,7 @@ const PROBLEMS: &str = "
                kind || ': ' || json_extract(failure, '$.message') FROM catalogue
         WHERE failing_since IS NOT NULL AND kind <> 'details')
     WHERE (?1 IS NULL OR ma_ho_so = ?1) AND (?2 IS NULL OR code = ?2)
-    ORDER BY since, ma_ho_so LIMIT ?3";
+    ORDER BY since, ma_ho_so LIMIT +?3";
 
 pub(super) async fn problems(
     readers: &SqlitePool,
