@@ -36,6 +36,7 @@ const LARGE: [&str; 18] = [
     "attempt",
     "audit",
     "call",
+    "call_tally",
     "catalogue_body",
     "discrepancy",
     "document",
