@@ -155,16 +155,13 @@ pub(super) fn diff(
         for found in echo_differences(packet, echoed, Shown::Masked).unwrap_or_default() {
             let Difference { path, before, after, formatting_only } = found;
             let at = fields.iter().position(|field| field.path == path);
-            let field = match at {
-                Some(at) => &mut fields[at],
-                None => {
-                    let (told, now) =
-                        if told_packet.is_some() { (before, None) } else { (None, before) };
-                    fields.push(Field { path, told, now, formatting_only, ..Field::default() });
-                    let last = fields.len() - 1;
-                    &mut fields[last]
-                }
-            };
+            let at = at.unwrap_or_else(|| {
+                let (told, now) =
+                    if told_packet.is_some() { (before, None) } else { (None, before) };
+                fields.push(Field { path, told, now, formatting_only, ..Field::default() });
+                fields.len() - 1
+            });
+            let field = &mut fields[at];
             field.echo = after;
             field.is_compared_with_echo = true;
             field.formatting_only &= formatting_only;
