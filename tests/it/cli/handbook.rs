@@ -87,7 +87,7 @@ fn stable(line: &str) -> String {
     for unit in ["giây", "phút", "giờ", "ngày"] {
         out = out.replace(&format!("# {unit} trước"), "#");
     }
-    let out = out.replace("(bây giờ)", "(#)").replace("(#)", "(#)");
+    let out = out.replace("(bây giờ)", "(#)");
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -142,9 +142,12 @@ fn with_output(text: &str, shown: &Shown, out: &str, good: &str, refused: &str) 
     if out.lines().count() > SHOWN_MAX {
         lines.push("…".to_owned());
     }
-    let old: String = shown.output.iter().map(|line| format!("{line}\n")).collect();
+    let block = |lines: &[String]| match lines {
+        [] => String::new(),
+        lines => lines.join("\n") + "\n",
+    };
+    let (old, new) = (block(&shown.output), block(&lines));
     let head = format!("$ {}\n", shown.command);
-    let new: String = lines.iter().map(|line| format!("{line}\n")).collect();
     text.replacen(&format!("{head}{old}"), &format!("{head}{new}"), 1)
 }
 
