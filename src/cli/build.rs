@@ -36,8 +36,9 @@ use crate::portal::{AnswerPatterns, Portal};
 use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
-/// Revisions mapped in one pass: a transaction of some tens of milliseconds.
-const MAP_LIMIT: u32 = 512;
+/// Revisions mapped in one pass: a transaction of some ten milliseconds. A change that comes while a
+/// million others are mapped waits for a pass, and everything else that is written waits for its end.
+const MAP_LIMIT: u32 = 128;
 /// Longer than any one step of a loop at the ledger takes, also on a slow and busy disk.
 const LEDGER_PATIENCE: Duration = Duration::from_mins(2);
 const DAY_MS: u64 = 24 * 3600 * 1000;
