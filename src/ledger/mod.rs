@@ -6,6 +6,7 @@
 //! read.
 
 pub mod adoption;
+pub mod audit;
 mod body;
 pub mod key;
 mod orders;
@@ -28,6 +29,7 @@ use adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use audit::{AuditChain, AuditFilter, AuditRow};
 use record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -502,6 +504,26 @@ pub trait Ledger: watch::Watching + Debug + Send + Sync {
         scope: &PauseScope,
         audit: &AuditRecord,
     ) -> Result<Resumed, LedgerError>;
+
+    // --- the audit ---
+
+    /// Writes the row of an act without another effect: one that was refused or failed, or that only
+    /// showed something.
+    async fn note_act(
+        &self,
+        now: Timestamp,
+        audit: &AuditRecord,
+        result: &str,
+    ) -> Result<(), LedgerError>;
+
+    /// Rows of the audit behind number `after`, oldest first: for looking at the whole chain.
+    async fn audit_rows(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, LedgerError>;
+
+    /// The newest acts that match, newest first.
+    async fn acts(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, LedgerError>;
+
+    /// Where the chain ends and what was archived of it: a few rows.
+    async fn audit_chain(&self) -> Result<AuditChain, LedgerError>;
 
     /// What operators want of a process that sends. Reads only, and is asked often.
     async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError>;

@@ -10,9 +10,10 @@ use super::super::body::{Bodies, Writing};
 use super::super::key::shown;
 use super::super::record::{Aftermath, AuditRecord, Finding, Manifest};
 use super::super::{Ledger as _, LedgerError};
+use super::audit::insert_audit;
 use super::file::{APPLICATION_ID, IDENTITY, SCHEMA_VERSION, at_start, known_schema, recognise};
 use super::{
-    SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore, singleton,
+    SqliteLedger, SqliteSettings, check, failed, finish, primary_code, restore, singleton,
 };
 use crate::domain::time::Timestamp;
 use crate::sabotage;
@@ -295,7 +296,7 @@ impl SqliteLedger {
             "backup of {backup_at}; {} to look up, {} steps held",
             after.to_look_up, after.steps_held
         );
-        operate::insert_audit(&mut tx, now, audit, &result).await?;
+        insert_audit(&mut tx, now, audit, &result).await?;
         finish(tx, doing).await?;
         Ok(after)
     }

@@ -6,6 +6,7 @@
 //! transaction; SQL repeats the guard.
 
 mod adopt;
+mod audit;
 mod backup;
 mod catalogue;
 mod check;
