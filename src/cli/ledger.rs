@@ -442,14 +442,7 @@ fn new_key(invocation: &Invocation, file: Option<&Path>) -> Result<(), Failure> 
 }
 
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(file)?;
+    let mut file = words::new_private_file(file)?;
     writeln!(file, "{text}")?;
     file.sync_all()
 }

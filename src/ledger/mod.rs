@@ -71,6 +71,9 @@ pub enum LedgerError {
     /// A file operation (backup, restore, compaction) cannot be done as things are.
     #[error("{what}")]
     Refused { what: String, hint: &'static str },
+    /// Everybody on the machine may write the file: nothing in it would prove anything.
+    #[error("everybody may write the ledger {path}")]
+    Exposed { path: String },
     /// The ledger changed under a verb in a way that its guards exclude.
     #[error("the ledger refused a transition: {0}")]
     Conflict(String),
@@ -89,6 +92,7 @@ impl LedgerError {
             Self::Older { .. } => "ledger.older",
             Self::Key(trouble) => trouble.code(),
             Self::Refused { .. } => "ledger.refused",
+            Self::Exposed { .. } => "ledger.exposed",
             Self::Conflict(_) => "ledger.conflict",
         }
     }
@@ -115,6 +119,9 @@ impl LedgerError {
             Self::Older { .. } => "run `hoso migrate`, or start without --no-migrate",
             Self::Key(trouble) => trouble.hint(),
             Self::Refused { hint, .. } => hint,
+            Self::Exposed { .. } => {
+                "take the right away: chmod o-w FILE; then look at the audit: hoso audit verify"
+            }
             Self::Conflict(_) => "repeat the command; if it stays, please report it with the log",
         }
     }
@@ -182,6 +189,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "ledger.refused",
         "A backup, a restore or a compaction cannot be done as things are. Nothing was changed.",
         "Do what the message says.",
+    ),
+    (
+        "ledger.exposed",
+        "Every account of the machine may write the ledger's file, so nothing in it would prove anything. It was not opened.",
+        "`chmod o-w` on the file and its folder, then `hoso audit verify --expect` with a head from the log or the last backup's manifest.",
     ),
     (
         "ledger.conflict",

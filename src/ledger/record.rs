@@ -660,6 +660,9 @@ pub struct Manifest {
     /// Rows of each table.
     pub rows: BTreeMap<String, u64>,
     pub program: String,
+    /// Where the chain of the audit ends: an anchor for `hoso audit verify --against`.
+    #[serde(default)]
+    pub audit: Option<super::audit::AuditHead>,
 }
 
 /// Something in a ledger that should not be.

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::{Context, VerbError};
 use crate::domain::time::Timestamp;
-use crate::ledger::audit::{AuditChain, AuditHead, AuditRow, ChainCheck, ChainReport, RESTORE};
+use crate::ledger::audit::{
+    AuditChain, AuditHead, AuditRow, ChainCheck, ChainReport, RESTORE, SegmentKind,
+};
 use crate::ledger::record::AuditRecord;
 use crate::ledger::{Ledger, LedgerError};
 
@@ -47,6 +49,15 @@ pub async fn note(context: &Context, audit: &AuditRecord, result: &str) {
             "an act could not be written into the audit"
         );
     }
+}
+
+/// Writes where the chain ends into the log: once the log is elsewhere, nobody can cut the end off
+/// unnoticed.
+pub async fn tell_head(context: &Context) -> Result<(), VerbError> {
+    if let Some(head) = context.ledger.audit_chain().await?.head {
+        tracing::info!(%head, "the audit ends here; `hoso audit verify --expect` looks for it");
+    }
+    Ok(())
 }
 
 /// What an anchor that somebody kept outside says of the chain.
@@ -114,12 +125,11 @@ pub async fn verify(ledger: &dyn Ledger, anchors: &[AuditHead]) -> Result<AuditV
             }
         }
     }
-    let archived =
-        || chain.segments.iter().filter(|s| s.kind == crate::ledger::audit::SegmentKind::Archived);
+    let archived = || chain.segments.iter().filter(|s| s.kind == SegmentKind::Archived);
     let sealed = chain
         .segments
         .iter()
-        .find(|segment| segment.kind == crate::ledger::audit::SegmentKind::Sealed)
+        .find(|segment| segment.kind == SegmentKind::Sealed)
         .map(|segment| (segment.rows, segment.made_at));
     let anchors = search.verdicts(check.head(), &restores);
     Ok(AuditVerdict {
@@ -149,7 +159,7 @@ impl Search {
             archived_until: 0,
         };
         for segment in &chain.segments {
-            if segment.kind == crate::ledger::audit::SegmentKind::Archived {
+            if segment.kind == SegmentKind::Archived {
                 search.archived_until = search.archived_until.max(segment.last_seq);
                 search.see(Some(segment.end()));
             }
