@@ -2,6 +2,7 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 mod adopt;
+mod audit;
 pub mod build;
 mod catalogue;
 mod certificates;
@@ -97,6 +98,8 @@ enum Command {
     Portal(portal::Which),
     Resync(resync::Arguments),
     Adopt(adopt::Arguments),
+    #[command(subcommand)]
+    Audit(audit::Which),
     #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
@@ -198,6 +201,7 @@ pub fn main() -> ExitCode {
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
+            Command::Audit(which) => audit::run(&invocation, which).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,

@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod audit;
 pub mod catalogue;
 mod claim;
 mod files;

@@ -631,12 +631,8 @@ async fn repair(context: &Context, books: &Books, lines: &[Line]) -> Result<(), 
     }
     for line in of(Bucket::Different) {
         context.alive();
-        let audit = AuditRecord {
-            actor: "hoso reconcile".to_owned(),
-            action: "repair".to_owned(),
-            target: line.ma_ho_so.clone(),
-            reason: "the portal's echo differs from what it acknowledged".to_owned(),
-        };
+        let reason = "the portal's echo differs from what it acknowledged";
+        let audit = AuditRecord::new("hoso reconcile", "repair", &line.ma_ho_so, reason);
         context.ledger.resync(now, None, &line.ma_ho_so, &audit).await?;
     }
     Ok(())

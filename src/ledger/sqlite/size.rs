@@ -24,7 +24,7 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("attempts", &["attempt", "call", "call_tally"]),
     ("revisions", &["revision", "entry", "entry_past"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
-    ("audit", &["audit", "legal_hold"]),
+    ("audit", &["audit", "audit_segment", "legal_hold"]),
     ("books", &["reconciliation", "discrepancy"]),
 ];
 
