@@ -20,6 +20,7 @@ mod output;
 mod person;
 mod portal;
 mod problems;
+mod reconcile;
 mod rehearsal;
 mod resync;
 mod run;
@@ -86,6 +87,8 @@ enum Command {
     Resync(resync::Arguments),
     Adopt(adopt::Arguments),
     #[command(subcommand)]
+    Reconcile(reconcile::Which),
+    #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
     Mapping(mapping::Which),
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
+            Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,

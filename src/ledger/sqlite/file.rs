@@ -31,7 +31,7 @@ pub(super) const TRY_WRITING: &str =
     "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
 
 /// Tables that grow with the years. Of a large ledger they are read behind the start.
-const LARGE: [&str; 17] = [
+const LARGE: [&str; 19] = [
     "acked_files",
     "attempt",
     "audit",
@@ -42,6 +42,8 @@ const LARGE: [&str; 17] = [
     "dossier",
     "entry",
     "packet",
+    "reconcile_line",
+    "reconcile_row",
     "reconciliation",
     "refused_document",
     "revision",

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod backup;
+mod books;
 mod catalogue;
 mod check;
 mod claim;
