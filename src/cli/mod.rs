@@ -2,6 +2,7 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 mod adopt;
+mod audit;
 pub mod build;
 mod catalogue;
 mod certificates;
@@ -89,6 +90,8 @@ enum Command {
     #[command(subcommand)]
     Reconcile(reconcile::Which),
     #[command(subcommand)]
+    Audit(audit::Which),
+    #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
     Mapping(mapping::Which),
@@ -154,6 +157,7 @@ pub fn main() -> ExitCode {
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
+            Command::Audit(which) => audit::run(&invocation, which).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::serve::short;
+use super::serve::{exposed, short};
 use super::{Invocation, build, catalogue, check, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::audit::AuditHead;
 use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
@@ -48,6 +49,10 @@ struct Status {
     file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
+    /// What is not as it should be with who may read and write the ledger.
+    exposed: Vec<String>,
+    /// Where the chain of the audit ends.
+    audit: Option<AuditHead>,
     /// The promises of the gateway, as they were looked at last.
     watchdogs: Vec<Watchdog>,
     /// The slow scan behind the feed's cursor.
@@ -69,6 +74,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let room = ledger.room(now).await?;
     let watchdogs = ledger.watchdogs().await?;
     let rolling = ledger.rolling_scans().await?;
+    let audit = ledger.audit_chain().await?.head;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
     let status = Status {
@@ -79,6 +85,8 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         catalogue,
         file_hash: config.hash(),
         room,
+        exposed: exposed(&config.ledger.path),
+        audit,
         watchdogs,
         rolling,
         standing,
@@ -294,6 +302,9 @@ fn text(status: &Status) -> String {
                 "; the file is another one now: `systemctl reload hoso`"
             }
         );
+    }
+    for exposed in &status.exposed {
+        let _infallible = writeln!(text, "warning         {exposed}");
     }
     text.push_str(&watchdog_lines(&status.watchdogs, now));
     for source in &standing.sources {

@@ -513,12 +513,43 @@ pub struct UpkeepCounts {
     pub clock_set_back: u64,
 }
 
+/// An act of an operator (or of the gateway in place of one), for its row in the audit.
 #[derive(Debug, Clone)]
 pub struct AuditRecord {
+    /// The system user; a name that somebody claims stands beside it, never instead of it.
     pub actor: String,
+    /// The command, such as `portal pause`.
     pub action: String,
+    /// What it was done to: a dossier's code, a scope, a file.
     pub target: String,
     pub reason: String,
+    /// What was chosen, where the target alone does not say it.
+    pub selection: Option<String>,
+    /// Of the frozen list that was acted on, as hexadecimal digits.
+    pub plan_hash: Option<String>,
+}
+
+impl AuditRecord {
+    pub fn new(actor: &str, action: &str, target: &str, reason: &str) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            reason: reason.to_owned(),
+            selection: None,
+            plan_hash: None,
+        }
+    }
+
+    #[must_use]
+    pub fn selection(self, selection: impl Into<String>) -> Self {
+        Self { selection: Some(selection.into()), ..self }
+    }
+
+    #[must_use]
+    pub fn plan_hash(self, hash: impl Into<String>) -> Self {
+        Self { plan_hash: Some(hash.into()), ..self }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -686,6 +717,9 @@ pub struct Manifest {
     /// Rows of each table.
     pub rows: BTreeMap<String, u64>,
     pub program: String,
+    /// Where the chain of the audit ends: an anchor for `hoso audit verify --against`.
+    #[serde(default)]
+    pub audit: Option<super::audit::AuditHead>,
 }
 
 /// Something in a ledger that should not be.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::failure::{Exit, Failure};
-use super::super::person::{said, user};
+use super::super::person::{actor, said};
 use super::super::run::{by_hand, with_gate};
 use super::super::{Invocation, Output, build, words};
 use super::text;
@@ -140,11 +140,11 @@ async fn opened(
             to_day: arguments.to.clone(),
         },
     };
+    let actor = actor(arguments.actor.as_deref());
     let audit = AuditRecord {
-        actor: arguments.actor.clone().unwrap_or_else(user),
-        action: "reconcile".to_owned(),
-        target: source.to_owned(),
-        reason: arguments.reason.clone(),
+        selection: (!order.chosen.is_everything())
+            .then(|| serde_json::to_string(&order.chosen).unwrap_or_default()),
+        ..AuditRecord::new(&actor, "reconcile", source, &arguments.reason)
     };
     let run = open(context, &order, Some(&audit)).await?;
     if run.order == order {

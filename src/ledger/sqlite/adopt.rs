@@ -9,7 +9,7 @@ use super::super::adoption::{
 };
 use super::super::body::{Bodies, Row};
 use super::super::record::AuditRecord;
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::plan::STEP_MAYBE_SENT;
 use super::settle::{AttemptRow, insert_attempts, insert_calls};
 use super::{column, failed, json, json_one, run};

@@ -10,7 +10,7 @@ use super::super::record::{
     AuditRecord, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, FetchOutcome, FetchedCatalogue, HeldScope,
 };
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::settle::insert_calls;
 use super::{column, envelope, failed, json, json_one, run};
 use crate::domain::catalogue::{CatalogueDiff, CatalogueItem, CatalogueKey, CatalogueKind};

@@ -91,6 +91,23 @@ pub(super) async fn recognise(
     }
 }
 
+/// A new ledger holds personal data and the audit: others than its owner and the owner's group have no
+/// business in it. SQLite gives its journals the same permissions.
+pub(super) fn create(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o640);
+    }
+    match options.open(path) {
+        // Another process was first.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
 impl SqliteLedger {
     pub(super) async fn make_ready(
         &self,

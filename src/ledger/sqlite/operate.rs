@@ -4,6 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{AuditRecord, ResyncOutcome, RetryScope};
+use super::audit::insert_audit;
 use super::{column, failed, json, run};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -36,9 +37,6 @@ const REOPEN: &str = "
 /// Steps that wait for a retry go at once, too.
 const POINT_TO: &str = "
     UPDATE dossier SET newest_entry_id = ?1, priority = 0, steps_due_at = ?2, steps_retries = 0 WHERE id = ?3";
-
-const INSERT_AUDIT: &str = "
-    INSERT INTO audit (at, actor, action, target, reason, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 pub(super) async fn resync(
     conn: &mut SqliteConnection,
@@ -120,22 +118,6 @@ async fn open_intent(
     let query = sqlx::query(POINT_TO).bind(opened).bind(at).bind(dossier_id);
     run(conn, doing, query).await?;
     Ok(ResyncOutcome::Opened { entry_id: opened })
-}
-
-pub(super) async fn insert_audit(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    audit: &AuditRecord,
-    result: &str,
-) -> Result<(), LedgerError> {
-    let query = sqlx::query(INSERT_AUDIT)
-        .bind(now.millis())
-        .bind(audit.actor.clone())
-        .bind(audit.action.clone())
-        .bind(audit.target.clone())
-        .bind(audit.reason.clone())
-        .bind(result.to_owned());
-    run(conn, "write the audit", query).await.map(|_| ())
 }
 
 /// Never one that a newer revision has overtaken: that one is on its way, or was sent.
@@ -263,7 +245,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     OPEN,
     REOPEN,
     POINT_TO,
-    INSERT_AUDIT,
     RETRY_ENTRIES,
     HELD_LANES,
     CALLS_BY_TIME,

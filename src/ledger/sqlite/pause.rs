@@ -3,13 +3,11 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
+use super::super::audit::BY_ITSELF;
 use super::super::record::{AuditRecord, GateNote, Orders, PauseScope, Resumed, SendingPause};
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::{column, failed, run};
 use crate::domain::time::Timestamp;
-
-/// Who ends a pause whose time is over.
-const BY_ITSELF: &str = "hoso-gateway";
 
 const OPEN: &str = "
     SELECT id, scope, value, actor, reason, began_at, until FROM sending_pause WHERE ended_at IS NULL
@@ -110,12 +108,8 @@ pub(super) async fn in_force(
         pauses.into_iter().partition(|pause| pause.until.is_some_and(|until| until <= now));
     for pause in over {
         end(conn, now, &pause.scope).await?;
-        let audit = AuditRecord {
-            actor: BY_ITSELF.to_owned(),
-            action: "portal resume".to_owned(),
-            target: pause.scope.to_string(),
-            reason: "the time of the pause is over".to_owned(),
-        };
+        let (target, reason) = (pause.scope.to_string(), "the time of the pause is over");
+        let audit = AuditRecord::new(BY_ITSELF, "portal resume", &target, reason);
         insert_audit(conn, now, &audit, "resumed").await?;
     }
     Ok(holding)

@@ -163,17 +163,6 @@ const REVISIONS_DOOMED: &str = "
 
 const REVISIONS_DELETE: &str = "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
 
-const AUDIT_WINDOW: &str =
-    "SELECT at, id FROM audit WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
-
-const AUDIT_DOOMED: &str = "
-    SELECT a.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN audit AS a ON a.id = j.value
-    WHERE a.at <= ?2 AND a.target NOT IN (
-        SELECT d.ma_ho_so FROM legal_hold AS h CROSS JOIN dossier AS d ON d.id = h.dossier_id
-        WHERE h.released_at IS NULL)";
-
-const AUDIT_DELETE: &str = "DELETE FROM audit WHERE id IN (SELECT value FROM json_each(?1))";
-
 const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
 
 /// The last books of a source stay.
@@ -307,16 +296,6 @@ pub(super) const CLASSES: &[Class] = &[
         age: |keep| keep.revisions_ms,
         by_age: true,
         note: Some(NOTE_REVISIONS),
-        is_body: false,
-    },
-    Class {
-        name: "audit",
-        window: AUDIT_WINDOW,
-        doomed: AUDIT_DOOMED,
-        delete: AUDIT_DELETE,
-        age: |keep| keep.audit_ms,
-        by_age: true,
-        note: None,
         is_body: false,
     },
     Class {
@@ -555,9 +534,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     REVISIONS_WINDOW,
     REVISIONS_DOOMED,
     REVISIONS_DELETE,
-    AUDIT_WINDOW,
-    AUDIT_DOOMED,
-    AUDIT_DELETE,
     BOOKS_WINDOW,
     BOOKS_DOOMED,
     BOOKS_DELETE,

@@ -24,7 +24,7 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("attempts", &["attempt", "call"]),
     ("revisions", &["revision", "entry"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
-    ("audit", &["audit", "legal_hold"]),
+    ("audit", &["audit", "audit_segment", "legal_hold"]),
     (
         "books",
         &["reconciliation", "discrepancy", "reconcile_run", "reconcile_line", "reconcile_row"],

@@ -8,6 +8,7 @@ use super::super::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use super::super::audit::{AuditChain, AuditFilter, AuditRow};
 use super::super::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -21,8 +22,8 @@ use super::super::view::{
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, catalogue, claim, finish, health, hold, line, map, operate, pause, pull,
-    reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, audit, catalogue, claim, finish, health, hold, line, map, operate, pause,
+    pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -356,6 +357,29 @@ impl Ledger for SqliteLedger {
         adopt::awaiting(&self.readers).await
     }
 
+    async fn note_act(
+        &self,
+        now: Timestamp,
+        audit: &AuditRecord,
+        result: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("write the audit").await?;
+        audit::insert_audit(&mut tx, now, audit, result).await?;
+        finish(tx, "write the audit").await
+    }
+
+    async fn audit_rows(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, LedgerError> {
+        audit::rows_after(&self.readers, after, limit).await
+    }
+
+    async fn acts(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, LedgerError> {
+        audit::found(&self.readers, filter).await
+    }
+
+    async fn audit_chain(&self) -> Result<AuditChain, LedgerError> {
+        audit::chain(&self.readers).await
+    }
+
     async fn upkeep(
         &self,
         now: Timestamp,
@@ -379,6 +403,12 @@ impl Ledger for SqliteLedger {
             } else {
                 counts.rows_dropped += dropped;
             }
+        }
+        if audit::is_due(&self.readers, now, &policy.retention).await? {
+            let mut tx = self.begin("archive the audit").await?;
+            counts.rows_dropped += audit::archive(&mut tx, now, &policy.retention).await?;
+            finish(tx, "archive the audit").await?;
+            sabotage::point("upkeep.archived");
         }
         counts.pages_freed = retention::give_back(&self.writer).await?;
         counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;

@@ -232,12 +232,8 @@ async fn repair(
             }
             for line in page {
                 context.alive();
-                let audit = AuditRecord {
-                    actor: "hoso reconcile".to_owned(),
-                    action: "repair".to_owned(),
-                    target: line.ma_ho_so.clone(),
-                    reason: "the portal's echo differs from what it acknowledged".to_owned(),
-                };
+                let reason = "the portal's echo differs from what it acknowledged";
+                let audit = AuditRecord::new("hoso reconcile", "repair", &line.ma_ho_so, reason);
                 let source = Some(run.order.source.as_str());
                 context.ledger.resync(now, source, &line.ma_ho_so, &audit).await?;
             }

@@ -3,6 +3,7 @@
 //! sequences of verbs and checks the invariants after each.
 
 mod adopt;
+mod audit;
 mod catalogue;
 mod copies;
 mod damage;

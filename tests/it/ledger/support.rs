@@ -134,12 +134,7 @@ pub(crate) fn lease(token: i64, now: Timestamp) -> Lease {
 }
 
 pub(crate) fn audit(target: &str) -> AuditRecord {
-    AuditRecord {
-        actor: "operator".into(),
-        action: "resync".into(),
-        target: target.into(),
-        reason: "asked by phone".into(),
-    }
+    AuditRecord::new("operator", "resync", target, "asked by phone")
 }
 
 /// A claim of the usual kind.

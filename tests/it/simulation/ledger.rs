@@ -18,6 +18,7 @@ use hoso_gateway::ledger::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use hoso_gateway::ledger::audit::{AuditChain, AuditFilter, AuditRow};
 use hoso_gateway::ledger::reconcile::{
     AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
     ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
@@ -310,6 +311,10 @@ verbs! { Ledger:
     settle_adoption(now: [Timestamp], batch: [&AdoptionBatch]) -> [AdoptionCounts];
     awaiting() -> [Vec<AwaitingCounts>];
     upkeep(now: [Timestamp], policy: [&UpkeepPolicy]) -> [UpkeepCounts];
+    note_act(now: [Timestamp], audit: [&AuditRecord], result: [&str]) -> [()];
+    audit_rows(after: [i64], limit: [u32]) -> [Vec<AuditRow>];
+    acts(filter: [&AuditFilter]) -> [Vec<AuditRow>];
+    audit_chain() -> [AuditChain];
     resync(now: [Timestamp], source: [Option<&str>], ma_ho_so: [&str], audit: [&AuditRecord]) -> [ResyncOutcome];
     retry(now: [Timestamp], scope: [&RetryScope], audit: [&AuditRecord]) -> [u64];
     pause(now: [Timestamp], scope: [&PauseScope], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [()];

@@ -264,12 +264,7 @@ impl World {
     // --- people ---
 
     fn audit(action: &str, target: &str) -> AuditRecord {
-        AuditRecord {
-            actor: OPERATOR.to_owned(),
-            action: action.to_owned(),
-            target: target.to_owned(),
-            reason: "a simulated reason".to_owned(),
-        }
+        AuditRecord::new(OPERATOR, action, target, "a simulated reason")
     }
 
     /// A person gives a command and waits for its end, but not for ever.

@@ -14,7 +14,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::failure::{Exit, Failure};
-use super::super::person::{said, user};
+use super::super::person::{actor, said};
 use super::super::{Invocation, build};
 use super::{find, sum, text};
 use crate::clock::{Clock, SystemClock};
@@ -23,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::reconcile::{BookRow, LineFilter, ReconcileLine, ReconcileRun, RowKind};
 use crate::ledger::record::{AuditRecord, Books};
+use crate::pipeline::reconcile::repair::note_unmasking;
 
 /// Dossiers that are read together.
 const PAGE: u32 = 1000;
@@ -128,13 +129,11 @@ async fn write(
     let made_at = SystemClock::new().now();
     // Before anything is shown: who is not on record sees nothing.
     if arguments.unmask {
-        let audit = AuditRecord {
-            actor: arguments.actor.clone().unwrap_or_else(user),
-            action: "unmask".to_owned(),
-            target: format!("reconciliation run {}", run.id),
-            reason: arguments.reason.clone().unwrap_or_default(),
-        };
-        ledger.note_act(made_at, &audit, "a report with names").await?;
+        let actor = actor(arguments.actor.as_deref());
+        let reason = arguments.reason.clone().unwrap_or_default();
+        let target = format!("reconciliation run {}", run.id);
+        let audit = AuditRecord::new(&actor, "reconcile report --unmask", &target, &reason);
+        note_unmasking(ledger, made_at, &audit).await?;
     }
     let mut rows = Vec::new();
     for kind in RowKind::ALL {

@@ -52,6 +52,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         pull::STATEMENTS,
         map::STATEMENTS,
         adopt::STATEMENTS,
+        audit::STATEMENTS,
         claim::STATEMENTS,
         settle::STATEMENTS,
         reconcile::STATEMENTS,
