@@ -735,6 +735,10 @@ async fn close_books(
             Err(VerbError::Source { source_name, failure }) => {
                 tracing::warn!(source = source_name, code = failure.code, "no books: {failure}");
             }
+            // By hand, without the portal: those books are as new as ours would be.
+            Err(VerbError::UnderWay { source_name, run }) => {
+                tracing::info!(source = source_name, run, "no books: others are being made");
+            }
             Err(error) => return Err(error),
         }
     }

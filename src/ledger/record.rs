@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use super::reconcile::BookRow;
+use crate::domain::bound::SampleBound;
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;

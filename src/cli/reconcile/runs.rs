@@ -99,8 +99,10 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
                 continue;
             }
             let run = opened(config, context, &arguments, line.source.name()).await?;
-            let ended = until_it_ends(invocation.output, config, context, run, stop, &mut report);
-            report.runs.push(ended.await?);
+            let asked_by = &mut report.asked_by;
+            let ended = until_it_ends(invocation.output, config, context, run, stop, asked_by);
+            let ended = ended.await?;
+            report.runs.push(ended);
         }
         invocation.output.result(&report, |report| {
             report.runs.iter().map(text::run).collect::<Vec<_>>().join("\n")
@@ -167,7 +169,7 @@ async fn until_it_ends(
     context: &Context,
     run: ReconcileRun,
     stop: &Stop,
-    report: &mut Report,
+    asked_by: &mut Option<String>,
 ) -> Result<ReconcileRun, Failure> {
     let id = run.id;
     let sources = build::sources(config, &context.clock)?;
@@ -189,9 +191,9 @@ async fn until_it_ends(
                 break;
             }
             Err(owner) => {
-                if report.asked_by.as_ref() != Some(&owner) {
+                if asked_by.as_ref() != Some(&owner) {
                     output.talk(&format!("{owner} owns the portal's gate and asks instead"));
-                    report.asked_by = Some(owner);
+                    *asked_by = Some(owner);
                 }
                 tokio::select! {
                     () = context.clock.sleep(FOLLOW) => {}

@@ -130,7 +130,7 @@ pub(in crate::cli) fn more_of_books(books: &Books) -> String {
     let mut text = String::new();
     for (name, number) in &books.causes {
         let cause = Cause::parse(name).map_or(name.as_str(), |cause| words::cause(cause).en);
-        let _infallible = writeln!(text, "    {:<32}{:>8}", cause, number);
+        let _infallible = writeln!(text, "    {cause:<32}{number:>8}");
     }
     let unmatched = books.unmatched();
     if let Some(share) = explained_percent(unmatched, books.explained) {

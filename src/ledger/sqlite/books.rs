@@ -1,5 +1,7 @@
 //! Runs of the reconciliation, the dossiers that they compare, and what these add up to.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -364,12 +366,12 @@ impl Reconciling for SqliteLedger {
             .fetch_all(&mut *tx)
             .await
             .map_err(|error| failed(doing, error))?;
-        let mut counts: std::collections::BTreeMap<(&str, &str), u64> = Default::default();
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (day, agency, procedure, _) in
             added.iter().filter(|(.., bucket)| bucket != Bucket::Extra.as_str())
         {
             for (kind, name) in [("day", day), ("agency", agency), ("procedure", procedure)] {
-                *counts.entry((kind, name)).or_default() += 1;
+                *counts.entry((kind, name.as_str())).or_default() += 1;
             }
         }
         let counts: Vec<(&str, &str, u64)> =

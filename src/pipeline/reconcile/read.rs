@@ -102,7 +102,7 @@ async fn read_index(
 ) -> Result<bool, VerbError> {
     let source = &run.order.source;
     let mut after = run.cursor.clone();
-    let mut way = Way::from(after.clone());
+    let mut way = Way::from(after.as_deref());
     loop {
         context.alive();
         let (from, to) = (&run.from_day, &run.to_day);
@@ -191,7 +191,7 @@ async fn draw(context: &Context, source: &str, lines: &mut [NewLine]) -> Result<
 }
 
 /// Where the ledger alone puts a dossier, and why it is not simply matched.
-pub(super) fn own_place(standing: &IndexStanding) -> (Bucket, Option<Cause>, String) {
+fn own_place(standing: &IndexStanding) -> (Bucket, Option<Cause>, String) {
     let code = || standing.failure_code.clone().unwrap_or_default();
     match standing.newest_state {
         EntryState::Quarantined => (Bucket::Quarantined, Some(Cause::RefusedHere), code()),
