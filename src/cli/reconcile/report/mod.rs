@@ -7,6 +7,7 @@
 mod csv;
 mod html;
 mod json;
+mod workbook;
 mod xlsx;
 
 use std::fs::File;
@@ -157,21 +158,21 @@ async fn write(
     };
     let unwritable = |error: std::io::Error| unwritable(path, &error);
     let beside = Beside::of(path).map_err(unwritable)?;
-    if format == Format::Xlsx {
-        xlsx::write(&facts, &mut entries, &beside, path).await?;
-    } else {
-        let mut file = BufWriter::new(beside.create().map_err(unwritable)?);
-        if format == Format::Text {
+    let mut file = BufWriter::new(beside.create().map_err(unwritable)?);
+    match format {
+        Format::Xlsx => file = xlsx::write(&facts, &mut entries, file, unwritable).await?,
+        Format::Text => {
             let whole = terminal(&facts, &mut entries).await?;
             file.write_all(whole.as_bytes()).map_err(unwritable)?;
-        } else {
+        }
+        Format::Json | Format::Csv | Format::Html => {
             stream_to(&facts, &mut entries, format, &mut file, path).await?;
         }
-        file.into_inner()
-            .map_err(|error| unwritable(error.into_error()))?
-            .sync_all()
-            .map_err(unwritable)?;
     }
+    file.into_inner()
+        .map_err(|error| unwritable(error.into_error()))?
+        .sync_all()
+        .map_err(unwritable)?;
     beside.put_in_place(path).map_err(unwritable)?;
     invocation.output.talk(&format!("written: {}", path.display()));
     Ok(())
