@@ -229,7 +229,7 @@ pub(super) fn trend(trends: &[Trend]) -> String {
                 let mut line = cells(&BookRow { name: books.started_at.to_string(), ..row });
                 if let Some(last) = line.last_mut() {
                     let closes = if books.without_index { "no index" } else { "NO" };
-                    *last = if books.closed { "yes" } else { closes }.to_owned();
+                    if books.closed { "yes" } else { closes }.clone_into(last);
                 }
                 line
             });

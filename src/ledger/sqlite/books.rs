@@ -12,7 +12,7 @@ use super::super::reconcile::{
     ReconcileLine, ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
 };
 use super::super::record::{AuditRecord, Books};
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::{SqliteLedger, column, envelope, failed, finish, json, json_one, run};
 use crate::domain::cause::{Cause, CausedDifference};
 use crate::domain::discrepancy::Bucket;
@@ -271,20 +271,19 @@ impl Reconciling for SqliteLedger {
             .fetch_optional(&mut *tx)
             .await
             .map_err(|error| failed(doing, error))?;
-        let (id, result) = match open {
-            Some(id) => (id, format!("run {id} is open already")),
-            None => {
-                let id: i64 = sqlx::query_scalar(BEGIN_RUN)
-                    .bind(order.source.clone())
-                    .bind(json_one(order))
-                    .bind(from_day.to_owned())
-                    .bind(to_day.to_owned())
-                    .bind(now.millis())
-                    .fetch_one(&mut *tx)
-                    .await
-                    .map_err(|error| failed(doing, error))?;
-                (id, format!("run {id} was opened"))
-            }
+        let (id, result) = if let Some(id) = open {
+            (id, format!("run {id} is open already"))
+        } else {
+            let id: i64 = sqlx::query_scalar(BEGIN_RUN)
+                .bind(order.source.clone())
+                .bind(json_one(order))
+                .bind(from_day.to_owned())
+                .bind(to_day.to_owned())
+                .bind(now.millis())
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(|error| failed(doing, error))?;
+            (id, format!("run {id} was opened"))
         };
         if let Some(audit) = audit {
             insert_audit(&mut tx, now, audit, &result).await?;

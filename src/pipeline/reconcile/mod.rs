@@ -53,7 +53,7 @@ pub async fn reconcile_once(
     portal: Option<&PortalLine>,
     stop: &Stop,
 ) -> Result<Books, VerbError> {
-    close_books(context, Ends { source, portal, mapping: None }, stop).await
+    Box::pin(close_books(context, Ends { source, portal, mapping: None }, stop)).await
 }
 
 /// [`reconcile_once`], with today's mapping beside what was told.
@@ -157,9 +157,10 @@ pub async fn work_on_run(
             return Ok(None);
         }
         match now.phase {
-            Phase::Reading => read::step(context, ends, &now, stop).await?,
-            Phase::Asking => ask::step(context, ends, &now, stop).await?,
-            Phase::Closing => close::close(context, ends, &now).await?,
+            // On the heap: they are large, and are waited for from everywhere.
+            Phase::Reading => Box::pin(read::step(context, ends, &now, stop)).await?,
+            Phase::Asking => Box::pin(ask::step(context, ends, &now, stop)).await?,
+            Phase::Closing => Box::pin(close::close(context, ends, &now)).await?,
             Phase::Ended => return Ok(now.books),
         }
     }

@@ -6,7 +6,7 @@ use hoso_gateway::domain::cause::Cause;
 use hoso_gateway::domain::discrepancy::{Bucket, DiscrepancyKind};
 use hoso_gateway::domain::entry::{EntryState as S, PortalKnown};
 use hoso_gateway::ledger::reconcile::{
-    Chosen, LineFilter, LookedUp, NewLine, Phase, PlacedLine, Reconciling, RowKind, RunOrder,
+    Chosen, LineFilter, LookedUp, NewLine, Phase, PlacedLine, RowKind, RunOrder,
 };
 use hoso_gateway::ledger::record::{
     Books, DiscrepancyRecord, RetryScope, SettleBatch, SettledEntry,

@@ -40,24 +40,24 @@ impl Opened {
         let files = unpack(&std::fs::read(path).expect("a file"));
         let mut targets = BTreeMap::new();
         each_tag(&files["xl/_rels/workbook.xml.rels"], |tag| {
-            if tag.name().as_ref() == b"Relationship" {
+            if tag.name().as_ref() == "Relationship" {
                 targets.insert(attribute(tag, "Id"), attribute(tag, "Target"));
             }
         });
         let mut sheets = Vec::new();
         each_tag(&files["xl/workbook.xml"], |tag| {
-            if tag.name().as_ref() == b"sheet" {
+            if tag.name().as_ref() == "sheet" {
                 let target = &targets[&attribute(tag, "r:id")];
                 sheets.push((attribute(tag, "name"), format!("xl/{target}")));
             }
         });
         let (mut formats, mut dates, mut is_cell) = (BTreeMap::new(), Vec::new(), false);
         each_tag(&files["xl/styles.xml"], |tag| match tag.name().as_ref() {
-            b"numFmt" => {
+            "numFmt" => {
                 formats.insert(attribute(tag, "numFmtId"), attribute(tag, "formatCode"));
             }
-            b"cellXfs" => is_cell = true,
-            b"xf" if is_cell => {
+            "cellXfs" => is_cell = true,
+            "xf" if is_cell => {
                 let format = formats.get(&attribute(tag, "numFmtId"));
                 dates.push(format.is_some_and(|format| format.contains("yyyy")));
             }
@@ -75,7 +75,7 @@ impl Opened {
         self.sheets.iter().all(|(_, file)| {
             let mut frozen = false;
             each_tag(&self.files[file], |tag| {
-                frozen |= tag.name().as_ref() == b"pane"
+                frozen |= tag.name().as_ref() == "pane"
                     && attribute(tag, "state") == "frozen"
                     && attribute(tag, "ySplit") == "1";
             });
@@ -90,8 +90,8 @@ impl Opened {
         loop {
             match reader.read_event().expect("sound XML") {
                 Event::Start(tag) => match tag.name().as_ref() {
-                    b"row" => rows.push(Vec::new()),
-                    b"c" => {
+                    "row" => rows.push(Vec::new()),
+                    "c" => {
                         is_text = attribute(&tag, "t") == "inlineStr";
                         style = attribute(&tag, "s").parse().expect("a style");
                         text.clear();
@@ -99,15 +99,15 @@ impl Opened {
                     _ => {}
                 },
                 Event::Text(part) => {
-                    text.push_str(std::str::from_utf8(part.as_ref()).expect("UTF-8"));
+                    text.push_str(part.as_ref());
                 }
                 Event::GeneralRef(name) => text.push(match name.as_ref() {
-                    b"amp" => '&',
-                    b"lt" => '<',
-                    b"gt" => '>',
+                    "amp" => '&',
+                    "lt" => '<',
+                    "gt" => '>',
                     _ => '"',
                 }),
-                Event::End(tag) if tag.name().as_ref() == b"c" => {
+                Event::End(tag) if tag.name().as_ref() == "c" => {
                     let row = rows.last_mut().expect("a row");
                     let number = || text.parse().expect("a number");
                     row.push(match (is_text, self.dates[style]) {
@@ -137,10 +137,8 @@ fn each_tag(xml: &str, mut see: impl FnMut(&BytesStart<'_>)) {
 /// Empty when it is not there.
 fn attribute(tag: &BytesStart<'_>, name: &str) -> String {
     let found = tag.attributes().map(|one| one.expect("an attribute"));
-    let mut found = found.filter(|one| one.key.as_ref() == name.as_bytes());
-    found
-        .next()
-        .map_or_else(String::new, |one| String::from_utf8(one.value.into_owned()).expect("UTF-8"))
+    let mut found = found.filter(|one| one.key.as_ref() == name);
+    found.next().map_or_else(String::new, |one| one.value.into_owned())
 }
 
 fn unpack(bytes: &[u8]) -> BTreeMap<String, String> {

@@ -24,7 +24,7 @@ enum Look {
     Bold = 5,
 }
 
-const STYLES: &str = r##"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
+const STYLES: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 <styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">
 <numFmts count="2"><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/><numFmt numFmtId="165" formatCode="dd/mm/yyyy\ hh:mm:ss"/></numFmts>
 <fonts count="2"><font><sz val="11"/><name val="Calibri"/></font><font><b/><sz val="11"/><name val="Calibri"/></font></fonts>
@@ -39,7 +39,7 @@ const STYLES: &str = r##"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 <xf numFmtId="3" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>
 <xf numFmtId="0" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1"/>
 </cellXfs>
-</styleSheet>"##;
+</styleSheet>"#;
 
 const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
 const RELATIONS: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
@@ -119,17 +119,21 @@ impl<W: Write> Workbook<W> {
     /// Writes what names the sheets, and gives the file back.
     pub(super) fn finish(self) -> io::Result<W> {
         let Self { zip, names } = self;
-        let (mut sheets, mut links, mut parts) = (String::new(), String::new(), String::new());
+        let (mut sheets, mut links, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for (at, name) in names.iter().enumerate() {
             let (id, name) = (at + 1, escape(name));
-            sheets += &format!("<sheet name=\"{name}\" sheetId=\"{id}\" r:id=\"rId{id}\"/>");
-            links += &format!(
+            write!(sheets, "<sheet name=\"{name}\" sheetId=\"{id}\" r:id=\"rId{id}\"/>")?;
+            write!(
+                links,
                 "<Relationship Id=\"rId{id}\" Type=\"{OFFICE}/worksheet\" Target=\"worksheets/sheet{id}.xml\"/>"
-            );
-            parts += &format!(
+            )?;
+            write!(
+                parts,
                 "<Override PartName=\"/xl/worksheets/sheet{id}.xml\" ContentType=\"{SPREADSHEET}.worksheet+xml\"/>"
-            );
+            )?;
         }
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let (sheets, links, parts) = (text(&sheets), text(&links), text(&parts));
         let styles = names.len() + 1;
         let files = [
             (
