@@ -30,12 +30,12 @@ const RUN: &str = "
 const OPEN_RUN: &str = "SELECT id FROM reconcile_run WHERE source = ?1 AND ended_at IS NULL";
 
 const OPEN_RUNS: &str = "
-    SELECT id FROM reconcile_run WHERE ended_at IS NULL ORDER BY id DESC LIMIT ?1";
+    SELECT id FROM reconcile_run WHERE ended_at IS NULL ORDER BY id DESC LIMIT +?1";
 
-const RUNS: &str = "SELECT id FROM reconcile_run ORDER BY id DESC LIMIT ?1";
+const RUNS: &str = "SELECT id FROM reconcile_run ORDER BY id DESC LIMIT +?1";
 
 const RUNS_OF_SOURCE: &str =
-    "SELECT id FROM reconcile_run WHERE source = ?2 ORDER BY id DESC LIMIT ?1";
+    "SELECT id FROM reconcile_run WHERE source = ?2 ORDER BY id DESC LIMIT +?1";
 
 const BEGIN_RUN: &str = "
     INSERT INTO reconcile_run (source, orders, phase, from_day, to_day, started_at)
@@ -77,11 +77,11 @@ const BACKLOG: &str = "SELECT count(*) FROM reconcile_line WHERE run = ?1 AND tu
 const CHOOSE: &str = "
     UPDATE reconcile_line SET turn = 0, lot = iif(lot = 1 AND draw >= 0, 2, lot), draw = NULL
     WHERE run = ?1 AND ma_ho_so IN (
-        SELECT ma_ho_so FROM reconcile_line WHERE run = ?1 AND draw IS NOT NULL ORDER BY draw LIMIT ?2)";
+        SELECT ma_ho_so FROM reconcile_line WHERE run = ?1 AND draw IS NOT NULL ORDER BY draw LIMIT +?2)";
 
 const TO_ASK: &str = "
     SELECT ma_ho_so, dossier_id, presumed, suspected_since, cause, detail FROM reconcile_line
-    WHERE run = ?1 AND turn IS NOT NULL AND dossier_id IS NOT NULL ORDER BY turn, ma_ho_so LIMIT ?2";
+    WHERE run = ?1 AND turn IS NOT NULL AND dossier_id IS NOT NULL ORDER BY turn, ma_ho_so LIMIT +?2";
 
 const SPEND: &str =
     "UPDATE reconcile_run SET chosen = chosen + ?2, spent = spent + ?3 WHERE id = ?1";
@@ -143,7 +143,7 @@ const LINES: &str = "
     WHERE run = ?1 AND ma_ho_so > ?2 AND (bucket <> 'matched' OR cause IS NOT NULL)
       AND (?3 = '[]' OR bucket IN (SELECT value FROM json_each(?3)))
       AND (?4 = '[]' OR cause IN (SELECT value FROM json_each(?4)))
-    ORDER BY ma_ho_so LIMIT ?5";
+    ORDER BY ma_ho_so LIMIT +?5";
 
 /// Without those that the source deleted, or goes on with under another code: they have a discrepancy
 /// of their own.
@@ -153,7 +153,7 @@ const UNLISTED: &str = "
            AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = d.newest_entry_id AND e.state = 'not_ours'
                            AND e.failure_code IN ('source.recoded', 'source.deleted'))
            AND NOT EXISTS (SELECT 1 FROM reconcile_line AS l WHERE l.run = ?1 AND l.ma_ho_so = d.ma_ho_so) AS unlisted
-    FROM dossier AS d WHERE d.source = ?2 AND d.ma_ho_so > ?3 ORDER BY d.ma_ho_so LIMIT ?5";
+    FROM dossier AS d WHERE d.source = ?2 AND d.ma_ho_so > ?3 ORDER BY d.ma_ho_so LIMIT +?5";
 
 /// Each kind ends by what contradicts it, seen in this run; silence contradicts nothing.
 const RESOLVE: &str = "
@@ -207,7 +207,7 @@ const IS_PLAIN: &str = "SELECT orders->>'plain' FROM reconcile_run WHERE id = ?1
 
 const END_OF_RANGE: &str = "
     SELECT max(ma_ho_so) FROM (SELECT ma_ho_so FROM reconcile_line WHERE run = ?1 AND ma_ho_so > ?2
-                               ORDER BY ma_ho_so LIMIT ?3)";
+                               ORDER BY ma_ho_so LIMIT +?3)";
 
 const TRIM: &str = "
     DELETE FROM reconcile_line
@@ -216,7 +216,7 @@ const TRIM: &str = "
 const TRIM_EARLIER: &str = "
     DELETE FROM reconcile_line WHERE (run, ma_ho_so) IN (
         SELECT l.run, l.ma_ho_so FROM reconcile_run AS r CROSS JOIN reconcile_line AS l ON l.run = r.id
-        WHERE r.source = ?1 AND r.id < ?2 AND r.ended_at IS NOT NULL LIMIT ?3)";
+        WHERE r.source = ?1 AND r.id < ?2 AND r.ended_at IS NOT NULL LIMIT +?3)";
 
 const BOOK_ROWS: &str = "
     SELECT name, at_source, matched, different, missing, unverifiable, quarantined, dead, open, not_ours, explained,

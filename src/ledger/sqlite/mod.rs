@@ -6,9 +6,11 @@
 //! transaction; SQL repeats the guard.
 
 mod adopt;
+mod attempt;
 mod audit;
 mod backup;
 mod books;
+mod call;
 mod catalogue;
 mod check;
 mod claim;

@@ -19,7 +19,7 @@ const DUE_UNCONFIRMED: &str = "
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
-    ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
+    ORDER BY e.priority, e.due_at, e.id LIMIT +?2";
 
 const DEFER_UNCONFIRMED: &str = "
     UPDATE entry SET due_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'unconfirmed'";
@@ -115,7 +115,7 @@ const OWN_STANDINGS: &str = "
                    WHERE a.dossier_id = d.id AND a.state = 'acked' AND b.state = 'acked'
                      AND a.changed_at > b.changed_at) AS steps_disordered
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
-    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT ?3";
+    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT +?3";
 
 pub(super) async fn own_standings(
     readers: &SqlitePool,
