@@ -110,8 +110,6 @@ pub struct ReconcileRun {
     pub fruitless: u32,
     /// Agencies of which so much differed that they are asked about whole; `*`: everything.
     pub widened: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub portal_skew_ms: Option<i64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remark: String,
     pub books: Option<Books>,
@@ -169,7 +167,6 @@ pub struct LookedUp {
     pub unanswered: Vec<String>,
     /// The question did not leave; given back to the budget.
     pub not_sent: Vec<String>,
-    pub portal_skew_ms: Option<i64>,
 }
 
 /// One dossier as a report shows it.

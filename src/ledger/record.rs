@@ -423,9 +423,6 @@ pub struct Books {
     /// What the look-ups say of all.
     #[serde(default)]
     pub sample: Option<SampleBound>,
-    /// The portal's clock less ours.
-    #[serde(default)]
-    pub portal_skew_ms: Option<i64>,
     /// Some of the days, agencies and procedures that do not close.
     #[serde(default)]
     pub unbalanced: Vec<String>,

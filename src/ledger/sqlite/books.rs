@@ -23,7 +23,7 @@ const DOING: &str = "read a reconciliation";
 
 const RUN: &str = "
     SELECT r.id, r.orders, r.phase, r.cursor, r.from_day, r.to_day, r.wanted, r.chosen, r.asked, r.spent, r.calls,
-           r.fruitless, r.widened, r.skew_ms, r.remark, r.books, r.started_at, r.ended_at,
+           r.fruitless, r.widened, r.remark, r.books, r.started_at, r.ended_at,
            (SELECT coalesce(sum(b.at_source), 0) FROM reconcile_row AS b WHERE b.run = r.id AND b.kind = 'day') AS read
     FROM reconcile_run AS r WHERE r.id = ?1";
 
@@ -105,7 +105,7 @@ const ASK_LATER: &str = "
 
 const COUNT_ASKED: &str = "
     UPDATE reconcile_run SET asked = asked + ?2, calls = calls + ?3, spent = spent - ?4,
-        fruitless = iif(?2 > 0, 0, fruitless + 1), skew_ms = coalesce(?5, skew_ms)
+        fruitless = iif(?2 > 0, 0, fruitless + 1)
     WHERE id = ?1";
 
 const SLICES: &str = "
@@ -446,7 +446,7 @@ impl Reconciling for SqliteLedger {
         looked_up: &LookedUp,
     ) -> Result<(), LedgerError> {
         let doing = "place what was looked up";
-        let LookedUp { calls, placed, unanswered, not_sent, portal_skew_ms } = looked_up;
+        let LookedUp { calls, placed, unanswered, not_sent } = looked_up;
         let mut tx = self.begin(doing).await?;
         super::settle::settle(&mut tx, now, calls).await?;
         run(&mut tx, doing, sqlx::query(PLACE).bind(id).bind(placed_rows(placed))).await?;
@@ -457,8 +457,7 @@ impl Reconciling for SqliteLedger {
             .bind(id)
             .bind(count(placed.len()))
             .bind(count(calls.calls.len()))
-            .bind(count(not_sent.len()))
-            .bind(*portal_skew_ms);
+            .bind(count(not_sent.len()));
         run(&mut tx, doing, query).await?;
         finish(tx, doing).await
     }
@@ -896,7 +895,6 @@ async fn read_run(
         calls: count("calls")?,
         fruitless: column(row, table, "fruitless", id)?,
         widened: envelope(text("widened")?, table, "widened", id)?.unwrap_or_default(),
-        portal_skew_ms: column(row, table, "skew_ms", id)?,
         remark: column(row, table, "remark", id)?,
         books: envelope(text("books")?, table, "books", id)?,
         started_at: time(row, "started_at", id)?.unwrap_or_default(),

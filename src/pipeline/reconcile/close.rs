@@ -271,7 +271,6 @@ fn books(run: &ReconcileRun, sums: &RunSums, has_index: bool, ended_at: Timestam
         explained: sums.explained,
         causes: sums.causes.iter().map(|(cause, n)| (cause.as_str().to_owned(), *n)).collect(),
         sample: SampleBound::of(sums.population, sums.drawn, sums.differing),
-        portal_skew_ms: run.portal_skew_ms,
         unbalanced: sums.unbalanced.iter().take(UNBALANCED_SHOWN).cloned().collect(),
         remark: String::new(),
     };

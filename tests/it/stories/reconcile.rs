@@ -11,7 +11,7 @@ use hoso_gateway::lab::population::PopulationOptions;
 use hoso_gateway::lab::portal::{PortalOptions, ReadBack, Service};
 use hoso_gateway::lab::province::ProvinceOptions;
 use hoso_gateway::ledger::reconcile::{
-    Chosen, LineFilter, Phase, ReconcileLine, ReconcileRun, RowKind, RunOrder,
+    BookRow, Chosen, LineFilter, Phase, ReconcileLine, ReconcileRun, RowKind, RunOrder,
 };
 use hoso_gateway::mapping::{Mapping, Settings as MappingSettings};
 use hoso_gateway::pipeline::reconcile::rolling::scan_once;
@@ -100,7 +100,7 @@ async fn each_difference_has_its_cause_and_the_books_close_by_day_agency_and_pro
     assert_eq!(sample.fewer_than, 4, "everything was asked: exactly three differ");
     for kind in RowKind::ALL {
         let rows = gateway.context.ledger.book_rows(run.id, kind).await.unwrap();
-        assert!(rows.iter().all(|row| row.is_closed()), "{rows:?}");
+        assert!(rows.iter().all(BookRow::is_closed), "{rows:?}");
         assert_eq!(rows.iter().map(|row| row.at_source).sum::<u64>(), 8);
         assert_eq!(rows.iter().map(|row| row.matched).sum::<u64>(), 3);
     }

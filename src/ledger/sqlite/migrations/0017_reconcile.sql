@@ -16,7 +16,6 @@ CREATE TABLE reconcile_run (
     calls      INTEGER NOT NULL DEFAULT 0,   -- log-ins included
     fruitless  INTEGER NOT NULL DEFAULT 0,   -- rounds without any answer, in a row
     widened    TEXT NOT NULL DEFAULT '[]',   -- JSON: slices that are asked about whole
-    skew_ms    INTEGER,                      -- the portal's clock less ours
     remark     TEXT NOT NULL DEFAULT '',
     books      TEXT,                         -- JSON, when it has ended well
     started_at INTEGER NOT NULL,
