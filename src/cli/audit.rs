@@ -353,7 +353,8 @@ fn verify_file(invocation: &Invocation, file: &Path) -> Result<(), Failure> {
         for finding in &chain.findings {
             let examples = finding.examples.join(", ");
             // Writing to a String cannot fail, here and below.
-            let _infallible = writeln!(text, "  {}: {} ({examples})", finding.what, finding.count);
+            let _infallible =
+                writeln!(text, "  {}: {} ({examples})", finding.what, finding.count);
         }
         let _infallible = writeln!(text, "behind {}\nhead {}", verdict.behind, chain.head);
         text.push_str("a file can be written anew as a whole: compare the head with the ledger's (--against)\n");

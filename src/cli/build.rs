@@ -430,6 +430,9 @@ pub fn settings(config: &Config) -> Settings {
             })
             .collect(),
         from_days: config.reconcile.from_days,
+        rolling_every: (config.reconcile.rolling_every_ms > 0)
+            .then(|| Duration::from_millis(config.reconcile.rolling_every_ms)),
+        rolling_page: config.reconcile.rolling_page,
         retention: Retention {
             bodies_ms: u64::from(config.retention.bodies_days) * DAY_MS,
             attempts_ms: u64::from(config.retention.attempts_days) * DAY_MS,

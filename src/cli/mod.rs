@@ -22,6 +22,7 @@ mod output;
 mod person;
 mod portal;
 mod problems;
+mod reconcile;
 mod rehearsal;
 mod resync;
 mod run;
@@ -98,6 +99,8 @@ enum Command {
     Portal(portal::Which),
     Resync(resync::Arguments),
     Adopt(adopt::Arguments),
+    #[command(subcommand)]
+    Reconcile(reconcile::Which),
     #[command(subcommand)]
     Audit(audit::Which),
     #[command(subcommand)]
@@ -201,6 +204,7 @@ pub fn main() -> ExitCode {
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
+            Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
             Command::Audit(which) => audit::run(&invocation, which).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,

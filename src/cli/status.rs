@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::serve::{exposed, short};
-use super::{Invocation, build, catalogue, check, run, words};
+use super::{Invocation, build, catalogue, check, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
 use crate::ledger::audit::AuditHead;
+use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::ledger::watch::Watchdog;
@@ -55,6 +56,8 @@ struct Status {
     audit: Option<AuditHead>,
     /// The promises of the gateway, as they were looked at last.
     watchdogs: Vec<Watchdog>,
+    /// The slow scan behind the feed's cursor.
+    rolling: Vec<RollingScan>,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -71,6 +74,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     let room = ledger.room(now).await?;
     let watchdogs = ledger.watchdogs().await?;
+    let rolling = ledger.rolling_scans().await?;
     let audit = ledger.audit_chain().await?.head;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
@@ -85,6 +89,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         exposed: exposed(&config.ledger.path),
         audit,
         watchdogs,
+        rolling,
         standing,
     };
     invocation.output.result(&status, text);
@@ -140,6 +145,16 @@ fn verdict(
     let lists = catalogue.map_or(&[][..], |catalogue| &catalogue.lists);
     for list in lists.iter().filter(|one| one.stale) {
         parts.push(format!("the portal's list of {} is stale", list.kind()));
+    }
+    for books in standing.last_books.iter().filter(|books| !books.closed && !books.without_index) {
+        let which = match books.unbalanced.as_slice() {
+            [] => String::new(),
+            rows => format!(" ({})", rows.join(", ")),
+        };
+        parts.push(format!(
+            "THE BOOKS OF {} DO NOT CLOSE{which}: hoso reconcile books",
+            books.source
+        ));
     }
     let differences: u64 = standing.open_discrepancies.values().sum();
     match differences {
@@ -322,6 +337,9 @@ fn text(status: &Status) -> String {
             words::when(books.ended_at, now),
             run::books_text(books)
         );
+    }
+    for scan in &status.rolling {
+        let _infallible = writeln!(text, "{}", reconcile::rolling(scan));
     }
     text
 }

@@ -4,7 +4,9 @@
 //! creates, and its state machine) and [`failure`] (why something did not succeed).
 
 pub mod adoption;
+pub mod bound;
 pub mod catalogue;
+pub mod cause;
 pub mod codes;
 pub mod diagnostic;
 pub mod difference;

@@ -11,6 +11,7 @@ mod body;
 pub mod key;
 mod orders;
 pub mod past;
+pub mod reconcile;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -205,7 +206,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + Debug + Send + Sync {
+pub trait Ledger: watch::Watching + reconcile::Reconciling + Debug + Send + Sync {
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`
@@ -325,16 +326,6 @@ pub trait Ledger: watch::Watching + Debug + Send + Sync {
     /// The acknowledged packets of these dossiers, for comparing with an echo; those past
     /// retention are left out.
     async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;
-
-    /// Codes that the portal acknowledged, after `after` in code order; for finding what is gone
-    /// from the index.
-    async fn acknowledged_codes(
-        &self,
-        source: &str,
-        after: &str,
-        limit: u32,
-        first_seen_until: Timestamp,
-    ) -> Result<Vec<String>, LedgerError>;
 
     /// Opens (or sees again) discrepancies.
     async fn record_discrepancies(

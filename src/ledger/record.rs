@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use super::reconcile::BookRow;
+use crate::domain::bound::SampleBound;
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -29,6 +31,8 @@ pub struct SourcePosition {
     pub etag: Option<String>,
     /// Whether the feed was ever read to its end; before that, work is a first fill.
     pub caught_up: bool,
+    /// When that was last.
+    pub caught_up_at: Option<Timestamp>,
     /// The cut-over in force; see `Ledger::set_start_from`.
     pub start_from: Option<Timestamp>,
 }
@@ -350,6 +354,16 @@ pub struct IndexStanding {
     /// The newest entry's packet is the acknowledged one, or is believed to be at the portal.
     pub acknowledged: bool,
     pub acked_at: Option<Timestamp>,
+    pub first_seen_at: Timestamp,
+    /// As it was mapped last.
+    pub procedure: Option<String>,
+    pub agency: Option<String>,
+    /// Of the newest entry.
+    pub failure_code: Option<String>,
+    /// Steps wait, or are held, though the packet is acknowledged.
+    pub steps_missing: bool,
+    /// The portal acknowledged a step after a later one.
+    pub steps_disordered: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -394,8 +408,50 @@ pub struct Books {
     /// given. Such books are never closed.
     #[serde(default)]
     pub without_index: bool,
+    /// The run that made them; 0 for books from before runs were kept.
+    #[serde(default)]
+    pub run: i64,
+    /// Echoed with more than their code, so that their fields were compared.
+    #[serde(default)]
+    pub compared: u64,
+    /// Of those not matched: with a cause that has a name.
+    #[serde(default)]
+    pub explained: u64,
+    /// Dossiers by their cause, matched ones included.
+    #[serde(default)]
+    pub causes: BTreeMap<String, u64>,
+    /// What the look-ups say of all.
+    #[serde(default)]
+    pub sample: Option<SampleBound>,
+    /// Some of the days, agencies and procedures that do not close.
+    #[serde(default)]
+    pub unbalanced: Vec<String>,
     /// Why not, if not; or what else a reader must know.
     pub remark: String,
+}
+
+impl Books {
+    /// As a row among others.
+    pub fn row(&self) -> BookRow {
+        BookRow {
+            name: String::new(),
+            at_source: self.at_source,
+            matched: self.matched,
+            different: self.different,
+            missing: self.missing,
+            unverifiable: self.unverifiable,
+            quarantined: self.quarantined,
+            dead: self.dead,
+            open: self.open,
+            not_ours: self.not_ours,
+            explained: self.explained,
+        }
+    }
+
+    pub fn unmatched(&self) -> u64 {
+        let row = self.row();
+        row.sum() - row.matched
+    }
 }
 
 /// How long each class of rows is kept, counted from when it was settled. What is not settled, what

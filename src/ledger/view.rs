@@ -105,6 +105,8 @@ pub struct BooksStanding {
     pub source: String,
     pub ended_at: Timestamp,
     pub closed: bool,
+    /// Days, agencies and procedures that do not close.
+    pub unbalanced: Vec<String>,
 }
 
 /// The configuration that the gate's owner runs with.

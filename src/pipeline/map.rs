@@ -92,7 +92,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
 }
 
 /// Runs `work` where it holds up no socket; on a runtime of one thread there is no such place.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     match tokio::runtime::Handle::current().runtime_flavor() {

@@ -140,6 +140,10 @@ pub struct Settings {
     pub look_ups_max: u32,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
+    /// Between two pages of the slow scan; `None`: there is none.
+    pub rolling_every: Option<Duration>,
+    /// Dossiers of such a page.
+    pub rolling_page: u32,
     pub retention: Retention,
     pub watchdog_ms: u64,
     pub catalogue: CatalogueSettings,
@@ -157,6 +161,9 @@ pub enum VerbError {
     /// The source's answer; that of a poll is recorded in the ledger already.
     #[error("source `{source_name}`: {failure}")]
     Source { source_name: String, failure: Failure },
+    /// Something else of the same kind is being done, and one at a time is possible.
+    #[error("another reconciliation of `{source_name}` is under way (run {run})")]
+    UnderWay { source_name: String, run: i64 },
     /// A part of the program stopped in a way that is a defect.
     #[error("a task ended unexpectedly: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -226,6 +233,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "steps.out_of_attempts",
         "Steps of this dossier were tried as often as the retry budget allows.",
         "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
+    ),
+    (
+        "reconcile.under_way",
+        "A source has one reconciliation at a time, and another one that compares something else is not over yet.",
+        "`hoso reconcile list` shows it; ask again when it has ended. One that was stopped goes on when the same is asked for again.",
     ),
     (
         way::STUCK_CURSOR,

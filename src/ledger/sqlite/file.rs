@@ -31,7 +31,7 @@ pub(super) const TRY_WRITING: &str =
     "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
 
 /// Tables that grow with the years. Of a large ledger they are read behind the start.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 21] = [
     "acked_files",
     "attempt",
     "audit",
@@ -44,6 +44,8 @@ const LARGE: [&str; 19] = [
     "entry",
     "entry_past",
     "packet",
+    "reconcile_line",
+    "reconcile_row",
     "reconciliation",
     "refused_document",
     "revision",

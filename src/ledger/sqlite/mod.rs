@@ -9,6 +9,7 @@ mod adopt;
 mod attempt;
 mod audit;
 mod backup;
+mod books;
 mod call;
 mod catalogue;
 mod check;

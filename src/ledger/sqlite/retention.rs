@@ -189,6 +189,16 @@ const BOOKS_DOOMED: &str = "
 const BOOKS_DELETE: &str =
     "DELETE FROM reconciliation WHERE id IN (SELECT value FROM json_each(?1))";
 
+const RUNS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconcile_run WHERE id > ?2 AND ?1 IS NOT NULL AND ended_at IS NOT NULL ORDER BY id LIMIT +?3";
+
+/// The last run of a source stays; with one go its rows and lines.
+const RUNS_DOOMED: &str = "
+    SELECT b.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN reconcile_run AS b ON b.id = j.value
+    WHERE b.ended_at <= ?2
+      AND EXISTS (SELECT 1 FROM reconcile_run AS n WHERE n.id > b.id AND n.source = b.source AND n.books IS NOT NULL)";
+
+const RUNS_DELETE: &str = "DELETE FROM reconcile_run WHERE id IN (SELECT value FROM json_each(?1))";
+
 const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const DISCREPANCIES_DOOMED: &str = "
@@ -308,6 +318,16 @@ pub(super) const CLASSES: &[Class] = &[
         window: BOOKS_WINDOW,
         doomed: BOOKS_DOOMED,
         delete: BOOKS_DELETE,
+        age: |keep| keep.books_ms,
+        by_age: true,
+        note: None,
+        is_body: false,
+    },
+    Class {
+        name: "reconcile_run",
+        window: RUNS_WINDOW,
+        doomed: RUNS_DOOMED,
+        delete: RUNS_DELETE,
         age: |keep| keep.books_ms,
         by_age: true,
         note: None,
@@ -532,6 +552,9 @@ pub(super) const STATEMENTS: &[&str] = &[
     BOOKS_WINDOW,
     BOOKS_DOOMED,
     BOOKS_DELETE,
+    RUNS_WINDOW,
+    RUNS_DOOMED,
+    RUNS_DELETE,
     DISCREPANCIES_WINDOW,
     DISCREPANCIES_DOOMED,
     DISCREPANCIES_DELETE,

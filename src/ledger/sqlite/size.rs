@@ -25,7 +25,10 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("revisions", &["revision", "entry", "entry_past"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
     ("audit", &["audit", "audit_segment", "legal_hold"]),
-    ("books", &["reconciliation", "discrepancy"]),
+    (
+        "books",
+        &["reconciliation", "discrepancy", "reconcile_run", "reconcile_line", "reconcile_row"],
+    ),
 ];
 
 /// Reads every page of the file once; rows are counted on the way (the leaves of a table, all

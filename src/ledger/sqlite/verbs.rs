@@ -173,16 +173,6 @@ impl Ledger for SqliteLedger {
         reconcile::sent_packets(&self.readers, &self.bodies, dossiers).await
     }
 
-    async fn acknowledged_codes(
-        &self,
-        source: &str,
-        after: &str,
-        limit: u32,
-        first_seen_until: Timestamp,
-    ) -> Result<Vec<String>, LedgerError> {
-        reconcile::acknowledged_codes(&self.readers, source, after, limit, first_seen_until).await
-    }
-
     async fn record_discrepancies(
         &self,
         now: Timestamp,

@@ -122,19 +122,22 @@ fn acknowledged() -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use hoso_gateway::ledger::Ledger;
+        use hoso_gateway::ledger::reconcile::Reconciling;
         use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
         let ledger = SqliteLedger::open(&settled().join("ledger.db"), &SqliteSettings::default())
             .await
             .unwrap();
         let codes = ledger
-            .acknowledged_codes(
+            .unlisted(
+                0,
                 "mot-cua",
                 "",
-                50,
                 hoso_gateway::domain::time::Timestamp::from_millis(i64::MAX),
+                1000,
             )
             .await
-            .unwrap();
+            .unwrap()
+            .map_or_else(Vec::new, |(_, codes)| codes);
         ledger.close().await;
         codes
     })

@@ -19,6 +19,10 @@ use hoso_gateway::ledger::adoption::{
     ToAdopt,
 };
 use hoso_gateway::ledger::audit::{AuditChain, AuditFilter, AuditRow};
+use hoso_gateway::ledger::reconcile::{
+    AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
+    ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -246,6 +250,34 @@ verbs! { Watching:
 {}
 }
 
+verbs! { Reconciling:
+    open_run(now: [Timestamp], order: [&RunOrder], days: [(&str, &str)], audit: [Option<&AuditRecord>]) -> [ReconcileRun];
+    reconcile_run(run: [i64]) -> [Option<ReconcileRun>];
+    reconcile_runs(source: [Option<&str>], only_open: [bool], limit: [u32]) -> [Vec<ReconcileRun>];
+    give_up_run(now: [Timestamp], run: [i64], remark: [&str]) -> [()];
+    add_lines(run: [i64], lines: [&[NewLine]], cursor: [Option<&str>]) -> [()];
+    begin_asking(run: [i64], sample: [Option<u32>]) -> [()];
+    take_look_ups(run: [i64], limit: [u32]) -> [Vec<AskLine>];
+    settle_look_ups(now: [Timestamp], run: [i64], looked_up: [&LookedUp]) -> [()];
+    slices(run: [i64]) -> [Vec<(String, u64, u64)>];
+    widen(run: [i64], agency: [&str]) -> [()];
+    end_asking(run: [i64], remark: [&str]) -> [()];
+    lines(run: [i64], filter: [&LineFilter], after: [&str], limit: [u32]) -> [Vec<ReconcileLine>];
+    place_lines(run: [i64], placed: [&[PlacedLine]]) -> [()];
+    unlisted(run: [i64], source: [&str], after: [&str], first_seen_until: [Timestamp], limit: [u32]) -> [Option<(String, Vec<String>)>];
+    resolve_by_lines(now: [Timestamp], source: [&str], run: [i64]) -> [u64];
+    sum_up(run: [i64], suspected_before: [Timestamp]) -> [RunSums];
+    end_run(run: [i64], books: [&Books]) -> [()];
+    trim_lines(source: [&str], run: [i64], limit: [u32]) -> [bool];
+    book_rows(run: [i64], kind: [RowKind]) -> [Vec<BookRow>];
+    row_over_time(source: [&str], kind: [RowKind], name: [&str], since: [Timestamp]) -> [Vec<(Timestamp, BookRow)>];
+    books_since(source: [&str], since: [Timestamp]) -> [Vec<Books>];
+    compared(dossiers: [&[i64]]) -> [Vec<ComparedDossier>];
+    rolling_scans() -> [Vec<RollingScan>];
+    keep_rolling_scan(scan: [&RollingScan]) -> [()];
+{}
+}
+
 verbs! { Ledger:
     source_position(source: [&str], overlap_ms: [u64]) -> [SourcePosition];
     record_poll_failure(source: [&str], at: [Timestamp], failure: [Option<&hoso_gateway::domain::failure::Failure>], evidence: [Option<&[u8]>]) -> [()];
@@ -257,7 +289,6 @@ verbs! { Ledger:
     standings(source: [&str], ma_ho_so: [&[String]]) -> [Vec<IndexStanding>];
     own_standings(source: [&str], after: [&str], limit: [u32], first_seen_from: [Timestamp]) -> [Vec<IndexStanding>];
     acked_packets(dossiers: [&[i64]]) -> [Vec<(i64, String)>];
-    acknowledged_codes(source: [&str], after: [&str], limit: [u32], first_seen_until: [Timestamp]) -> [Vec<String>];
     record_discrepancies(now: [Timestamp], found: [&[DiscrepancyRecord]]) -> [u64];
     resolve_discrepancies(now: [Timestamp], source: [&str], kind: [DiscrepancyKind], ma_ho_so: [&[String]], resolution: [&str]) -> [u64];
     suspected_missing(source: [&str], ma_ho_so: [&[String]]) -> [Vec<(String, Timestamp)>];

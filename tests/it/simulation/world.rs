@@ -405,6 +405,7 @@ fn config(setup: &Setup, quota_share: u32) -> Config {
          max_ms = 120000\n\
          [reconcile]\n\
          every_ms = 600000\n\
+         rolling_every_ms = 3600000\n\
          settle_ms = 60000\n\
          unconfirmed_every_ms = 20000\n\
          [upkeep]\n\

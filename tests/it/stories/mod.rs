@@ -13,6 +13,7 @@ mod operators;
 mod poison;
 mod pull;
 mod push;
+mod reconcile;
 mod restart;
 mod rules;
 mod service;

@@ -13,7 +13,7 @@ use hoso_gateway::cli::build;
 use hoso_gateway::clock::Clock;
 use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::domain::entry::EntryState;
-use hoso_gateway::domain::failure::Failure;
+use hoso_gateway::domain::failure::{Disposition, Failure};
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
@@ -409,6 +409,9 @@ impl TestGateway {
         match pull_once(&self.context, &self.sources[source], &self.stop).await {
             Ok(report) => Ok(report),
             Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error @ VerbError::UnderWay { .. }) => {
+                Err(Failure::new("reconcile.under_way", Disposition::Retryable, error.to_string()))
+            }
             Err(error) => panic!("{error}"),
         }
     }

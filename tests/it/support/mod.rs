@@ -6,3 +6,4 @@ pub(crate) mod clock;
 pub(crate) mod gateway;
 pub(crate) mod paper;
 pub(crate) mod watch;
+pub(crate) mod workbook;

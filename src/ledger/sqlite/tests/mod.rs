@@ -58,6 +58,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         attempt::STATEMENTS,
         call::STATEMENTS,
         reconcile::STATEMENTS,
+        books::STATEMENTS,
         operate::STATEMENTS,
         upkeep::STATEMENTS,
         pause::STATEMENTS,
@@ -100,6 +101,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         attempt::STATEMENTS,
         call::STATEMENTS,
         reconcile::STATEMENTS,
+        books::STATEMENTS,
         upkeep::STATEMENTS,
         operate::STATEMENTS,
         catalogue::STATEMENTS,
@@ -116,7 +118,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c'), (' slice'), ('watch'), ('call_tally_since'),
+             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('reconcile_run'), ('AS r'), ('rolling_scan'), ('recent'), (' c'), (' slice'), ('watch'), ('call_tally_since'),
              ('chain'), ('doomed'), (' k')",
     )
     .fetch_all(&mut *conn)
