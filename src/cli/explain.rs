@@ -4,18 +4,19 @@ use serde::Serialize;
 
 use super::Invocation;
 use super::failure::{Exit, Failure};
-use super::words;
+use super::{problems, words};
+use crate::domain::signature::is_name;
 
 /// Say what a code means and what to do about it
 ///
 /// Every failure, refusal and finding carries a stable code, in messages, logs and the ledger.
-/// Without a code, all of them are listed.
+/// Without a code, all of them are listed. A cause (S-…) is shown with what is open of it.
 ///
 /// Example: hoso explain portal.refused
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// As it stands in brackets in a message, e.g. mapping.required
+    /// As it stands in brackets in a message, e.g. mapping.required, or a cause (S-…)
     code: Option<String>,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct CodeRow {
     pub what_to_do: &'static str,
 }
 
-pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), Failure> {
     let Some(code) = &arguments.code else {
         let all: Vec<CodeRow> = all().collect();
         invocation.output.result(&all, |all| {
@@ -40,6 +41,9 @@ pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), 
         return Ok(());
     };
     let code = code.trim_matches(['[', ']', '`']);
+    if is_name(code) {
+        return problems::explain(invocation, code).await;
+    }
     match find(code) {
         Some(row) => {
             invocation.output.result(&row, |row| {

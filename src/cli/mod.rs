@@ -79,8 +79,7 @@ enum Command {
     Status(status::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
-    #[command(subcommand)]
-    Problems(problems::Which),
+    Problems(problems::Arguments),
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
@@ -146,7 +145,7 @@ pub fn main() -> ExitCode {
             Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
-            Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Problems(arguments) => problems::run(&invocation, arguments).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
@@ -154,7 +153,7 @@ pub fn main() -> ExitCode {
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
-            Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Explain(arguments) => explain::run(&invocation, &arguments).await,
             Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,

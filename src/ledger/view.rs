@@ -317,6 +317,8 @@ pub enum ProblemKind {
     Dead,
     /// A step whose repetition could do harm.
     Held,
+    /// Did not succeed so far, and is tried again by itself.
+    Failing,
     /// A document or item of the feed that could not be read.
     RefusedDocument,
     /// A list of the portal's catalogue that could not be fetched; the version before stays in use.

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::claim::{Claimed, Job, calls_wanted, claim};
 use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
-use super::{Context, PortalLine, Stop, VerbError};
+use super::{Context, PortalLine, Stop, VerbError, problems};
 use crate::domain::entry::{Outcome, Sent, settle};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
@@ -399,8 +399,15 @@ async fn settle_outcomes(
             }
         }
         calls += batch.calls.len() as u64;
-        counts += settle_surely(&context, &batch).await?;
+        let settled = settle_surely(&context, &batch).await?;
+        counts += settled;
         sabotage::point("push.settled");
+        if settled.dead + settled.steps_held > 0
+            && let Err(error) = problems::watch_surges(&context).await
+        {
+            // Upkeep looks again; what was settled is settled.
+            tracing::warn!(code = error.code(), %error, "surges were not looked for");
+        }
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);

@@ -8,6 +8,7 @@
 mod adopt;
 mod backup;
 mod catalogue;
+mod cause;
 mod check;
 mod claim;
 mod file;
@@ -19,6 +20,7 @@ mod map;
 mod operate;
 mod pause;
 mod plan;
+mod probe;
 mod pull;
 mod reconcile;
 mod restore;

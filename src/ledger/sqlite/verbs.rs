@@ -21,8 +21,8 @@ use super::super::view::{
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, catalogue, claim, finish, health, hold, line, map, operate, pause, pull,
-    reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, catalogue, cause, claim, finish, health, hold, line, map, operate, pause,
+    pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -31,6 +31,9 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::sabotage;
+
+/// Problems from before they were grouped by cause that one pass of upkeep signs.
+const SIGNED_A_PASS: i64 = 2000;
 
 #[async_trait]
 impl Ledger for SqliteLedger {
@@ -45,6 +48,7 @@ impl Ledger for SqliteLedger {
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
         let mut tx = self.begin("store a page").await?;
         let counts = pull::commit_pull(&mut tx, &self.bodies, commit).await?;
+        cause::sign(&mut tx, commit.at).await?;
         finish(tx, "store a page").await?;
         Ok(counts)
     }
@@ -75,6 +79,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<(), LedgerError> {
         let mut tx = self.begin("record a poll").await?;
         pull::record_poll_failure(&mut tx, &self.bodies, source, at, failure, evidence).await?;
+        cause::sign(&mut tx, at).await?;
         finish(tx, "record a poll").await
     }
 
@@ -95,6 +100,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<MapCounts, LedgerError> {
         let mut tx = self.begin("store mapped dossiers").await?;
         let counts = map::record_mapped(&mut tx, &self.bodies, now, mapped).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "store mapped dossiers").await?;
         Ok(counts)
     }
@@ -106,6 +112,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
         let claimed = claim::claim_entries(&mut tx, &self.bodies, now, claim).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -118,6 +125,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
         let claimed = claim::claim_steps(&mut tx, &self.bodies, now, claim, steps_max).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -129,6 +137,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
         let counts = settle::settle(&mut tx, now, batch).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "settle calls").await?;
         Ok(counts)
     }
@@ -142,6 +151,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("claim read-backs").await?;
         let claimed =
             reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim read-backs").await?;
         Ok(claimed)
     }
@@ -226,6 +236,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("repair lost dossiers").await?;
         let repaired =
             reconcile::repair_missing(&mut tx, now, dossiers, resend_supplements).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "repair lost dossiers").await?;
         Ok(repaired.len() as u64)
     }
@@ -251,6 +262,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<CatalogueChange, LedgerError> {
         let mut tx = self.begin("store a catalogue").await?;
         let change = catalogue::record(&mut tx, now, fetched).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "store a catalogue").await?;
         Ok(change)
     }
@@ -358,6 +370,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<AdoptionCounts, LedgerError> {
         let mut tx = self.begin("adopt dossiers").await?;
         let counts = adopt::settle_adoption(&mut tx, now, batch).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "adopt dossiers").await?;
         Ok(counts)
     }
@@ -373,6 +386,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<UpkeepCounts, LedgerError> {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        cause::sign_older(&mut tx, now, SIGNED_A_PASS).await?;
         finish(tx, "do upkeep").await?;
         sabotage::point("upkeep.leases");
         for class in retention::CLASSES {
@@ -404,6 +418,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<ResyncOutcome, LedgerError> {
         let mut tx = self.begin("open a resync").await?;
         let outcome = operate::resync(&mut tx, now, source, ma_ho_so, audit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "open a resync").await?;
         Ok(outcome)
     }
@@ -416,6 +431,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<u64, LedgerError> {
         let mut tx = self.begin("retry problems").await?;
         let count = operate::retry(&mut tx, now, scope, audit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "retry problems").await?;
         Ok(count)
     }

@@ -229,17 +229,17 @@ async fn audit(conn: &mut SqliteConnection, target: &str) -> Result<Vec<AuditVie
         .fetch_all(conn)
         .await
         .map_err(|error| failed(DOING, error))?;
-    rows.iter()
-        .map(|row| {
-            Ok(AuditView {
-                at: required_time(row, "audit", "at", 0)?,
-                actor: column(row, "audit", "actor", 0)?,
-                action: column(row, "audit", "action", 0)?,
-                reason: column(row, "audit", "reason", 0)?,
-                result: column(row, "audit", "result", 0)?,
-            })
-        })
-        .collect()
+    rows.iter().map(act).collect()
+}
+
+pub(super) fn act(row: &SqliteRow) -> Result<AuditView, LedgerError> {
+    Ok(AuditView {
+        at: required_time(row, "audit", "at", 0)?,
+        actor: column(row, "audit", "actor", 0)?,
+        action: column(row, "audit", "action", 0)?,
+        reason: column(row, "audit", "reason", 0)?,
+        result: column(row, "audit", "result", 0)?,
+    })
 }
 
 const PROBLEMS: &str = "

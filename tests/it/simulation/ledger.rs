@@ -18,6 +18,9 @@ use hoso_gateway::ledger::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use hoso_gateway::ledger::cause::{
+    Cause, CauseOutcome, Causes, FoundAtPortal, NewNote, Note, Surge,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -27,8 +30,8 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
-    Standing, Waiting, WaitingWork,
+    AuditView, CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal,
+    Sending, Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
@@ -242,6 +245,21 @@ verbs! { Watching:
     watchdogs() -> [Vec<Watchdog>];
     overdue(before: [Timestamp]) -> [u64];
     bulk(now: [Timestamp], since: [Timestamp]) -> [(bool, Option<Timestamp>)];
+{}
+}
+
+verbs! { Causes:
+    causes(now: [Timestamp]) -> [Vec<Cause>];
+    cause(now: [Timestamp], name: [&str]) -> [Option<Cause>];
+    members(name: [&str], limit: [u32]) -> [Vec<Problem>];
+    causes_of(ma_ho_so: [&str]) -> [Vec<String>];
+    done_so_far(target: [&str]) -> [(Vec<Note>, Vec<AuditView>)];
+    note_problem(now: [Timestamp], note: [&NewNote], audit: [&AuditRecord]) -> [CauseOutcome];
+    hold_cause(now: [Timestamp], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [CauseOutcome];
+    release_cause(now: [Timestamp], audit: [&AuditRecord]) -> [CauseOutcome];
+    mark_sent(now: [Timestamp], found: [&FoundAtPortal], audit: [&AuditRecord]) -> [CauseOutcome];
+    surges(since: [Timestamp], least: [u32]) -> [Vec<Surge>];
+    hold_surge(now: [Timestamp], name: [&str], scope: [Option<&PauseScope>], until: [Timestamp], audit: [&AuditRecord]) -> [bool];
 {}
 }
 
