@@ -262,7 +262,12 @@ fn show(view: &DossierView, now: Timestamp) -> String {
                 format!("status {}", step.trang_thai),
                 step.state.replace('_', " "),
                 words::when(step.changed_at, now),
-                step.failure.as_ref().map_or_else(String::new, ToString::to_string),
+                match (&step.marked, &step.failure) {
+                    (Some(mark), _) if step.state == "presumed_sent" => {
+                        format!("by the word of {}: {}", mark.by, mark.reason)
+                    }
+                    (_, failure) => failure.as_ref().map_or_else(String::new, ToString::to_string),
+                },
             ]
         });
         text.push_str(&words::table(&["    TIME", "STEP", "STATE", "SINCE", ""], rows));

@@ -79,7 +79,7 @@ enum Command {
     Status(status::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
-    Problems(problems::Arguments),
+    Problems(problems::ProblemsArguments),
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{Books, SendingPause};
 use crate::domain::diagnostic::Diagnostic;
@@ -258,6 +258,17 @@ pub struct StepView {
     pub changed_at: Timestamp,
     pub attempts: u32,
     pub failure: Option<Failure>,
+    /// The word of a person that it is at the portal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked: Option<StepMark>,
+}
+
+/// Who found a held step at the portal. Nobody at the portal said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMark {
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Serialize)]

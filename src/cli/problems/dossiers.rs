@@ -16,7 +16,7 @@ use crate::ledger::view::{Problem, ProblemFilter};
 /// Example: hoso problems dossiers --code mapping.required
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {
+pub(super) struct DossiersArguments {
     /// Only those of this cause (S-…)
     cause: Option<String>,
     /// At most this many
@@ -27,7 +27,10 @@ pub(super) struct Arguments {
     code: Option<String>,
 }
 
-pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(
+    invocation: &Invocation,
+    arguments: DossiersArguments,
+) -> Result<(), Failure> {
     if let Some(name) = arguments.cause.as_deref().filter(|name| !is_name(name)) {
         return Err(unknown_cause(name));
     }

@@ -16,13 +16,13 @@ use crate::ledger::view::ProblemKind;
 /// Example: hoso problems list
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {
+pub(super) struct ListArguments {
     /// At most this many
     #[arg(long, default_value_t = 50)]
     limit: u32,
 }
 
-pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: ListArguments) -> Result<(), Failure> {
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();

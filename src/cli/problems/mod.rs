@@ -19,18 +19,18 @@ pub(super) use list::{kind_words, pause_words, top_words};
 /// Example: hoso problems
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
-pub(super) struct Arguments {
+pub(super) struct ProblemsArguments {
     #[command(subcommand)]
     which: Option<Which>,
     #[command(flatten)]
-    list: list::Arguments,
+    list: list::ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Which {
-    List(list::Arguments),
-    Dossiers(dossiers::Arguments),
-    Show(show::Arguments),
+    List(list::ListArguments),
+    Dossiers(dossiers::DossiersArguments),
+    Show(show::ShowArguments),
     Retry(act::RetryArguments),
     Hold(act::HoldArguments),
     Release(act::ReleaseArguments),
@@ -38,7 +38,10 @@ enum Which {
     MarkSent(act::MarkSentArguments),
 }
 
-pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(
+    invocation: &Invocation,
+    arguments: ProblemsArguments,
+) -> Result<(), Failure> {
     match arguments.which {
         None => list::run(invocation, arguments.list).await,
         Some(Which::List(arguments)) => list::run(invocation, arguments).await,

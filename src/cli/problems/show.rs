@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: u32 = 5;
 /// Example: hoso problems show H55.242-260126-0001
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {
+pub(super) struct ShowArguments {
     /// A cause (S-…), a dossier's code (MaHoSo), or a failure or rule code
     code: String,
     /// At most this many dossiers of a rule, or examples of a cause (5)
@@ -54,7 +54,7 @@ struct ShownCause {
     done: Vec<AuditView>,
 }
 
-pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: ShowArguments) -> Result<(), Failure> {
     if is_name(&arguments.code) {
         return cause(invocation, &arguments.code, arguments.limit.unwrap_or(EXAMPLES)).await;
     }

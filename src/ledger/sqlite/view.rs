@@ -36,7 +36,7 @@ const ENTRIES: &str = "
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
 
 const STEPS: &str = "
-    SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
+    SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure, marked
     FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, place, trang_thai, ordinal";
 
 const ATTEMPTS: &str = "
@@ -191,6 +191,8 @@ fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
         changed_at: required_time(row, "step", "changed_at", 0)?,
         attempts: column(row, "step", "attempts", 0)?,
         failure: failure(row, "step", "failure", 0)?,
+        marked: envelope(column(row, "step", "marked", 0)?, "step", "marked", 0)
+            .unwrap_or_default(),
     })
 }
 

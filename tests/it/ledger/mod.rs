@@ -4,6 +4,7 @@
 
 mod adopt;
 mod catalogue;
+mod causes;
 mod copies;
 mod damage;
 mod files;

@@ -5,6 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::super::LedgerError;
 use super::super::super::cause::{CauseHold, CauseOutcome, FoundAtPortal, NewNote};
 use super::super::super::record::AuditRecord;
+use super::super::super::view::StepMark;
 use super::super::operate::insert_audit;
 use super::super::{column, failed, json, json_one, pause, run};
 use crate::domain::time::Timestamp;
@@ -223,7 +224,7 @@ pub(super) async fn mark_sent(
         insert_audit(conn, now, audit, "refused: no such held step").await?;
         return Ok(CauseOutcome::Unknown);
     }
-    let word = serde_json::json!({ "by": audit.actor, "at": now, "reason": audit.reason });
+    let word = StepMark { by: audit.actor.clone(), at: now, reason: audit.reason.clone() };
     let query = sqlx::query(MARK).bind(now.millis()).bind(json_one(&word)).bind(json(&steps));
     let concerned = run(conn, DOING, query).await?;
     let result = format!("{concerned} held steps marked as sent by a person's word");

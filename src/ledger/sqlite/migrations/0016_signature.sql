@@ -163,7 +163,7 @@ CREATE VIEW open_steps (dossier_id, since, ma_tthc, ma_don_vi, appointed_at, fin
     FROM dossier AS d
     WHERE d.steps_failure IS NOT NULL AND d.steps_pending > 0 AND d.steps_retries > 0 AND d.packet_state = 'accepted';
 
-CREATE TRIGGER problem_steps AFTER UPDATE OF steps_failure, steps_pending, packet_state ON dossier
+CREATE TRIGGER problem_steps AFTER UPDATE OF steps_failure, steps_pending, steps_retries, packet_state ON dossier
 WHEN new.steps_failure IS NOT NULL OR old.steps_failure IS NOT NULL
 BEGIN
     DELETE FROM problem WHERE what = 'steps' AND of_row = new.id
