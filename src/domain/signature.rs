@@ -145,8 +145,9 @@ pub fn is_name(text: &str) -> bool {
 /// The code that the portal gave, where our sentence names one. Short, or it is none.
 fn portal_code(message: &str) -> Option<&str> {
     let (_, after) = message.split_once(PORTAL_CODE)?;
-    let code = after.split_whitespace().next()?;
-    let is_code = code.len() <= 12
+    // Some of the portal's services write the same code with a sign and some without.
+    let code = after.split_whitespace().next()?.trim_start_matches('-');
+    let is_code = (1..=12).contains(&code.len())
         && code.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     is_code.then_some(code)
 }
@@ -342,6 +343,7 @@ mod tests {
         assert_eq!(one.code, "portal.refused/7");
         assert_eq!(plain_code(&one.code), "portal.refused");
         assert_eq!(one, refused("7", "H55.243-260127-0999"));
+        assert_eq!(one, refused("-7", "H55.242-260126-0001"), "with a sign and without");
         assert_ne!(one.name(), refused("8", "H55.242-260126-0001").name());
         assert!(is_name(&one.name()), "{}", one.name());
         assert!(!is_name("H55.242-260126-0001") && !is_name("S-12") && !is_name("S-123456789X"));

@@ -61,7 +61,7 @@ fn problems_are_listed_and_shown_by_dossier_and_by_rule() {
     assert!(by_rule.out.contains(problem["ma_ho_so"].as_str().unwrap()));
     let by_code = on_settled(&["problems", "show", problem["ma_ho_so"].as_str().unwrap()]);
     assert!(by_code.out.contains("The mapping refused it"), "{}", by_code.out);
-    let none = on_settled(&["problems", "list", "--code", "portal.refused"]);
+    let none = on_settled(&["problems", "dossiers", "--code", "portal.refused"]);
     assert_eq!(none.out, "nothing waits for a person\n");
 }
 

@@ -197,7 +197,6 @@ impl World {
 
     async fn step(&mut self, op: &Op) {
         self.run(op).await;
-        eprintln!("OP {op:?}");
         self.check().await;
     }
 
