@@ -28,6 +28,7 @@ use crate::pipeline::catalogue::known::CatalogueMemory;
 use crate::pipeline::catalogue::{CatalogueSettings, CodePolicies};
 use crate::pipeline::orders::heed_orders;
 use crate::pipeline::ownership::Ownership;
+use crate::pipeline::problems::SurgeSettings;
 use crate::pipeline::pulse::{Beat, Pulse};
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
@@ -444,6 +445,11 @@ pub fn settings(config: &Config) -> Settings {
         watchdog_ms: config.upkeep.watchdog_ms,
         quota: config.gate.windows.iter().map(|window| (window.limit, window.window_ms)).collect(),
         wait_max_ms: longest_wait_ms(config),
+        surges: SurgeSettings {
+            least: config.problems.burst,
+            within_ms: config.problems.burst_ms,
+            hold_ms: config.problems.hold_ms,
+        },
         catalogue: catalogue(&config.catalogue),
     }
 }

@@ -93,8 +93,7 @@ enum Command {
     Status(status::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
-    #[command(subcommand)]
-    Problems(problems::Which),
+    Problems(problems::ProblemsArguments),
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
@@ -200,7 +199,7 @@ pub fn main() -> ExitCode {
             Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
-            Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Problems(arguments) => problems::run(&invocation, arguments).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
@@ -210,7 +209,7 @@ pub fn main() -> ExitCode {
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
-            Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Explain(arguments) => explain::run(&invocation, &arguments).await,
             Command::Completions(arguments) => {
                 manual::completions(&invocation, &arguments);
                 Ok(())

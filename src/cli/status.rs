@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::serve::{exposed, short};
-use super::{Invocation, build, catalogue, check, reconcile, run, words};
+use super::{Invocation, build, catalogue, check, problems, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
 use crate::ledger::audit::AuditHead;
+use crate::ledger::cause::Cause;
 use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
@@ -58,6 +59,12 @@ struct Status {
     watchdogs: Vec<Watchdog>,
     /// The slow scan behind the feed's cursor.
     rolling: Vec<RollingScan>,
+    /// The cause that harms most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_cause: Option<Cause>,
+    /// Causes because of which the gateway holds a scope by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_causes: Vec<Cause>,
     #[serde(flatten)]
     standing: Standing,
 }
@@ -76,12 +83,13 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let watchdogs = ledger.watchdogs().await?;
     let rolling = ledger.rolling_scans().await?;
     let audit = ledger.audit_chain().await?.head;
+    let causes = ledger.causes(now).await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
     let status = Status {
         verdict: verdict(&standing, &watchdogs, Some(&catalogue), full_in, now),
         at: now,
-        problems: problems(&standing, Some(&catalogue)),
+        problems: waiting(&standing, Some(&catalogue)),
         calls,
         catalogue,
         file_hash: config.hash(),
@@ -90,6 +98,8 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         audit,
         watchdogs,
         rolling,
+        top_cause: causes.first().cloned(),
+        held_causes: causes.into_iter().filter(|cause| cause.pause.is_some()).collect(),
         standing,
     };
     invocation.output.result(&status, text);
@@ -104,7 +114,7 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
+fn waiting(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents
@@ -132,7 +142,7 @@ fn verdict(
             words::count(days, "day")
         ));
     }
-    let problems = problems(standing, catalogue);
+    let problems = waiting(standing, catalogue);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
         parts.push(format!("{problems} {verb} a person: hoso problems list"));
@@ -271,7 +281,9 @@ fn text(status: &Status) -> String {
     if standing.set_aside > 0 {
         line("paused", standing.set_aside, "set aside by a pause of their procedure or agency");
     }
-    line("problems", status.problems, "wait for a person");
+    let top = status.top_cause.as_ref().filter(|_| status.problems > 0).map(problems::top_words);
+    let top = top.map_or_else(String::new, |top| format!("; {top}"));
+    line("problems", status.problems, &format!("wait for a person{top}"));
     if standing.refused_documents > 0 {
         line("  unreadable", standing.refused_documents, "documents or items kept as evidence");
     }
@@ -291,6 +303,9 @@ fn text(status: &Status) -> String {
         .as_deref()
         .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
+    for held in status.held_causes.iter().filter_map(|cause| problems::pause_words(cause, now)) {
+        let _infallible = writeln!(text, "  HELD          {held}");
+    }
     if let Some(pause) = standing.pause.as_ref().filter(|_| standing.gate_owner.is_some()) {
         let since = words::when(pause.since, now);
         let _infallible = writeln!(text, "  not sending   since {since}, {}", pause.failure);

@@ -26,6 +26,7 @@ mod retry;
 mod secrets;
 mod serve;
 mod sources;
+mod surges;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -54,6 +55,7 @@ pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
 pub use serve::Serve;
 pub use sources::{SourceAuth, SourceConfig, SourceKind};
+pub use surges::Surges;
 pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
@@ -99,6 +101,7 @@ pub struct Config {
     pub push: Push,
     pub retry: Retry,
     pub reconcile: Reconcile,
+    pub problems: Surges,
     pub upkeep: Upkeep,
     pub serve: Serve,
     pub alarms: Alarms,
@@ -152,6 +155,7 @@ impl Config {
             push: document.section("push", &mut problems),
             retry: document.section("retry", &mut problems),
             reconcile: document.section("reconcile", &mut problems),
+            problems: document.section("problems", &mut problems),
             upkeep: document.section("upkeep", &mut problems),
             serve: document.section("serve", &mut problems),
             alarms: document.section("alarms", &mut problems),
@@ -280,6 +284,7 @@ impl Config {
         self.push.check(&self.portal, problems);
         self.retry.check(problems);
         self.reconcile.check(problems);
+        self.problems.check(problems);
         self.upkeep.check(problems);
         self.serve.check(problems);
         self.alarms.check(problems);

@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod record;
 pub mod retry;
 pub mod share;
+pub mod signature;
 pub mod status;
 pub mod step;
 pub mod time;

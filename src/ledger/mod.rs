@@ -8,6 +8,7 @@
 pub mod adoption;
 pub mod audit;
 mod body;
+pub mod cause;
 pub mod key;
 mod orders;
 pub mod past;
@@ -206,7 +207,9 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + reconcile::Reconciling + Debug + Send + Sync {
+pub trait Ledger:
+    watch::Watching + reconcile::Reconciling + cause::Causes + Debug + Send + Sync
+{
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`

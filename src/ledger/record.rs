@@ -576,6 +576,9 @@ pub struct RetryScope {
     pub ma_ho_so: Vec<String>,
     /// Failure code or rule.
     pub code: Option<String>,
+    /// Name of a cause: everything that is open of it at this moment, what fails and what could not be
+    /// read included. What a person holds is left alone whatever the scope.
+    pub cause: Option<String>,
     pub quarantined: bool,
     pub dead: bool,
     pub held: bool,

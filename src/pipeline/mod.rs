@@ -14,6 +14,7 @@ pub mod map;
 mod mended;
 pub mod orders;
 pub mod ownership;
+pub mod problems;
 pub mod pull;
 pub mod pulse;
 pub mod push;
@@ -151,6 +152,8 @@ pub struct Settings {
     pub quota: Vec<(u32, u64)>,
     /// No honest wait for another attempt is longer; see [`upkeep`].
     pub wait_max_ms: u64,
+    /// When one cause comes too often at once.
+    pub surges: problems::SurgeSettings,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.
@@ -183,6 +186,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         orders::PAUSED,
         "An operator has stopped sending: of everything, of one procedure, or of one agency. What waits keeps its place and spends no attempt.",
         "`hoso portal status` says who stopped it, why and until when; `hoso portal resume` lets it go on.",
+    ),
+    (
+        problems::SURGE,
+        "Many dossiers failed of one cause within a short time. Where the portal refuses the data of one procedure or of one agency, sending of that is held, until a person releases it or one dossier that goes first is taken; everything else goes on.",
+        "`hoso problems show S-…` says of what; mend the cause, then `hoso problems release S-…` and `hoso problems retry S-…`. How often is too often stands in the section `problems`.",
     ),
     (
         "push.late",

@@ -51,8 +51,8 @@ pub async fn retry_problems(
     actor: &str,
     reason: &str,
 ) -> Result<u64, VerbError> {
-    let target = match (scope.ma_ho_so.as_slice(), &scope.code) {
-        ([], Some(code)) => code.clone(),
+    let target = match (scope.ma_ho_so.as_slice(), scope.cause.as_ref().or(scope.code.as_ref())) {
+        ([], Some(name)) => name.clone(),
         ([], None) => "all".to_owned(),
         ([one], _) => one.clone(),
         (many, _) => format!("{} dossiers", many.len()),

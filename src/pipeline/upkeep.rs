@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Context, VerbError, audit, ownership};
+use super::{Context, VerbError, audit, ownership, problems};
 use crate::ledger::record::{UpkeepCounts, UpkeepPolicy};
 
 /// Cursors are kept for twice the longest overlap that a source may have, and a day more.
@@ -36,5 +36,7 @@ pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
         owner_max_ms: u64::try_from(ownership::LEASE.as_millis()).unwrap_or(u64::MAX)
             + CLOCKS_DIFFER_MS,
     };
-    Ok(context.ledger.upkeep(context.clock.now(), &policy).await?)
+    let counts = context.ledger.upkeep(context.clock.now(), &policy).await?;
+    problems::watch_surges(context).await?;
+    Ok(counts)
 }

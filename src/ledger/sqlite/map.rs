@@ -174,6 +174,16 @@ const INSERT_STEPS: &str = "
 /// The only rows of the tally that no trigger counts (see migration 12).
 const TALLY_STEPS: &str = "UPDATE tally SET n = n + ?1 WHERE what = 'steps' AND name = 'all'";
 
+/// New steps that are held from the start; all else that is open is put down by triggers (see migration
+/// 16), but one on every new step would cost more than the step.
+const NOTE_HELD: &str = "
+    INSERT INTO problem (what, of_row, part, kind, dossier_id, since, ma_tthc, ma_don_vi, appointed_at, finished,
+                         unsigned, failure)
+    SELECT 'step', o.dossier_id, o.part, 'held', o.dossier_id, o.since, o.ma_tthc, o.ma_don_vi, o.appointed_at,
+           o.finished, 1, o.failure
+    FROM json_each(?1) AS j CROSS JOIN open_step AS o ON o.dossier_id = j.value WHERE true
+    ON CONFLICT (what, of_row, part) DO NOTHING";
+
 const REPLACE_STEPS: &str = "
     UPDATE step SET hash = unhex(j.hash), state = j.state, changed_at = ?1, failure = j.failure,
            body_id = j.body_id, body_line = j.body_line
@@ -340,6 +350,16 @@ pub(super) async fn record_mapped(
         let inserted = run(conn, doing, query).await?;
         let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
         run(conn, doing, sqlx::query(TALLY_STEPS).bind(inserted)).await?;
+        let held: BTreeSet<i64> = plan
+            .insert
+            .iter()
+            .filter(|row| row.8 == StepState::Held.as_str())
+            .map(|row| row.0)
+            .collect();
+        if !held.is_empty() {
+            let held: Vec<i64> = held.into_iter().collect();
+            run(conn, doing, sqlx::query(NOTE_HELD).bind(json(&held))).await?;
+        }
     }
     if !plan.replace.is_empty() {
         run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
@@ -579,6 +599,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_STEP_BODIES,
     INSERT_STEPS,
     TALLY_STEPS,
+    NOTE_HELD,
     REPLACE_STEPS,
     REBODY_STEPS,
     WITHDRAW_STEPS,

@@ -97,14 +97,14 @@ fn copied() -> tempfile::TempDir {
 
 /// The oldest problem of the settled demo, a dossier that the mapping refused.
 fn quarantined() -> String {
-    let problems = on_settled(&["problems", "list", "--json"]).json();
+    let problems = on_settled(&["problems", "dossiers", "--json"]).json();
     assert_eq!(problems[0]["kind"], "quarantined");
     problems[0]["ma_ho_so"].as_str().unwrap().to_owned()
 }
 
 /// A dossier of the settled demo that the portal has acknowledged and that has no problem.
 fn accepted() -> String {
-    let problems = on_settled(&["problems", "list", "--json"]).json();
+    let problems = on_settled(&["problems", "dossiers", "--json"]).json();
     let troubled: Vec<&str> = problems
         .as_array()
         .unwrap()

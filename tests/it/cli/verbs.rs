@@ -77,3 +77,68 @@ fn account() -> String {
         None => who.name,
     }
 }
+
+#[test]
+fn a_cause_is_listed_shown_noted_held_released_and_retried_by_its_name() {
+    let copy = copied();
+    let causes = on(copy.path(), &["problems", "--json"]).json();
+    let cause = causes
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|cause| cause["kinds"]["quarantined"].as_u64().is_some())
+        .expect("a cause of the mapping");
+    let name = cause["name"].as_str().unwrap().to_owned();
+    let open = cause["open"].as_u64().unwrap();
+    let listed = on(copy.path(), &["problems", "list"]);
+    assert!(listed.out.contains(&name) && listed.out.contains("NEAREST DUE"), "{}", listed.out);
+    let members = on(copy.path(), &["problems", "dossiers", &name, "--json"]).json();
+    assert_eq!(members.as_array().unwrap().len() as u64, open);
+    let noted = on(
+        copy.path(),
+        &[
+            "problems",
+            "note",
+            &name,
+            "da hoi so tu phap",
+            "--owner",
+            "lan",
+            "--deadline",
+            "2030-01-30 17:00:00",
+        ],
+    );
+    assert_eq!(noted.code, 0, "{}", noted.err);
+    let held = on(copy.path(), &["problems", "hold", &name, "--reason", "cho so tra loi"]);
+    assert!(held.out.contains("is held until `hoso problems release"), "{}{}", held.out, held.err);
+    let refused = on(copy.path(), &["problems", "retry", &name, "--reason", "thu"]);
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains(&format!("is held by {}", account())), "{}", refused.err);
+    let released = on(copy.path(), &["problems", "release", &name, "--reason", "da tra loi"]);
+    assert_eq!(released.code, 0, "{}", released.err);
+    let shown = on(copy.path(), &["problems", "show", &name]);
+    for said in [
+        "what to do",
+        "lan sees to it until",
+        "da hoi so tu phap",
+        &format!("problems hold by {}: cho so tra loi", account()),
+        &format!("refused: held by {}", account()),
+    ] {
+        assert!(shown.out.contains(said), "{said}: {}", shown.out);
+    }
+    let explained = on(copy.path(), &["explain", &name]);
+    assert!(explained.out.contains("in the last hour"), "{}", explained.out);
+    let status = on(copy.path(), &["status"]);
+    assert!(status.out.contains("most harm: "), "{}", status.out);
+    let back =
+        on(copy.path(), &["problems", "retry", &name, "--reason", "da sua", "--json"]).json();
+    assert_eq!(back["back_on_their_way"].as_u64(), Some(open));
+    for act in ["show", "release", "retry", "hold"] {
+        let mut words = vec!["problems", act, "S-0000000000"];
+        if act != "show" {
+            words.extend(["--reason", "thu"]);
+        }
+        assert_eq!(on(copy.path(), &words).code, 5, "{act}");
+    }
+    let marked = on(copy.path(), &["problems", "mark-sent", &name, "--reason", "thu"]);
+    assert_eq!(marked.code, 5, "no step of it is held: {}", marked.out);
+}

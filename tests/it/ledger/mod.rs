@@ -5,6 +5,7 @@
 mod adopt;
 mod audit;
 mod catalogue;
+mod causes;
 mod copies;
 mod damage;
 mod files;

@@ -23,6 +23,9 @@ use hoso_gateway::ledger::reconcile::{
     AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
     ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
 };
+use hoso_gateway::ledger::cause::{
+    Cause, CauseOutcome, Causes, FoundAtPortal, NewNote, Note, Surge,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -32,7 +35,7 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
+    AuditView, CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
     Sending, Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
@@ -275,6 +278,21 @@ verbs! { Reconciling:
     compared(dossiers: [&[i64]]) -> [Vec<ComparedDossier>];
     rolling_scans() -> [Vec<RollingScan>];
     keep_rolling_scan(scan: [&RollingScan]) -> [()];
+{}
+}
+
+verbs! { Causes:
+    causes(now: [Timestamp]) -> [Vec<Cause>];
+    cause(now: [Timestamp], name: [&str]) -> [Option<Cause>];
+    members(name: [&str], limit: [u32]) -> [Vec<Problem>];
+    causes_of(ma_ho_so: [&str]) -> [Vec<String>];
+    done_so_far(target: [&str]) -> [(Vec<Note>, Vec<AuditView>)];
+    note_problem(now: [Timestamp], note: [&NewNote], audit: [&AuditRecord]) -> [CauseOutcome];
+    hold_cause(now: [Timestamp], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [CauseOutcome];
+    release_cause(now: [Timestamp], audit: [&AuditRecord]) -> [CauseOutcome];
+    mark_sent(now: [Timestamp], found: [&FoundAtPortal], audit: [&AuditRecord]) -> [CauseOutcome];
+    surges(since: [Timestamp], least: [u32]) -> [Vec<Surge>];
+    hold_surge(now: [Timestamp], name: [&str], scope: [Option<&PauseScope>], until: [Timestamp], audit: [&AuditRecord]) -> [bool];
 {}
 }
 

@@ -395,6 +395,8 @@ fn config(setup: &Setup, quota_share: u32) -> Config {
          [portal]\n\
          base_url = \"http://portal.simulated\"\n\
          username = \"tinh-thu-nghiem\"\n\
+         [problems]\n\
+         burst = 0\n\
          [gate]\n\
          headroom = 0.0\n\
          windows = [{windows}]\n\

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod catalogue;
+mod causes;
 mod certificates;
 mod clocks;
 mod drops;

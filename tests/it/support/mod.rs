@@ -2,6 +2,7 @@
 //! real binary.
 
 pub(crate) mod binary;
+pub(crate) mod causes;
 pub(crate) mod clock;
 pub(crate) mod gateway;
 pub(crate) mod paper;

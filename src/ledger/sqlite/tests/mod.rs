@@ -78,7 +78,14 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         health::STATEMENTS,
         watch::STATEMENTS,
     ];
-    let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
+    let rare = [
+        keys::statements_of_tables(),
+        cause::statements(),
+        probe::STATEMENTS.to_vec(),
+        check::statements(),
+        vec![size::WALK],
+    ]
+    .concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
     for statement in modules.into_iter().flatten().chain(&own).chain(&rare) {
         let text = sqlx::SqlStr::from_static(statement);
@@ -125,7 +132,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     .await
     .unwrap();
     let mut scans = Vec::new();
-    for statement in hot.into_iter().flatten() {
+    for statement in hot.iter().chain(cause::HOT).chain([&probe::STATEMENTS]).copied().flatten() {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explain).fetch_all(&mut *conn).await.unwrap();
