@@ -20,6 +20,7 @@ mod province;
 mod push;
 mod read;
 mod reconcile;
+mod resync;
 mod retention;
 mod retry;
 mod secrets;
@@ -47,6 +48,7 @@ pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
 pub use reconcile::Reconcile;
+pub use resync::Resync;
 pub use retention::Retention;
 pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
@@ -96,6 +98,7 @@ pub struct Config {
     pub push: Push,
     pub retry: Retry,
     pub reconcile: Reconcile,
+    pub resync: Resync,
     pub upkeep: Upkeep,
     pub serve: Serve,
     pub alarms: Alarms,
@@ -148,6 +151,7 @@ impl Config {
             push: document.section("push", &mut problems),
             retry: document.section("retry", &mut problems),
             reconcile: document.section("reconcile", &mut problems),
+            resync: document.section("resync", &mut problems),
             upkeep: document.section("upkeep", &mut problems),
             serve: document.section("serve", &mut problems),
             alarms: document.section("alarms", &mut problems),
@@ -276,6 +280,7 @@ impl Config {
         self.push.check(&self.portal, problems);
         self.retry.check(problems);
         self.reconcile.check(problems);
+        self.resync.check(problems);
         self.upkeep.check(problems);
         self.serve.check(problems);
         self.alarms.check(problems);

@@ -7,6 +7,7 @@
 
 pub mod adoption;
 mod body;
+pub mod jobs;
 pub mod key;
 mod orders;
 pub mod record;
@@ -190,7 +191,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + Debug + Send + Sync {
+pub trait Ledger: watch::Watching + jobs::Jobs + Debug + Send + Sync {
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`

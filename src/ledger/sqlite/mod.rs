@@ -13,6 +13,7 @@ mod claim;
 mod file;
 mod health;
 mod hold;
+mod jobs;
 mod keys;
 mod line;
 mod map;

@@ -73,7 +73,9 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         health::STATEMENTS,
         watch::STATEMENTS,
     ];
-    let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
+    let rare =
+        [keys::statements_of_tables(), check::statements(), jobs::statements(), vec![size::WALK]]
+            .concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
     for statement in modules.into_iter().flatten().chain(&own).chain(&rare) {
         let text = sqlx::SqlStr::from_static(statement);
