@@ -251,9 +251,9 @@ pub const fn obeyed(state: JobState, canary_passed: bool, order: Order) -> Optio
     let working = if canary_passed { S::Running } else { S::Canary };
     match (order, state) {
         (Order::Pause, S::Canary | S::Running) => Some(S::Paused),
-        (Order::Resume, S::Paused | S::Stopped) => Some(working),
+        (Order::Resume, S::Paused | S::Stopped)
+        | (Order::RetryFailed, S::Done | S::Stopped | S::Cancelled) => Some(working),
         (Order::Cancel, S::Canary | S::Running | S::Paused | S::Stopped) => Some(S::Cancelled),
-        (Order::RetryFailed, S::Done | S::Stopped | S::Cancelled) => Some(working),
         // It goes on as it is; what failed simply waits again.
         (Order::RetryFailed, S::Running | S::Paused) => Some(state),
         _ => None,

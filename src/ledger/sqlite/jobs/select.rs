@@ -5,8 +5,9 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 
 use super::super::{failed, json};
-use crate::domain::discrepancy::Bucket;
+use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
 use crate::domain::selection::{Selection, bucket_name};
+use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 
@@ -82,13 +83,13 @@ pub(super) fn bound<'q>(
         .bind(selection.source.clone())
         .bind(selection.procedure.clone())
         .bind(selection.agency.clone())
-        .bind(selection.status.map(|status| status.code()))
+        .bind(selection.status.map(Status::code))
         .bind(selection.channel.clone())
         .bind(selection.received_from.map(Timestamp::millis))
         .bind(selection.received_before.map(Timestamp::millis))
         .bind(selection.failure.clone())
         .bind(selection.rule.clone())
-        .bind(selection.discrepancy.map(|kind| kind.as_str()))
+        .bind(selection.discrepancy.map(DiscrepancyKind::as_str))
         .bind(selection.bucket.map(bucket_name))
         .bind(selection.changed_since.map(Timestamp::millis))
 }
