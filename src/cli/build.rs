@@ -420,6 +420,7 @@ pub fn settings(config: &Config) -> Settings {
         map_limit: MAP_LIMIT,
         reconcile_settle_ms: config.reconcile.settle_ms,
         look_ups_max: config.reconcile.look_ups_max,
+        job_window: u64::from(config.resync.window),
         repair: config
             .reconcile
             .repair

@@ -21,6 +21,7 @@ mod province;
 mod push;
 mod read;
 mod reconcile;
+mod resync;
 mod retention;
 mod retry;
 mod secrets;
@@ -50,6 +51,7 @@ pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
 pub use reconcile::Reconcile;
+pub use resync::Resync;
 pub use retention::Retention;
 pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
@@ -102,6 +104,7 @@ pub struct Config {
     pub retry: Retry,
     pub reconcile: Reconcile,
     pub problems: Surges,
+    pub resync: Resync,
     pub upkeep: Upkeep,
     pub serve: Serve,
     pub alarms: Alarms,
@@ -156,6 +159,7 @@ impl Config {
             retry: document.section("retry", &mut problems),
             reconcile: document.section("reconcile", &mut problems),
             problems: document.section("problems", &mut problems),
+            resync: document.section("resync", &mut problems),
             upkeep: document.section("upkeep", &mut problems),
             serve: document.section("serve", &mut problems),
             alarms: document.section("alarms", &mut problems),
@@ -285,6 +289,7 @@ impl Config {
         self.retry.check(problems);
         self.reconcile.check(problems);
         self.problems.check(problems);
+        self.resync.check(problems);
         self.upkeep.check(problems);
         self.serve.check(problems);
         self.alarms.check(problems);

@@ -9,6 +9,7 @@ pub mod adoption;
 pub mod audit;
 mod body;
 pub mod cause;
+pub mod jobs;
 pub mod key;
 mod orders;
 pub mod past;
@@ -208,7 +209,13 @@ pub const CODES: &[(&str, &str, &str)] = &[
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
 pub trait Ledger:
-    watch::Watching + reconcile::Reconciling + cause::Causes + Debug + Send + Sync
+    watch::Watching
+    + reconcile::Reconciling
+    + cause::Causes
+    + jobs::Jobs
+    + Debug
+    + Send
+    + Sync
 {
     // --- pull ---
 

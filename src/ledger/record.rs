@@ -147,9 +147,21 @@ pub struct ValidPacket {
     /// Procedure and agency, by which operators pause sending.
     pub ma_tthc: String,
     pub ma_don_vi: Option<String>,
+    pub facts: PacketFacts,
     /// The code under which the source kept it before; that dossier is closed with this one.
     pub recoded_from: Option<String>,
     pub files: PacketFiles,
+}
+
+/// What operators select dossiers by beside procedure and agency; `None` where the packet says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFacts {
+    /// `TrangThaiHoSo`.
+    pub status: Option<String>,
+    /// `KenhThucHien`.
+    pub channel: Option<String>,
+    /// `NgayTiepNhan`.
+    pub received_at: Option<Timestamp>,
 }
 
 /// What a packet says about submitted files, by `TepDinhKemId`.

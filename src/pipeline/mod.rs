@@ -10,6 +10,7 @@ pub mod audit;
 pub mod catalogue;
 mod claim;
 mod files;
+pub mod jobs;
 pub mod map;
 mod mended;
 pub mod orders;
@@ -139,6 +140,8 @@ pub struct Settings {
     pub map_limit: u32,
     pub reconcile_settle_ms: u64,
     pub look_ups_max: u32,
+    /// Dossiers of one job that may be on their way at once.
+    pub job_window: u64,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
     /// Between two pages of the slow scan; `None`: there is none.

@@ -271,6 +271,7 @@ const UPDATE_LANES: &str = "
                                ELSE dossier.portal_known END,
            priority = j.priority, steps_pending = j.steps_pending, steps_line = 0,
            ma_tthc = j.ma_tthc, ma_don_vi = j.ma_don_vi, appointed_at = j.appointed_at, finished = j.finished,
+           trang_thai = j.trang_thai, kenh_thuc_hien = j.kenh_thuc_hien, tiep_nhan_at = j.tiep_nhan_at,
            adoption = CASE WHEN j.released = 1 THEN NULL ELSE dossier.adoption END,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
@@ -278,7 +279,8 @@ const UPDATE_LANES: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS packet_state, value->>2 AS known,
                  value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed,
                  value->>6 AS released,
-                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished
+                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished,
+                 value->>11 AS trang_thai, value->>12 AS kenh_thuc_hien, value->>13 AS tiep_nhan_at
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 

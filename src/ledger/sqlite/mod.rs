@@ -18,6 +18,7 @@ mod claim;
 mod file;
 mod health;
 mod hold;
+mod jobs;
 mod kept;
 mod keys;
 mod line;

@@ -18,6 +18,7 @@ mod pull;
 mod push;
 mod reconcile;
 mod retention;
+mod select;
 mod steps;
 mod support;
 mod upkeep;

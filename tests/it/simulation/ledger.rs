@@ -11,8 +11,10 @@ use std::thread::Thread;
 use async_trait::async_trait;
 use hoso_gateway::domain::catalogue::{CatalogueItem, CatalogueKey};
 use hoso_gateway::domain::discrepancy::DiscrepancyKind;
+use hoso_gateway::domain::job::{ItemState, JobState, Order};
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
+use hoso_gateway::domain::selection::Selection;
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
@@ -25,6 +27,10 @@ use hoso_gateway::ledger::reconcile::{
 };
 use hoso_gateway::ledger::cause::{
     Cause, CauseOutcome, Causes, FoundAtPortal, NewNote, Note, Surge,
+};
+use hoso_gateway::ledger::jobs::{
+    Job, JobLimits, Jobs, Obeyed, OpenedItems, Outlook, Plan, PlanLine, PlanOrder, Started,
+    ToVerify,
 };
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
@@ -293,6 +299,28 @@ verbs! { Causes:
     mark_sent(now: [Timestamp], found: [&FoundAtPortal], audit: [&AuditRecord]) -> [CauseOutcome];
     surges(since: [Timestamp], least: [u32]) -> [Vec<Surge>];
     hold_surge(now: [Timestamp], name: [&str], scope: [Option<&PauseScope>], until: [Timestamp], audit: [&AuditRecord]) -> [bool];
+{}
+}
+
+verbs! { Jobs:
+    select(selection: [&Selection], after: [i64], limit: [u32]) -> [Vec<i64>];
+    unknown_codes(selection: [&Selection], limit: [u32]) -> [Vec<String>];
+    make_plan(now: [Timestamp], order: [&PlanOrder]) -> [Plan];
+    plan(id: [i64]) -> [Option<Plan>];
+    plan_lines(plan: [i64], after: [i64], limit: [u32]) -> [Vec<PlanLine>];
+    outlook(plan: [&Plan]) -> [Outlook];
+    start_job(now: [Timestamp], plan: [i64], limits: [JobLimits], audit: [&AuditRecord]) -> [Started];
+    jobs(open: [bool], limit: [u32]) -> [Vec<Job>];
+    job(id: [i64]) -> [Option<Job>];
+    job_items(job: [i64], state: [ItemState], limit: [u32]) -> [Vec<(String, Option<String>)>];
+    order_job(now: [Timestamp], job: [i64], order: [Order], audit: [&AuditRecord]) -> [Obeyed];
+    next_items(job: [&Job], limit: [u64]) -> [Vec<PlanLine>];
+    open_items(now: [Timestamp], job: [&Job], dossiers: [&[i64]]) -> [OpenedItems];
+    end_items(now: [Timestamp], job: [&Job], state: [ItemState], ended: [&[(i64, String)]]) -> [u64];
+    follow_items(now: [Timestamp], job: [&Job]) -> [u64];
+    to_verify(job: [&Job]) -> [Vec<ToVerify>];
+    move_job(now: [Timestamp], job: [&Job], next: [JobState], note: [Option<&str>]) -> [bool];
+    note_job(job: [&Job], note: [Option<&str>]) -> [()];
 {}
 }
 

@@ -83,6 +83,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         cause::statements(),
         probe::STATEMENTS.to_vec(),
         check::statements(),
+        jobs::statements(),
         vec![size::WALK],
     ]
     .concat();
