@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::metrics::Reading;
 use super::serve::short;
-use super::{Invocation, build, catalogue, check, run, words};
+use super::{Invocation, build, catalogue, check, observed, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::observed::ObservedChange;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::ledger::watch::Watchdog;
@@ -24,6 +26,9 @@ use crate::pipeline::{orders, watch};
 /// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
 /// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
 ///
+/// With --metrics it prints figures in the text form of Prometheus, for a collector that reads files.
+/// `serve.metrics_address` lets the service tell them itself.
+///
 /// Example: hoso status --check
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -31,6 +36,9 @@ pub(super) struct Arguments {
     /// One line and an exit code, for monitoring
     #[arg(long)]
     check: bool,
+    /// Figures for a monitoring system, in the text form of Prometheus
+    #[arg(long, conflicts_with = "check")]
+    metrics: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,8 +57,15 @@ struct Status {
     room: Sizes,
     /// The promises of the gateway, as they were looked at last.
     watchdogs: Vec<Watchdog>,
+    /// What the portal does otherwise than before, within a week; the newest first.
+    portal_changes: Vec<ObservedChange>,
     #[serde(flatten)]
     standing: Standing,
+}
+
+#[derive(Serialize)]
+struct Metrics<'a> {
+    metrics: &'a str,
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
@@ -60,15 +75,28 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     }
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
+    if arguments.metrics {
+        let reading = Reading::take(&config, ledger.as_ref(), now).await;
+        ledger.close().await;
+        let text = reading?.text();
+        // The text form is for machines already.
+        invocation.output.result(&Metrics { metrics: &text }, |_| text.clone());
+        return Ok(());
+    }
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     let room = ledger.room(now).await?;
     let watchdogs = ledger.watchdogs().await?;
+    let portal_changes = ledger.observed_changes(observed::news_since(now)).await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
+    let mut verdict = verdict(&standing, &watchdogs, Some(&catalogue), full_in, now);
+    if let Some(news) = observed::news(&portal_changes) {
+        verdict = format!("{verdict}; {news}");
+    }
     let status = Status {
-        verdict: verdict(&standing, &watchdogs, Some(&catalogue), full_in, now),
+        verdict,
         at: now,
         problems: problems(&standing, Some(&catalogue)),
         calls,
@@ -76,6 +104,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         file_hash: config.hash(),
         room,
         watchdogs,
+        portal_changes,
         standing,
     };
     invocation.output.result(&status, text);
@@ -90,7 +119,7 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
+pub(super) fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents

@@ -13,6 +13,7 @@ pub mod entry;
 pub mod failure;
 pub mod lease;
 pub mod masking;
+pub mod observed;
 pub mod priority;
 pub mod receipt;
 pub mod record;

@@ -8,6 +8,7 @@
 pub mod adoption;
 mod body;
 pub mod key;
+pub mod observed;
 mod orders;
 pub mod record;
 pub mod sqlite;
@@ -190,7 +191,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + Debug + Send + Sync {
+pub trait Ledger: watch::Watching + observed::Observing + Debug + Send + Sync {
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`

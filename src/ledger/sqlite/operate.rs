@@ -196,6 +196,8 @@ pub(super) async fn retry(
         let query = sqlx::query(RELEASE_STEPS).bind(at).bind(scope.code.clone()).bind(json(&lanes));
         count += run(conn, doing, query).await?;
         run(conn, doing, sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes))).await?;
+        // The source has closed some of them; nothing of these is on its way.
+        count -= super::closed::withdraw_what_came_back(conn, now, &lanes).await?.min(count);
     }
     insert_audit(conn, now, audit, &format!("{count} back on their way")).await?;
     Ok(count)

@@ -112,9 +112,11 @@ const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT_CALLS: &str = "
     INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
-                      http_status, error_code, message, outcome, body_hash, correlation_id)
+                      http_status, error_code, message, outcome, body_hash, correlation_id,
+                      echoed)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13
+           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13,
+           value->>14
     FROM json_each(?1)";
 
 const INSERT_ATTEMPTS: &str = "
@@ -268,6 +270,7 @@ pub(super) async fn insert_calls(
                 call.outcome,
                 hex(&call.body_hash),
                 call.correlation_id.as_deref(),
+                call.echoed.as_deref(),
             )
         })
         .collect();
@@ -460,6 +463,13 @@ async fn settle_steps(
     if !lost.is_empty() {
         super::reconcile::repair_lost(conn, now, &lost, batch.resend_supplements).await?;
     }
+    let back: Vec<i64> = lanes
+        .iter()
+        .filter(|lane| lane.steps.iter().any(|(_, state)| *state == StepState::Pending))
+        .map(|lane| lane.dossier_id)
+        .filter(|dossier_id| live.contains(dossier_id))
+        .collect();
+    super::closed::withdraw_what_came_back(conn, now, &back).await?;
     Ok(live)
 }
 

@@ -21,6 +21,7 @@ const COMMANDS: &[&[&str]] = &[
     &["problems", "retry"],
     &["portal"],
     &["portal", "status"],
+    &["portal", "observed"],
     &["portal", "pause"],
     &["portal", "resume"],
     &["resync"],

@@ -31,6 +31,7 @@ fn call(outcome: &'static str) -> CallRecord {
         outcome,
         correlation_id: None,
         body_hash: [7; 32],
+        echoed: None,
     }
 }
 

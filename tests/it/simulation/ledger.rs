@@ -18,6 +18,7 @@ use hoso_gateway::ledger::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use hoso_gateway::ledger::observed::{Learnt, Observed, ObservedChange, Observing};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -234,6 +235,13 @@ macro_rules! verbs {
             $($rest)*
         }
     };
+}
+
+verbs! { Observing:
+    observe(rows_max: [u32]) -> [Learnt];
+    observed() -> [Observed];
+    observed_changes(since: [Timestamp]) -> [Vec<ObservedChange>];
+{}
 }
 
 verbs! { Watching:
