@@ -6,7 +6,9 @@
 //! transaction; SQL repeats the guard.
 
 mod adopt;
+mod attempt;
 mod backup;
+mod call;
 mod catalogue;
 mod check;
 mod claim;

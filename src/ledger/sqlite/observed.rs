@@ -38,7 +38,7 @@ const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const CALLS: &str = "
     SELECT id, service, started_at, duration_ms, http_status, error_code, message, outcome, echoed
-    FROM call WHERE id > ?1 ORDER BY id LIMIT ?2";
+    FROM call WHERE id > ?1 ORDER BY id LIMIT +?2";
 
 const ANSWERS: &str = "
     SELECT service, outcome, code, message, first_at, last_at, n FROM observed_answer
