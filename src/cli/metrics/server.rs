@@ -56,7 +56,7 @@ impl Server {
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "metrics are no longer served");
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

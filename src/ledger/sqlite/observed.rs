@@ -1,6 +1,7 @@
 //! Learning from calls how the portal behaves: read beside the writer, written in one short
 //! transaction.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -257,8 +258,8 @@ impl Learning {
         if !self.known.contains(&key) {
             let of_service = self.known.iter().filter(|known| known.0 == call.service).count();
             if of_service >= ANSWERS_MAX {
-                key.2 = String::new();
-                key.3 = OTHERS.to_owned();
+                let (service, outcome, ..) = key;
+                key = (service, outcome, String::new(), OTHERS.to_owned());
             } else if is_learnt && call.is_answered {
                 let about = [key.2.as_str(), key.3.as_str()].join(" ").trim().to_owned();
                 self.changed(call, ChangeKind::NewAnswer, about);
@@ -301,8 +302,8 @@ impl Learning {
         self.is_echoed = true;
         for name in echoed {
             let key = (call.service.clone(), name.clone());
-            if !self.fields.contains_key(&key) {
-                self.fields.insert(key, (at, at, Echoing::default()));
+            if let Entry::Vacant(new) = self.fields.entry(key) {
+                new.insert((at, at, Echoing::default()));
                 if is_learnt {
                     self.changed(call, ChangeKind::NewField, name.clone());
                 }

@@ -385,3 +385,25 @@ async fn a_held_step_of_a_dossier_that_the_source_closed_is_not_owed_when_it_is_
     assert_eq!(ledger.step_states(A).await, "0800/5=withdrawn 0900/4=withdrawn");
     assert_eq!(owed(&ledger, 6).await, 0);
 }
+
+#[tokio::test]
+async fn two_outcomes_of_one_dossiers_steps_in_one_batch_cost_no_other_dossier_its_outcome() {
+    let ledger = delivered("one | 0800/4 0900/4").await;
+    ledger.deliver(t(1), item("H55.242-260126-0002", 1, "two | 0800/2")).await;
+    let first = ledger.claim_steps_of(t(2), 1).await;
+    assert_eq!(first.len(), 2);
+    // Nothing could be written for longer than the lease: the same steps go again, and are answered.
+    ledger.keep_up(t(100)).await;
+    let second = ledger.claim_steps_of(t(101), 2).await;
+    let settled = |lanes: &[ClaimedSteps], token| -> Vec<SettledSteps> {
+        let acked = |lane| settled_steps(lane, token, t(102), StepState::Acked);
+        lanes.iter().map(acked).collect()
+    };
+    let both = [settled(&first, 1), settled(&second, 2)].concat();
+    let counts = ledger.settle_steps(t(102), both).await;
+    assert_eq!((counts.steps_acked, counts.lost_leases), (3, 2));
+    assert_eq!(ledger.step_states(A).await, "0800/4=acked 0900/4=acked");
+    let details = ledger.view(A).await.attempts.into_iter().filter_map(|attempt| attempt.detail);
+    let late = details.filter(|detail| detail.contains("after its lease had run out")).count();
+    assert_eq!(late, 1, "each call has its attempt, and one came late");
+}
