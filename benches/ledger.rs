@@ -136,6 +136,7 @@ fn call(at: Timestamp) -> CallRecord {
         outcome: "useful",
         correlation_id: None,
         body_hash: [7; 32],
+        echoed: None,
     }
 }
 

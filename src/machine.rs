@@ -32,6 +32,12 @@ pub fn disk_room(path: &Path) -> io::Result<DiskRoom> {
     })
 }
 
+/// Who may do what with a file or folder: the nine bits of owner, group and others.
+pub fn mode(path: &Path) -> io::Result<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o777)
+}
+
 /// Whether stderr is the very stream that `JOURNAL_STREAM` names (`device:inode`, systemd.exec(5)).
 /// The variable alone proves nothing: a shell inherits it and redirects stderr.
 pub fn stderr_is_stream(journal_stream: &str) -> bool {
@@ -174,6 +180,15 @@ mod tests {
         assert_eq!(mode(0o644), [Exposure::WorldReadable]);
         assert_eq!(mode(0o666), [Exposure::WorldWritable, Exposure::WorldReadable]);
         assert_eq!(exposure(Path::new("/nowhere/at/all")), []);
+    }
+
+    #[test]
+    fn the_bits_of_a_file_are_those_that_were_set() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(mode(file.path()).unwrap(), 0o640);
+        assert!(mode(Path::new("/nowhere/at/all")).is_err());
     }
 
     #[test]

@@ -136,6 +136,12 @@ pub async fn existing_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure
     open_ledger(config, false, false).await
 }
 
+/// [`existing_ledger`], after a look at its pages.
+pub async fn checked_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
+    ledger_exists(config)?;
+    open_ledger(config, false, true).await
+}
+
 /// [`context`] on a ledger that is there.
 pub async fn existing_context(config: &Config) -> Result<Context, Failure> {
     Ok(with_ledger(config, existing_ledger(config).await?))

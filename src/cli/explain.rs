@@ -108,6 +108,7 @@ pub(super) fn all() -> impl Iterator<Item = CodeRow> {
         crate::pipeline::CODES,
         crate::pipeline::catalogue::CODES,
         crate::pipeline::watch::CODES,
+        crate::pipeline::observe::CODES,
         crate::ledger::CODES,
         crate::config::CODES,
         crate::daemon::CODES,

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::person::Person;
-use super::{Invocation, build, words};
+use super::{Invocation, build, observed, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::codes::{AgencyCode, ProcedureCode};
 use crate::domain::priority::Priority;
@@ -32,6 +32,7 @@ const REFUSALS_SHOWN: u32 = 5;
 #[command(verbatim_doc_comment)]
 pub(super) enum Which {
     Status(StatusArguments),
+    Observed(observed::Arguments),
     Pause(PauseArguments),
     Resume(ResumeArguments),
 }
@@ -142,6 +143,7 @@ pub(super) fn length(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Failure> {
     match which {
         Which::Status(_) => status(invocation).await,
+        Which::Observed(arguments) => observed::run(invocation, arguments).await,
         Which::Pause(arguments) => pause(invocation, arguments).await,
         Which::Resume(arguments) => resume(invocation, arguments).await,
     }

@@ -13,10 +13,12 @@ use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
+use crate::ledger::observed::ObservedChange;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::map::{MapReport, map_once};
+use crate::pipeline::observe::{self, observe_once};
 use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::{PullReport, pull_once};
@@ -379,8 +381,9 @@ pub(super) fn books_text(books: &Books) -> String {
 async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failure> {
     let counts: UpkeepCounts = upkeep_once(context).await?;
     let watched = watch_once(context).await?;
-    let kept = Kept { counts, watchdogs: watched.watchdogs };
-    invocation.output.result(&kept, |Kept { counts, watchdogs }| {
+    let learnt = observe_once(context).await?;
+    let kept = Kept { counts, watchdogs: watched.watchdogs, portal_changes: learnt.changes };
+    invocation.output.result(&kept, |Kept { counts, watchdogs, portal_changes }| {
         let mut text = format!(
             "{} lease(s) ran out, {} step(s) held, {} bodies dropped, {} stuck",
             counts.leases_expired + counts.step_leases_expired,
@@ -390,6 +393,9 @@ async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failur
         );
         for watchdog in broken(watchdogs) {
             let _infallible = write!(text, "\n{}", broken_words(watchdog));
+        }
+        for change in portal_changes {
+            let _infallible = write!(text, "\n{}", observe::sentence(change));
         }
         text
     });
@@ -401,6 +407,8 @@ struct Kept {
     #[serde(flatten)]
     counts: UpkeepCounts,
     watchdogs: Vec<Watchdog>,
+    /// What the portal does otherwise than before, by the calls since the last look.
+    portal_changes: Vec<ObservedChange>,
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.

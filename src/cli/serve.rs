@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Exit, Failure};
 use super::log::LogLevel;
+use super::metrics::server::Server;
 use super::{Invocation, build, log, person, signals};
 use crate::config::{Config, ConfigErrors, Environment, SystemEnvironment};
 use crate::daemon::{Change, Herald, with_two_stage_shutdown};
@@ -47,6 +48,10 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let herald = herald(&env)?;
     // Everything that the configuration names is read before the ledger is touched.
     build::named(&config).map_err(first)?;
+    let metrics = match config.serve.metrics_address {
+        Some(address) => Some(Server::bind(address).await?),
+        None => None,
+    };
     let context = build::context(&config, !arguments.no_migrate).await?;
     if arguments.hold {
         let reason = "started with --hold";
@@ -70,6 +75,12 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let stop = Stop::new();
     let drain = Duration::from_millis(config.serve.drain_ms);
     let clock = Arc::clone(&context.clock);
+    let (config_of_figures, ledger) = (config.clone(), Arc::clone(&context.ledger));
+    let figures = async {
+        if let Some(server) = metrics {
+            server.answer(config_of_figures, ledger, Arc::clone(&context.clock)).await;
+        }
+    };
     let (begun, first_begun) = oneshot::channel();
     let (changes, taken) = mpsc::channel(1);
     let working = daemon.run_and_change(&stop, begun, taken);
@@ -91,7 +102,8 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
             // Without loops there is nothing to reload; the end is told by the work itself.
             std::future::pending::<()>().await;
         };
-        futures_util::future::join(herald.speak(&context, &pulse, &stop), reloading).await;
+        futures_util::future::join3(herald.speak(&context, &pulse, &stop), reloading, figures)
+            .await;
     };
     let ended = tokio::select! {
         ended = working => ended,

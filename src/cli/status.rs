@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::metrics::Reading;
 use super::serve::{exposed, short};
-use super::{Invocation, build, catalogue, check, problems, reconcile, run, words};
+use super::{Invocation, build, catalogue, check, observed, problems, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
 use crate::ledger::audit::AuditHead;
 use crate::ledger::cause::Cause;
+use crate::ledger::observed::ObservedChange;
 use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
@@ -28,6 +30,9 @@ use crate::pipeline::{orders, watch};
 /// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
 /// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
 ///
+/// With --metrics it prints figures in the text form of Prometheus, for a collector that reads files.
+/// `serve.metrics_address` lets the service tell them itself.
+///
 /// Example: hoso status --check
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -35,6 +40,9 @@ pub(super) struct Arguments {
     /// One line and an exit code, for monitoring
     #[arg(long)]
     check: bool,
+    /// Figures for a monitoring system, in the text form of Prometheus
+    #[arg(long, conflicts_with = "check")]
+    metrics: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,8 +73,15 @@ struct Status {
     /// Causes because of which the gateway holds a scope by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     held_causes: Vec<Cause>,
+    /// What the portal does otherwise than before, within a week; the newest first.
+    portal_changes: Vec<ObservedChange>,
     #[serde(flatten)]
     standing: Standing,
+}
+
+#[derive(Serialize)]
+struct Metrics<'a> {
+    metrics: &'a str,
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
@@ -76,6 +91,14 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     }
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
+    if arguments.metrics {
+        let reading = Reading::take(&config, ledger.as_ref(), now).await;
+        ledger.close().await;
+        let text = reading?.text();
+        // The text form is for machines already.
+        invocation.output.result(&Metrics { metrics: &text }, |_| text.clone());
+        return Ok(());
+    }
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
@@ -84,10 +107,15 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let rolling = ledger.rolling_scans().await?;
     let audit = ledger.audit_chain().await?.head;
     let causes = ledger.causes(now).await?;
+    let portal_changes = ledger.observed_changes(observed::news_since(now)).await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
+    let mut verdict = verdict(&standing, &watchdogs, Some(&catalogue), full_in, now);
+    if let Some(news) = observed::news(&portal_changes) {
+        verdict = format!("{verdict}; {news}");
+    }
     let status = Status {
-        verdict: verdict(&standing, &watchdogs, Some(&catalogue), full_in, now),
+        verdict,
         at: now,
         problems: waiting(&standing, Some(&catalogue)),
         calls,
@@ -100,6 +128,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         rolling,
         top_cause: causes.first().cloned(),
         held_causes: causes.into_iter().filter(|cause| cause.pause.is_some()).collect(),
+        portal_changes,
         standing,
     };
     invocation.output.result(&status, text);
@@ -114,7 +143,7 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-fn waiting(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
+pub(super) fn waiting(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents

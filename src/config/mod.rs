@@ -269,6 +269,7 @@ impl Config {
             ("ledger.old_key_file", ledger.old_key_file != old.old_key_file),
             ("ledger.size_budget_bytes", ledger.size_budget_bytes != old.size_budget_bytes),
             ("serve.drain_ms", self.serve.drain_ms != running.serve.drain_ms),
+            ("serve.metrics_address", self.serve.metrics_address != running.serve.metrics_address),
             ("log.format", self.log.format != running.log.format),
         ]
         .into_iter()

@@ -25,12 +25,14 @@ use clocks::Clocks;
 use crate::clock::Clock;
 use crate::domain::failure::Disposition;
 use crate::domain::priority::Priority;
+use crate::ledger::observed::Learnt;
 use crate::ledger::view::{InForce, Pause};
 use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
 use crate::pipeline::map::map_once;
+use crate::pipeline::observe::{CHANGED, observe_once, sentence as what_changed};
 use crate::pipeline::orders::{heed_orders, report_gate};
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pull::pull_once;
@@ -368,8 +370,12 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
                 }
                 // A look that fails is repeated with the next pass.
                 match watch_once(context).await {
-                    Ok(report) => {
-                        tell_broken_promises(&report);
+                    Ok(report) => tell_broken_promises(&report),
+                    Err(error) => survive(error).map(drop)?,
+                }
+                match observe_once(context).await {
+                    Ok(learnt) => {
+                        tell_changes(&learnt);
                         every
                     }
                     Err(error) => survive(error)?,
@@ -380,6 +386,13 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
         pause(context, wait, None, stop).await;
     }
     Ok(())
+}
+
+/// `hoso portal observed` keeps them.
+fn tell_changes(learnt: &Learnt) {
+    for change in &learnt.changes {
+        tracing::warn!(code = CHANGED, service = change.service, "{}", what_changed(change));
+    }
 }
 
 /// Said when it begins and when it is over; `hoso status` shows that it lasts.

@@ -18,6 +18,7 @@ pub mod job;
 pub mod lease;
 pub mod masked;
 pub mod masking;
+pub mod observed;
 pub mod priority;
 pub mod receipt;
 pub mod record;

@@ -11,6 +11,7 @@ mod body;
 pub mod cause;
 pub mod jobs;
 pub mod key;
+pub mod observed;
 mod orders;
 pub mod past;
 pub mod reconcile;
@@ -213,6 +214,7 @@ pub trait Ledger:
     + reconcile::Reconciling
     + cause::Causes
     + jobs::Jobs
+    + observed::Observing
     + Debug
     + Send
     + Sync

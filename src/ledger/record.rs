@@ -288,6 +288,8 @@ pub struct CallRecord {
     /// What a platform in between calls this call.
     pub correlation_id: Option<String>,
     pub body_hash: Hash,
+    /// Names of the fields that a look-up's answer showed.
+    pub echoed: Option<Vec<String>>,
 }
 
 /// What the calls of one stretch of work meant. Indices in `call` point into `calls`.

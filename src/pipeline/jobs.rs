@@ -94,12 +94,7 @@ fn act(action: &str, target: &str, plan: Option<&Plan>, actor: &str, reason: &st
         Some(plan) => format!("{target}: {} ({} dossiers)", plan.selection, plan.items),
         None => target.to_owned(),
     };
-    AuditRecord {
-        actor: actor.to_owned(),
-        action: action.to_owned(),
-        target,
-        reason: reason.to_owned(),
-    }
+    AuditRecord::new(actor, action, &target, reason)
 }
 
 /// One look at every job. The caller owns the gate.

@@ -509,5 +509,6 @@ pub(super) fn call_record(call: Call) -> CallRecord {
         outcome: call.outcome.as_str(),
         correlation_id: call.correlation_id,
         body_hash: call.body_hash,
+        echoed: call.echoed,
     }
 }

@@ -223,6 +223,8 @@ pub(super) async fn retry(
             .bind(scope.cause.clone());
         count += run(conn, doing, query).await?;
         run(conn, doing, sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes))).await?;
+        // The source has closed some of them; nothing of these is on its way.
+        count -= super::closed::withdraw_what_came_back(conn, now, &lanes).await?.min(count);
     }
     if let Some(cause) = &scope.cause {
         for statement in [RETRY_FAILING, RETRY_FAILING_STEPS] {

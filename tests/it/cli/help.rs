@@ -28,6 +28,7 @@ const COMMANDS: &[&[&str]] = &[
     &["problems", "mark-sent"],
     &["portal"],
     &["portal", "status"],
+    &["portal", "observed"],
     &["portal", "pause"],
     &["portal", "resume"],
     &["resync"],

@@ -66,6 +66,29 @@ fn problems_are_listed_and_shown_by_dossier_and_by_rule() {
 }
 
 #[test]
+fn the_portal_is_shown_as_it_was_observed() {
+    let told = on_settled(&["portal", "observed"]);
+    for part in ["learnt from", "answers of", "sessions", "limits", "slow hours"] {
+        assert!(told.out.contains(part), "{part} is missing:\n{}", told.out);
+    }
+    let json = on_settled(&["portal", "observed", "--json"]).json();
+    let answers = json["answers"].as_array().unwrap();
+    let good =
+        answers.iter().find(|one| one["service"] == "DongBoHoSoMC" && one["outcome"] == "useful");
+    assert!(good.unwrap()["calls"].as_u64().unwrap() > 0);
+    assert_eq!(json["changes"], serde_json::json!([]), "a first day has no news");
+}
+
+#[test]
+fn figures_for_a_monitoring_system_are_printed_and_nothing_else() {
+    let told = on_settled(&["status", "--metrics"]);
+    assert_eq!(told.code, 0);
+    assert!(told.out.starts_with("# HELP hoso_info "), "{}", told.out);
+    assert!(told.out.contains("hoso_gate_owned 0\n"), "{}", told.out);
+    assert!(on_settled(&["status", "--metrics", "--json"]).json()["metrics"].is_string());
+}
+
+#[test]
 fn a_code_is_explained_and_a_slip_is_corrected() {
     insta::assert_snapshot!(on_settled(&["explain", "mapping.required"]).all());
     insta::assert_snapshot!(on_settled(&["explain", "mapping.requird"]).all());

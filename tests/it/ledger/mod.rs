@@ -12,6 +12,7 @@ mod files;
 mod keys;
 mod lives;
 mod map;
+mod observed;
 mod operate;
 mod pause;
 mod pull;

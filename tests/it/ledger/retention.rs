@@ -75,6 +75,7 @@ async fn deliver(ledger: &TestLedger, now: Timestamp, code: &str, version: i64, 
         message: "thanh cong".into(),
         outcome: "useful",
         body_hash: [7; 32],
+        echoed: None,
         correlation_id: None,
     };
     let batch = SettleBatch { calls: vec![call], entries, ..SettleBatch::default() };

@@ -121,6 +121,13 @@ async fn a_lane_that_nothing_will_ever_free_is_noticed() {
 }
 
 #[tokio::test]
+async fn steps_that_wait_behind_a_packet_that_will_never_be_are_noticed() {
+    let statement = "UPDATE step SET state = 'pending' WHERE dossier_id = 1;
+         UPDATE dossier SET packet_state = 'none', steps_pending = 2 WHERE id = 1";
+    assert_barks(statement, &[("watchdog.stranded", A)]).await;
+}
+
+#[tokio::test]
 async fn two_calls_about_one_dossier_at_once_are_noticed() {
     let ledger = sound().await;
     ledger.claim_one(t(70), 5).await;

@@ -32,6 +32,7 @@ use hoso_gateway::ledger::jobs::{
     Job, JobLimits, Jobs, Obeyed, OpenedItems, Outlook, Plan, PlanLine, PlanOrder, Started,
     ToVerify,
 };
+use hoso_gateway::ledger::observed::{Learnt, Observed, ObservedChange, Observing};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -248,6 +249,13 @@ macro_rules! verbs {
             $($rest)*
         }
     };
+}
+
+verbs! { Observing:
+    observe(rows_max: [u32]) -> [Learnt];
+    observed() -> [Observed];
+    observed_changes(since: [Timestamp]) -> [Vec<ObservedChange>];
+{}
 }
 
 verbs! { Watching:
