@@ -14,6 +14,7 @@ use crate::domain::signature::{is_name, plain_code};
 use crate::domain::time::Timestamp;
 use crate::ledger::cause::{Cause, Note};
 use crate::ledger::view::{AuditView, Problem, ProblemFilter, ProblemKind};
+use crate::messages::Language;
 
 /// Dossiers of a cause that are shown with it.
 pub(super) const EXAMPLES: u32 = 5;
@@ -35,7 +36,7 @@ pub(super) struct ShowArguments {
 struct Shown {
     problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<explain::CodeRow>,
+    code: Option<explain::CodeSaid>,
     /// Names of the causes that the dossier fails of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
@@ -48,7 +49,7 @@ struct Shown {
 struct ShownCause {
     #[serde(flatten)]
     cause: Cause,
-    advice: Option<explain::CodeRow>,
+    advice: Option<explain::CodeSaid>,
     examples: Vec<Problem>,
     notes_kept: Vec<Note>,
     done: Vec<AuditView>,
@@ -61,7 +62,8 @@ pub(super) async fn run(invocation: &Invocation, arguments: ShowArguments) -> Re
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
-    let meaning = explain::find(&arguments.code);
+    let language = invocation.language();
+    let meaning = explain::find(language, &arguments.code);
     let (ma_ho_so, code) = match meaning {
         Some(_) => (None, Some(arguments.code.clone())),
         None => (Some(arguments.code.clone()), None),
@@ -77,25 +79,21 @@ pub(super) async fn run(invocation: &Invocation, arguments: ShowArguments) -> Re
             ledger.close().await;
             return Err(dossier::unknown(&arguments.code));
         }
-        dossiers.extend(views.iter().map(|view| situation(view, &sending, now)));
+        dossiers.extend(views.iter().map(|view| situation(view, &sending, now, language)));
         causes = ledger.causes_of(&arguments.code).await?;
         notes = ledger.done_so_far(&arguments.code).await?.0;
     }
     ledger.close().await;
     let shown = Shown { problems, code: meaning, causes, dossiers, notes };
-    invocation.output.result(&shown, |shown| text(shown, now));
+    invocation.output.result(&shown, |shown| text(shown, now, language));
     Ok(())
 }
 
-fn text(shown: &Shown, now: Timestamp) -> String {
+fn text(shown: &Shown, now: Timestamp, language: Language) -> String {
     let mut text = String::new();
     if let Some(meaning) = &shown.code {
         // Writing to a String cannot fail, here and below.
-        let _infallible = write!(
-            text,
-            "{}\n\n{}\n\nWhat to do: {}\n\n",
-            meaning.code, meaning.meaning, meaning.what_to_do
-        );
+        let _infallible = write!(text, "{}\n\n", meaning.text(language));
     }
     if shown.problems.is_empty() {
         text.push_str("no problem\n");
@@ -111,7 +109,7 @@ fn text(shown: &Shown, now: Timestamp) -> String {
     for problem in &shown.problems {
         if problem.kind == ProblemKind::RefusedDocument
             && shown.code.is_none()
-            && let Some(advice) = explain::advice(&problem.code)
+            && let Some(advice) = explain::advice(language, &problem.code)
         {
             let _infallible = writeln!(text, "\n[{}] {advice}", problem.code);
         }
@@ -136,7 +134,7 @@ pub(super) async fn cause(
     let examples = if examples == 0 { Vec::new() } else { ledger.members(name, examples).await? };
     let (notes_kept, done) = ledger.done_so_far(name).await?;
     ledger.close().await;
-    let advice = explain::find(plain_code(&cause.signature.code));
+    let advice = explain::find(invocation.language(), plain_code(&cause.signature.code));
     let shown = ShownCause { cause, advice, examples, notes_kept, done };
     invocation.output.result(&shown, |shown| cause_text(shown, now));
     Ok(())
@@ -223,8 +221,8 @@ fn cause_text(shown: &ShownCause, now: Timestamp) -> String {
         line("surge", &format!("{}; {scope}", words::when(burst.at, now)));
     }
     if let Some(advice) = advice {
-        line("means", advice.meaning);
-        line("what to do", advice.what_to_do);
+        line("means", &advice.meaning);
+        line("what to do", &advice.what_to_do);
     }
     line("then", &next(cause));
     if !examples.is_empty() {
