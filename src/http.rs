@@ -242,6 +242,31 @@ impl ReqwestHttp {
     }
 }
 
+/// What a bare question to an address shows of the other side.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    pub status: u16,
+    /// Its `Date`, as it is written.
+    pub date: Option<String>,
+    /// The certificate that it showed, in DER form.
+    pub certificate: Option<Vec<u8>>,
+}
+
+impl ReqwestHttp {
+    /// Asks with an empty GET who is there. Any answer will do, and its body is not read.
+    pub async fn look_at(&self, url: &str, timeout: Duration) -> Result<Sighting, HttpFailure> {
+        let question = self.shared.client().get(url).timeout(timeout);
+        let answer = question.send().await.map_err(|error| failure(error, timeout))?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let tls = answer.extensions().get::<reqwest::tls::TlsInfo>();
+        Ok(Sighting {
+            status: answer.status().as_u16(),
+            date: date.map(str::to_owned),
+            certificate: tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec),
+        })
+    }
+}
+
 impl Shared {
     fn client(&self) -> reqwest::Client {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -332,6 +357,8 @@ fn client(
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .gzip(true)
+        // The other side's certificate beside its answers, for whoever wants to see until when it holds.
+        .tls_info(true)
         .tcp_nodelay(true)
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
         .connect_timeout(connect_timeout)

@@ -17,7 +17,7 @@ use hoso_gateway::xml::Limits;
 
 use super::{CANARY, assert_sentence, assert_told, edits, files, is_code, recipe};
 
-const ITEM_BYTES_MAX: usize = 4096;
+pub(super) const ITEM_BYTES_MAX: usize = 4096;
 const TYPES: [&str; 4] = [
     "application/xml; charset=windows-1258",
     "text/xml;charset=\"utf-8\"",
@@ -26,7 +26,7 @@ const TYPES: [&str; 4] = [
 ];
 
 /// A dossier as sources write it, with a name in it that must not come out.
-const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+pub(super) const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <DanhSachHoSo maDonVi="000.00.00.H55" conTro="c9" conNua="true">
 <HoSo phienBan="7" capNhatLuc="2026-01-26T08:30:00+07:00" daXoa="false" chuQuan="tinh"><MaHoSo>H55.242-260126-0001</MaHoSo><ChuHoSo>Zq9 Khong Duoc Lo</ChuHoSo><NgayTiepNhan>20260126083000</NgayTiepNhan></HoSo>
 <HoSo phienBan="2" maHoSoCu="H03.242-250126-0002"><MaHoSo>H55.242-260126-0002</MaHoSo><TrichYeuHoSo>Zq9 Khong Duoc Lo &amp; con</TrichYeuHoSo><DuongDan>https://x.example.invalid/a?token=1&amp;b=2</DuongDan></HoSo>
@@ -100,7 +100,7 @@ fn refusals(items: &[RefusedItem], said: &mut Vec<String>) {
     }
 }
 
-fn refused(failure: &SourceFailure, said: &mut Vec<String>) {
+pub(super) fn refused(failure: &SourceFailure, said: &mut Vec<String>) {
     assert_told(&failure.failure);
     said.push(failure.to_string());
     if let Some(lone) = failure.spoilt.as_ref().and_then(|spoilt| spoilt.lone.as_ref()) {
@@ -110,7 +110,7 @@ fn refused(failure: &SourceFailure, said: &mut Vec<String>) {
 }
 
 /// A dossier can be read again from its own text, alone and in another page, and is the same.
-fn assert_item(item: &Item) {
+pub(super) fn assert_item(item: &Item) {
     assert_code(&item.ma_ho_so);
     assert_ne!(item.recoded_from.as_ref(), Some(&item.ma_ho_so), "its own former code");
     assert!(item.document.len() <= ITEM_BYTES_MAX);
@@ -152,6 +152,10 @@ fn feed(bytes: &[u8], content_type: Option<&str>) -> Feed {
     with(Arc::new(Canned(answer)))
 }
 
+pub(super) fn limits() -> Limits {
+    Limits { depth_max: 16, attributes_max: 16, events_max: 5000, text_bytes_max: 4096 }
+}
+
 pub(super) fn with(http: Arc<dyn Http>) -> Feed {
     let settings = FeedSettings {
         name: "mot-cua".to_owned(),
@@ -160,12 +164,7 @@ pub(super) fn with(http: Arc<dyn Http>) -> Feed {
         timeout_ms: 1000,
         page_bytes_max: 1 << 20,
         item_bytes_max: ITEM_BYTES_MAX,
-        limits: Limits {
-            depth_max: 16,
-            attributes_max: 16,
-            events_max: 5000,
-            text_bytes_max: 4096,
-        },
+        limits: limits(),
         volatile_query_keys: vec!["token".to_owned()],
     };
     Feed::new(settings, http)

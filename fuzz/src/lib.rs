@@ -10,6 +10,7 @@ mod config;
 mod documents;
 mod edits;
 mod feed;
+mod folder;
 mod mappings;
 mod tables;
 mod words;
@@ -33,6 +34,7 @@ pub const TARGETS: &[(&str, Property, Seeds)] = &[
     ("config", config::check, config::seeds),
     ("documents", documents::check, documents::seeds),
     ("feed", feed::check, feed::seeds),
+    ("folder", folder::check, folder::seeds),
     ("mappings", mappings::check, mappings::seeds),
     ("tables", tables::check, tables::seeds),
     ("words", words::check, words::seeds),

@@ -27,6 +27,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigErrors> {
 
 /// A client that trusts and shows what these files say.
 pub(super) fn client(config: &Config, files: &TlsFiles) -> Result<Arc<dyn Http>, ConfigErrors> {
+    Ok(Arc::new(looking(config, files)?))
+}
+
+/// The same, for whoever wants to look at the other side's certificate.
+pub(super) fn looking(config: &Config, files: &TlsFiles) -> Result<ReqwestHttp, ConfigErrors> {
     let connections_max = config.portal.connections_max;
     let made = tls(files, &SystemEnvironment).and_then(|tls| {
         let again = files.clone();
@@ -35,7 +40,7 @@ pub(super) fn client(config: &Config, files: &TlsFiles) -> Result<Arc<dyn Http>,
             .map_err(|unusable| wrong(files, unusable.part, unusable.why))
     });
     match made {
-        Ok(client) => Ok(Arc::new(client)),
+        Ok(client) => Ok(client),
         Err(wrong) => match config.with_problems([wrong]) {
             Err(errors) => Err(errors),
             Ok(()) => unreachable!("a problem was given"),

@@ -8,19 +8,23 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::reconcile::more_of_books;
 use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
+use crate::ledger::observed::ObservedChange;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
+use crate::mapping::Mapping;
 use crate::pipeline::map::{MapReport, map_once};
+use crate::pipeline::observe::{self, observe_once};
 use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::{PullReport, pull_once};
 use crate::pipeline::push::{PushReport, push_once};
 use crate::pipeline::read_back::{ReadBackReport, read_back_once};
-use crate::pipeline::reconcile::reconcile_once;
+use crate::pipeline::reconcile::{Ends, close_books as close};
 use crate::pipeline::upkeep::upkeep_once;
 use crate::pipeline::watch::watch_once;
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
@@ -281,9 +285,10 @@ async fn reconcile(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let sources = build::sources(config, &context.clock)?;
+    let mapping = build::mapping(config)?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let read_back = read_back_once(context, line, stop).await?;
-        let (books, failures) = close_books(context, &sources, Some(line), stop).await;
+        let (books, failures) = close_books(context, &sources, Some(line), &mapping, stop).await;
         Ok::<_, crate::pipeline::VerbError>((read_back, books, failures))
     };
     let failures;
@@ -295,7 +300,7 @@ async fn reconcile(
         }
         Err(owner) => {
             // Books can be closed against the ledger alone; only the look-ups need the gate.
-            let (books, failed) = close_books(context, &sources, None, stop).await;
+            let (books, failed) = close_books(context, &sources, None, &mapping, stop).await;
             failures = failed;
             Reconciled { read_back: None, gate_owner: Some(owner), books }
         }
@@ -322,12 +327,13 @@ async fn reconcile(
 async fn close_books(
     context: &Context,
     sources: &[SourceLine],
-    line: Option<&PortalLine>,
+    portal: Option<&PortalLine>,
+    mapping: &Arc<Mapping>,
     stop: &Stop,
 ) -> (Vec<Books>, Vec<Failure>) {
     let (mut books, mut failures) = (Vec::new(), Vec::new());
     for source in sources {
-        match reconcile_once(context, source, line, stop).await {
+        match close(context, Ends { source, portal, mapping: Some(mapping) }, stop).await {
             Ok(closed) => books.push(closed),
             Err(error) => failures.push(Failure::from(error)),
         }
@@ -364,6 +370,7 @@ pub(super) fn books_text(books: &Books) -> String {
         // Writing to a String cannot fail, here and below.
         let _infallible = writeln!(text, "  {name:<13}{count:>10}");
     }
+    text.push_str(&more_of_books(books));
     if !books.remark.is_empty() {
         let _infallible = writeln!(text, "  {}", books.remark);
     }
@@ -374,8 +381,9 @@ pub(super) fn books_text(books: &Books) -> String {
 async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failure> {
     let counts: UpkeepCounts = upkeep_once(context).await?;
     let watched = watch_once(context).await?;
-    let kept = Kept { counts, watchdogs: watched.watchdogs };
-    invocation.output.result(&kept, |Kept { counts, watchdogs }| {
+    let learnt = observe_once(context).await?;
+    let kept = Kept { counts, watchdogs: watched.watchdogs, portal_changes: learnt.changes };
+    invocation.output.result(&kept, |Kept { counts, watchdogs, portal_changes }| {
         let mut text = format!(
             "{} lease(s) ran out, {} step(s) held, {} bodies dropped, {} stuck",
             counts.leases_expired + counts.step_leases_expired,
@@ -385,6 +393,9 @@ async fn upkeep(invocation: &Invocation, context: &Context) -> Result<(), Failur
         );
         for watchdog in broken(watchdogs) {
             let _infallible = write!(text, "\n{}", broken_words(watchdog));
+        }
+        for change in portal_changes {
+            let _infallible = write!(text, "\n{}", observe::sentence(change));
         }
         text
     });
@@ -396,6 +407,8 @@ struct Kept {
     #[serde(flatten)]
     counts: UpkeepCounts,
     watchdogs: Vec<Watchdog>,
+    /// What the portal does otherwise than before, by the calls since the last look.
+    portal_changes: Vec<ObservedChange>,
 }
 
 /// Runs `verb` as the gate's owner; `Ok(Err(owner))` when another process has it.

@@ -6,11 +6,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::serve::short;
-use super::{Invocation, build, catalogue, check, run, words};
+use super::metrics::Reading;
+use super::serve::{exposed, short};
+use super::{Invocation, build, catalogue, check, observed, problems, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::audit::AuditHead;
+use crate::ledger::cause::Cause;
+use crate::ledger::observed::ObservedChange;
+use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::ledger::watch::Watchdog;
@@ -25,6 +30,9 @@ use crate::pipeline::{orders, watch};
 /// With --check it judges for a monitoring system, by the limits of the section `alarms`: one line
 /// that begins with OK, WARNING or CRITICAL, and exit code 6 unless it is OK.
 ///
+/// With --metrics it prints figures in the text form of Prometheus, for a collector that reads files.
+/// `serve.metrics_address` lets the service tell them itself.
+///
 /// Example: hoso status --check
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -32,6 +40,9 @@ pub(super) struct Arguments {
     /// One line and an exit code, for monitoring
     #[arg(long)]
     check: bool,
+    /// Figures for a monitoring system, in the text form of Prometheus
+    #[arg(long, conflicts_with = "check")]
+    metrics: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,10 +59,29 @@ struct Status {
     file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
+    /// What is not as it should be with who may read and write the ledger.
+    exposed: Vec<String>,
+    /// Where the chain of the audit ends.
+    audit: Option<AuditHead>,
     /// The promises of the gateway, as they were looked at last.
     watchdogs: Vec<Watchdog>,
+    /// The slow scan behind the feed's cursor.
+    rolling: Vec<RollingScan>,
+    /// The cause that harms most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_cause: Option<Cause>,
+    /// Causes because of which the gateway holds a scope by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_causes: Vec<Cause>,
+    /// What the portal does otherwise than before, within a week; the newest first.
+    portal_changes: Vec<ObservedChange>,
     #[serde(flatten)]
     standing: Standing,
+}
+
+#[derive(Serialize)]
+struct Metrics<'a> {
+    metrics: &'a str,
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
@@ -61,22 +91,44 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     }
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
+    if arguments.metrics {
+        let reading = Reading::take(&config, ledger.as_ref(), now).await;
+        ledger.close().await;
+        let text = reading?.text();
+        // The text form is for machines already.
+        invocation.output.result(&Metrics { metrics: &text }, |_| text.clone());
+        return Ok(());
+    }
     let standing = ledger.standing(now).await?;
     let calls = ledger.call_totals(now - Duration::from_hours(24)).await?;
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     let room = ledger.room(now).await?;
     let watchdogs = ledger.watchdogs().await?;
+    let rolling = ledger.rolling_scans().await?;
+    let audit = ledger.audit_chain().await?.head;
+    let causes = ledger.causes(now).await?;
+    let portal_changes = ledger.observed_changes(observed::news_since(now)).await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
+    let mut verdict = verdict(&standing, &watchdogs, Some(&catalogue), full_in, now);
+    if let Some(news) = observed::news(&portal_changes) {
+        verdict = format!("{verdict}; {news}");
+    }
     let status = Status {
-        verdict: verdict(&standing, &watchdogs, Some(&catalogue), full_in, now),
+        verdict,
         at: now,
-        problems: problems(&standing, Some(&catalogue)),
+        problems: waiting(&standing, Some(&catalogue)),
         calls,
         catalogue,
         file_hash: config.hash(),
         room,
+        exposed: exposed(&config.ledger.path),
+        audit,
         watchdogs,
+        rolling,
+        top_cause: causes.first().cloned(),
+        held_causes: causes.into_iter().filter(|cause| cause.pause.is_some()).collect(),
+        portal_changes,
         standing,
     };
     invocation.output.result(&status, text);
@@ -91,7 +143,7 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
+pub(super) fn waiting(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents
@@ -119,7 +171,7 @@ fn verdict(
             words::count(days, "day")
         ));
     }
-    let problems = problems(standing, catalogue);
+    let problems = waiting(standing, catalogue);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
         parts.push(format!("{problems} {verb} a person: hoso problems list"));
@@ -132,6 +184,16 @@ fn verdict(
     let lists = catalogue.map_or(&[][..], |catalogue| &catalogue.lists);
     for list in lists.iter().filter(|one| one.stale) {
         parts.push(format!("the portal's list of {} is stale", list.kind()));
+    }
+    for books in standing.last_books.iter().filter(|books| !books.closed && !books.without_index) {
+        let which = match books.unbalanced.as_slice() {
+            [] => String::new(),
+            rows => format!(" ({})", rows.join(", ")),
+        };
+        parts.push(format!(
+            "THE BOOKS OF {} DO NOT CLOSE{which}: hoso reconcile books",
+            books.source
+        ));
     }
     let differences: u64 = standing.open_discrepancies.values().sum();
     match differences {
@@ -248,7 +310,9 @@ fn text(status: &Status) -> String {
     if standing.set_aside > 0 {
         line("paused", standing.set_aside, "set aside by a pause of their procedure or agency");
     }
-    line("problems", status.problems, "wait for a person");
+    let top = status.top_cause.as_ref().filter(|_| status.problems > 0).map(problems::top_words);
+    let top = top.map_or_else(String::new, |top| format!("; {top}"));
+    line("problems", status.problems, &format!("wait for a person{top}"));
     if standing.refused_documents > 0 {
         line("  unreadable", standing.refused_documents, "documents or items kept as evidence");
     }
@@ -268,6 +332,9 @@ fn text(status: &Status) -> String {
         .as_deref()
         .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
+    for held in status.held_causes.iter().filter_map(|cause| problems::pause_words(cause, now)) {
+        let _infallible = writeln!(text, "  HELD          {held}");
+    }
     if let Some(pause) = standing.pause.as_ref().filter(|_| standing.gate_owner.is_some()) {
         let since = words::when(pause.since, now);
         let _infallible = writeln!(text, "  not sending   since {since}, {}", pause.failure);
@@ -284,6 +351,9 @@ fn text(status: &Status) -> String {
                 "; the file is another one now: `systemctl reload hoso`"
             }
         );
+    }
+    for exposed in &status.exposed {
+        let _infallible = writeln!(text, "warning         {exposed}");
     }
     text.push_str(&watchdog_lines(&status.watchdogs, now));
     for source in &standing.sources {
@@ -311,6 +381,9 @@ fn text(status: &Status) -> String {
             words::when(books.ended_at, now),
             run::books_text(books)
         );
+    }
+    for scan in &status.rolling {
+        let _infallible = writeln!(text, "{}", reconcile::rolling(scan));
     }
     text
 }

@@ -19,6 +19,7 @@ pub const FALSE_SUCCESS: &str = "watchdog.false_success";
 pub const REGRESSION: &str = "watchdog.regression";
 pub const SINGLE_FLIGHT: &str = "watchdog.single_flight";
 pub const LANE: &str = "watchdog.lane";
+pub const STRANDED: &str = "watchdog.stranded";
 pub const LEASE: &str = "watchdog.lease";
 pub const ATTEMPTS: &str = "watchdog.attempts";
 pub const AUDIT: &str = "watchdog.audit";

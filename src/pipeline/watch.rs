@@ -13,7 +13,7 @@ use crate::domain::time::{Timestamp, span};
 use crate::ledger::record::{GateNote, PauseScope};
 use crate::ledger::watch::{
     ATTEMPTS, AUDIT, CONSERVATION, FALSE_SUCCESS, LANE, LEASE, NO_REASON, REGRESSION,
-    SINGLE_FLIGHT, STEP_SUMS, Seen, Sight, WatchBounds, WatchChange, Watchdog,
+    SINGLE_FLIGHT, STEP_SUMS, STRANDED, Seen, Sight, WatchBounds, WatchChange, Watchdog,
 };
 use crate::portal::gate::GateStatus;
 
@@ -307,6 +307,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         LANE,
         "The lane of a dossier is taken though nothing of it is out. Nothing of this dossier will be sent any more.",
+        DEFECT,
+    ),
+    (
+        STRANDED,
+        "Steps wait behind a packet that will never be: the source closed the dossier, and they should have been withdrawn with it. They count as owed for ever.",
         DEFECT,
     ),
     (

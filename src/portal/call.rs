@@ -105,6 +105,8 @@ pub struct Call {
     /// BLAKE3 of the body as sent, with its secrets emptied: the same packets in the same
     /// envelope always have the same hash, and the hash betrays no secret.
     pub body_hash: [u8; 32],
+    /// Names of the fields that an answer to a look-up showed; no values.
+    pub echoed: Option<Vec<String>>,
 }
 
 /// What a call was good for, in one word; for counters.

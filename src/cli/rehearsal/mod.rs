@@ -125,13 +125,8 @@ pub(super) fn faults(name: &str) -> Result<Faults, Failure> {
 
 /// Nothing is on its way, neither packets nor steps.
 pub(super) fn is_quiet(standing: &Standing) -> bool {
-    let open: u64 = standing
-        .dossiers
-        .iter()
-        .filter(|(state, _)| state.is_open())
-        .map(|(_, count)| *count)
-        .sum();
-    open == 0 && owed_steps(standing) == 0
+    let open = standing.dossiers.iter().filter(|(state, _)| state.is_open());
+    open.map(|(_, count)| *count).sum::<u64>() == 0 && owed_steps(standing) == 0
 }
 
 /// Steps that are yet to go.

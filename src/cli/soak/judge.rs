@@ -44,13 +44,17 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// Nothing is wrong and nothing is on its way.
-    pub(super) fn is_settled(&self) -> bool {
-        self.open == 0
-            && self.lost.is_empty()
-            && self.invented == 0
-            && self.unexplained.is_empty()
-            && self.doubled_steps == 0
+    /// What is wrong or on its way, in words; empty: nothing is.
+    pub(super) fn unmet(&self) -> Vec<String> {
+        let counts = [
+            (self.open, "on their way"),
+            (self.lost.len() as u64, "unknown to the ledger"),
+            (self.invented, "that the province never had"),
+            (self.unexplained.len() as u64, "unexplained at the portal"),
+            (self.doubled_steps, "steps twice for no reason"),
+        ];
+        let some = counts.into_iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, what)| format!("{count} {what}")).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 mod gateway;
 mod gauge;
 mod judge;
+mod settling;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,11 @@ use tokio::sync::mpsc;
 
 use self::gateway::Gateway;
 use self::gauge::Gauge;
+use self::settling::{Settled, unmet};
 use self::verdict::{Evidence, Restarts, Verdict};
 use super::failure::{Exit, Failure};
 use super::lab::Way;
-use super::rehearsal::{self, Folder, Plan, World, is_quiet};
+use super::rehearsal::{self, Folder, Plan, World};
 use super::status::{broken, broken_words};
 use super::{Invocation, build, words};
 use crate::clock::{Clock, SystemClock};
@@ -144,7 +146,7 @@ pub(super) async fn run(
     let settled = soak.settle(invocation, &arguments, &mut requests).await?;
     let drain = Duration::from_millis(soak.world.config.serve.drain_ms) + LOOK;
     let ended = soak.gateway.end(soak.context.clock.as_ref(), drain).await;
-    let verdict = soak.verdict(&arguments, lived, settled, &ended).await?;
+    let verdict = soak.verdict(&arguments, lived, &settled, &ended).await?;
     soak.context.ledger.close().await;
     let log = soak.gateway.log().to_owned();
     soak.world.close().await?;
@@ -330,41 +332,44 @@ impl Soak {
         Ok(())
     }
 
-    /// Without faults, until everything that is owed has been delivered or its time is over. How long
-    /// it took; `None` if it did not.
+    /// Without faults, until everything that is owed has been delivered or its time is over.
     async fn settle(
         &mut self,
         invocation: &Invocation,
         arguments: &Arguments,
         requests: &mut mpsc::Receiver<()>,
-    ) -> Result<Option<Duration>, Failure> {
+    ) -> Result<Settled, Failure> {
         self.world.portal.set_faults(Faults::default());
         self.world.province.clear_misbehaviour();
         let (began, began_at) = (self.lived(), self.context.clock.now());
         let patience = Duration::from_secs(arguments.settle_seconds);
+        let mut settled = Settled::default();
         while self.lived().saturating_sub(began) < patience {
             tokio::select! {
                 () = self.context.clock.sleep(LOOK) => {}
-                _ = requests.recv() => return Ok(None),
+                _ = requests.recv() => return Ok(settled),
             }
             self.watch_the_process(invocation)?;
             self.sample().await?;
             let standing = self.standing().await?;
-            let is_read = standing.sources.iter().all(|source| {
-                source.failing_since.is_none() && source.polled_at.is_some_and(|at| at > began_at)
-            });
-            if is_read && is_quiet(&standing) && judge::judge(self).await?.is_settled() {
-                return Ok(Some(self.lived().saturating_sub(began)));
+            settled.unmet = unmet(&standing, began_at);
+            // Comparing everything with everything waits until the numbers agree.
+            if settled.unmet.is_empty() {
+                settled.unmet = judge::judge(self).await?.unmet();
+            }
+            if settled.unmet.is_empty() {
+                settled.after = Some(self.lived().saturating_sub(began));
+                break;
             }
         }
-        Ok(None)
+        Ok(settled)
     }
 
     async fn verdict(
         &mut self,
         arguments: &Arguments,
         lived: Duration,
-        settled: Option<Duration>,
+        settled: &Settled,
         ended: &str,
     ) -> Result<Verdict, Failure> {
         let finding = judge::judge(self).await?;
@@ -386,7 +391,7 @@ impl Soak {
             watchdogs,
             barked: &self.barked,
             ended,
-            has_settled: settled.is_some(),
+            settled,
             memory,
             memory_max_bytes: arguments.memory_max * 1_000_000,
         });
@@ -394,7 +399,8 @@ impl Soak {
             holds: properties.iter().all(|property| property.holds),
             properties,
             seconds: lived.as_secs(),
-            settled_after_seconds: settled.unwrap_or_default().as_secs(),
+            settled_after_seconds: settled.after.unwrap_or_default().as_secs(),
+            unmet: settled.unmet.clone(),
             faults: arguments.faults.clone(),
             happened: self.traffic.happened().clone(),
             struck: portal.faults,

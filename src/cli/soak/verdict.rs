@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::gauge::Course;
 use super::judge::Finding;
+use super::settling::Settled;
 use crate::cli::words;
 use crate::domain::time::span;
 use crate::ledger::record::Books;
@@ -22,6 +23,8 @@ pub(super) struct Verdict {
     /// Of traffic, without the time to settle.
     pub seconds: u64,
     pub settled_after_seconds: u64,
+    /// What kept it from settling, at the last look.
+    pub unmet: Vec<String>,
     pub faults: String,
     /// What happened at the province.
     pub happened: BTreeMap<&'static str, u64>,
@@ -70,7 +73,7 @@ pub(super) struct Evidence<'a> {
     pub barked: &'a BTreeMap<String, String>,
     /// How the gateway ended when it was asked to.
     pub ended: &'a str,
-    pub has_settled: bool,
+    pub settled: &'a Settled,
     pub memory: Option<Course>,
     pub memory_max_bytes: u64,
 }
@@ -145,7 +148,7 @@ pub(super) fn properties(evidence: &Evidence<'_>) -> Vec<Property> {
 
 fn conserves(evidence: &Evidence<'_>) -> bool {
     let finding = evidence.finding;
-    evidence.has_settled
+    evidence.settled.after.is_some()
         && finding.lost.is_empty()
         && finding.invented == 0
         && finding.open == 0
@@ -178,8 +181,11 @@ fn conservation(evidence: &Evidence<'_>) -> String {
     }
     if finding.open > 0 {
         let _infallible = write!(text, "; {} still on their way", finding.open);
-    } else if !evidence.has_settled {
-        text.push_str("; not settled in time");
+    }
+    if evidence.settled.after.is_none() {
+        let unmet = &evidence.settled.unmet;
+        let why = if unmet.is_empty() { "ended early".to_owned() } else { unmet.join(", ") };
+        let _infallible = write!(text, "; not settled in time: {why}");
     }
     text.push_str(match evidence.books {
         Some(books) if books.closed => "; the books close",

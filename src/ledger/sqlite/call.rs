@@ -18,9 +18,11 @@ const LAST: &str = "SELECT coalesce(max(id), 0) FROM call";
 
 const INSERT: &str = "
     INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
-                      http_status, error_code, message, outcome, body_hash, correlation_id)
+                      http_status, error_code, message, outcome, body_hash, correlation_id,
+                      echoed)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13
+           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13,
+           value->>14
     FROM json_each(?1)";
 
 /// Length of a slice, as in migration 21.
@@ -81,6 +83,7 @@ pub(super) async fn insert(
                 call.outcome,
                 hex(&call.body_hash),
                 call.correlation_id.as_deref(),
+                call.echoed.as_deref(),
             )
         })
         .collect();

@@ -67,6 +67,11 @@ const INVARIANTS: &[(&str, &str)] = &[
            <> (SELECT count(*) FROM step AS s WHERE s.dossier_id = d.id AND s.state IN ('pending', 'leased'))",
     ),
     (
+        "steps that wait behind a packet that will never be",
+        "SELECT d.ma_ho_so FROM dossier AS d
+         WHERE d.steps_pending > 0 AND d.packet_state = 'none' AND d.lane_token IS NULL",
+    ),
+    (
         "tallies that differ from what they count",
         "SELECT trim(what || ' ' || name) FROM (
              SELECT what, name, n FROM tally UNION ALL SELECT what, name, -n FROM counted_anew)

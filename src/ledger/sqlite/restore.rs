@@ -35,6 +35,12 @@ const RETURN_STEPS: &str = "
 const HOLD_SUPPLEMENTS: &str = "
     UPDATE step SET state = 'held', changed_at = ?1, failure = ?2 WHERE state = 'pending' AND trang_thai = '5'";
 
+/// As [`super::closed`] does it, for all of them.
+const WITHDRAW_OF_CLOSED: &str = "
+    UPDATE step SET state = 'withdrawn', changed_at = ?1
+    WHERE state = 'pending'
+      AND dossier_id IN (SELECT id FROM dossier WHERE packet_state = 'none' AND steps_pending > 0)";
+
 const FREE_STEP_LANES: &str = "
     UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL WHERE steps_lease_until IS NOT NULL";
 
@@ -85,6 +91,7 @@ pub(super) async fn after_restore(
     // about everything that was sent since the backup.
     let query = sqlx::query(HOLD_SUPPLEMENTS).bind(at).bind(doubt);
     after.steps_held = run(conn, DOING, query).await?;
+    run(conn, DOING, sqlx::query(WITHDRAW_OF_CLOSED).bind(at)).await?;
     run(conn, DOING, sqlx::query(FREE_STEP_LANES)).await?;
     run(conn, DOING, sqlx::query(RECOUNT)).await?;
     let failure = Failure::new(
@@ -166,6 +173,7 @@ pub(super) const STATEMENTS_OF_THE_RESTORE: &[&str] = &[
     FORGET_OWNERS,
     RETURN_STEPS,
     HOLD_SUPPLEMENTS,
+    WITHDRAW_OF_CLOSED,
     FREE_STEP_LANES,
     RECOUNT,
     DOUBT_LEASED,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
-use super::super::record::{SettleBatch, SettleCounts, SettledEntry};
+use super::super::record::{SettleBatch, SettleCounts, SettledEntry, SettledSteps};
 use super::super::view::LATE;
 use super::attempt::AttemptRow;
 use super::{attempt, call, column, failed, json, json_one, run, step_key};
@@ -36,7 +36,7 @@ const SETTLE_ENTRIES: &str = "
     WHERE entry.id = j.id AND entry.attempt = j.attempt
       AND ((j.token IS NOT NULL AND entry.state = 'leased' AND entry.lease_token = j.token)
            OR (j.token IS NULL AND entry.state = 'unconfirmed'))
-    RETURNING entry.id, entry.state";
+    RETURNING entry.id, entry.state, entry.attempt";
 
 const SETTLE_LANES: &str = "
     UPDATE dossier SET
@@ -86,6 +86,10 @@ const SETTLE_STEPS_TOGETHER: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS state, value->>2 AS failure FROM json_each(?2)) AS j
     WHERE step.dossier_id = j.dossier_id AND step.state = 'leased'";
 
+const LEASES: &str = "
+    SELECT id, lane_token FROM dossier
+    WHERE id IN (SELECT value FROM json_each(?1)) AND lane_token IS NOT NULL AND steps_lease_until IS NOT NULL";
+
 const SETTLE_STEP_LANES: &str = "
     UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL, steps_pending = steps_pending - j.done,
         steps_due_at = j.due_at, steps_retries = j.retries, steps_alone = j.alone, steps_failure = j.failure,
@@ -132,14 +136,14 @@ pub(super) async fn settle(
             Some(entry.attempt),
             entry.outcome,
             failure_of(&entry.settlement).map(|failure| failure.code.as_str()),
-            (!settled.contains_key(&entry.entry_id)).then(|| LATE.to_owned()),
+            (!settled.contains_key(&attempt_of(entry))).then(|| LATE.to_owned()),
         ));
     }
     let live = settle_steps(conn, now, batch, &mut counts).await?;
     for lane in &batch.steps {
         let mut names: Vec<String> =
             lane.steps.iter().map(|(identity, _)| identity.to_string()).collect();
-        if !live.contains(&lane.dossier_id) {
+        if !live.contains(&lease_of(lane)) {
             names.push(LATE.to_owned());
         }
         attempts.push((
@@ -156,9 +160,9 @@ pub(super) async fn settle(
     let touched: BTreeSet<i64> = batch
         .entries
         .iter()
-        .filter(|entry| settled.get(&entry.entry_id).is_some_and(|state| state == "accepted"))
+        .filter(|entry| settled.get(&attempt_of(entry)).is_some_and(|state| state == "accepted"))
         .map(|entry| entry.dossier_id)
-        .chain(live.iter().copied())
+        .chain(live.iter().map(|(dossier_id, _)| *dossier_id))
         .collect();
     if !touched.is_empty() {
         let touched: Vec<i64> = touched.into_iter().collect();
@@ -169,16 +173,30 @@ pub(super) async fn settle(
     Ok(counts)
 }
 
+/// Entry and attempt: of two outcomes of one entry in a batch, one came after its lease had run out.
+type AttemptOf = (i64, u32);
+
+fn attempt_of(entry: &SettledEntry) -> AttemptOf {
+    (entry.entry_id, entry.attempt)
+}
+
+/// Dossier and lease, for the same reason.
+type LeaseOf = (i64, i64);
+
+fn lease_of(lane: &SettledSteps) -> LeaseOf {
+    (lane.dossier_id, lane.lease_token)
+}
+
 /// A dossier that was not at the portal when it was adopted, and is there now: refused at its first
 /// create because it exists, or found after a create without an answer.
 async fn settle_adopted(
     conn: &mut SqliteConnection,
     now: Timestamp,
     batch: &SettleBatch,
-    settled: &BTreeMap<i64, String>,
+    settled: &BTreeMap<AttemptOf, String>,
 ) -> Result<(), LedgerError> {
     let there = batch.entries.iter().filter(|entry| {
-        settled.contains_key(&entry.entry_id)
+        settled.contains_key(&attempt_of(entry))
             && matches!(
                 entry.settlement,
                 Settlement::Ready { portal_known: Some(PortalKnown::Yes), .. }
@@ -204,7 +222,7 @@ async fn settle_entries(
     entries: &[SettledEntry],
     resend_supplements: bool,
     counts: &mut SettleCounts,
-) -> Result<BTreeMap<i64, String>, LedgerError> {
+) -> Result<BTreeMap<AttemptOf, String>, LedgerError> {
     if entries.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -252,17 +270,17 @@ async fn settle_entries(
             "dead" => counts.dead += 1,
             _ => counts.superseded += 1,
         }
-        done.insert(id, state);
+        done.insert((id, column(row, "entry", "attempt", id)?), state);
     }
     counts.lost_leases += (entries.len() - done.len()) as u64;
     let accepted: Vec<i64> =
-        done.iter().filter(|(_, state)| *state == "accepted").map(|(id, _)| *id).collect();
+        done.iter().filter(|(_, state)| *state == "accepted").map(|((id, _), _)| *id).collect();
     // Asked before the lanes forget that these were creates.
     let lost = lost_with_its_steps(conn, &accepted).await?;
     let lanes: Vec<_> = entries
         .iter()
         .filter_map(|entry| {
-            let state = done.get(&entry.entry_id)?.as_str();
+            let state = done.get(&attempt_of(entry))?.as_str();
             let known = match &entry.settlement {
                 Settlement::Ready { portal_known, .. } => portal_known.map(PortalKnown::as_str),
                 _ => None,
@@ -299,12 +317,12 @@ async fn settle_steps(
     now: Timestamp,
     batch: &SettleBatch,
     counts: &mut SettleCounts,
-) -> Result<BTreeSet<i64>, LedgerError> {
-    let lanes = batch.steps.as_slice();
-    if lanes.is_empty() {
+) -> Result<BTreeSet<LeaseOf>, LedgerError> {
+    if batch.steps.is_empty() {
         return Ok(BTreeSet::new());
     }
     let doing = "settle calls";
+    let lanes = one_of_each(conn, &batch.steps).await?;
     let rows: Vec<_> = lanes
         .iter()
         .map(|lane| {
@@ -326,17 +344,19 @@ async fn settle_steps(
         .fetch_all(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
-    let mut live = BTreeSet::new();
+    let mut found: BTreeSet<i64> = BTreeSet::new();
     let mut leased = 0;
     for row in &settled {
-        live.insert(column(row, "dossier", "id", 0)?);
+        found.insert(column(row, "dossier", "id", 0)?);
         leased += column::<i64>(row, "step", "leased", 0)?;
     }
-    counts.lost_leases += (lanes.len() - live.len()) as u64;
+    let lanes: Vec<_> = lanes.into_iter().filter(|lane| found.contains(&lane.dossier_id)).collect();
+    let live: BTreeSet<LeaseOf> = lanes.iter().map(|lane| lease_of(lane)).collect();
+    counts.lost_leases += (batch.steps.len() - live.len()) as u64;
     let mut steps = Vec::new();
     let mut together = Vec::new();
     let mut named = 0;
-    for lane in lanes.iter().filter(|lane| live.contains(&lane.dossier_id)) {
+    for lane in &lanes {
         let failure = lane.failure.as_ref().map(json_one);
         let failure_of = |state| failure.clone().filter(|_| state != StepState::Acked);
         named += lane.steps.len() as u64;
@@ -373,15 +393,41 @@ async fn settle_steps(
             "a settlement names other steps than its call carried".into(),
         ));
     }
-    let lost: Vec<i64> = lanes
-        .iter()
-        .filter(|lane| lane.portal_lost_dossier && live.contains(&lane.dossier_id))
-        .map(|lane| lane.dossier_id)
-        .collect();
+    let lost: Vec<i64> =
+        lanes.iter().filter(|lane| lane.portal_lost_dossier).map(|lane| lane.dossier_id).collect();
     if !lost.is_empty() {
         super::reconcile::repair_lost(conn, now, &lost, batch.resend_supplements).await?;
     }
+    let back: Vec<i64> = lanes
+        .iter()
+        .filter(|lane| lane.steps.iter().any(|(_, state)| *state == StepState::Pending))
+        .map(|lane| lane.dossier_id)
+        .collect();
+    super::closed::withdraw_what_came_back(conn, now, &back).await?;
     Ok(live)
+}
+
+/// Of two outcomes of one dossier's steps, the one whose lease still stands. While nothing could be
+/// written for longer than a lease lasts, a second call may have been made and answered, too.
+async fn one_of_each<'a>(
+    conn: &mut SqliteConnection,
+    lanes: &'a [SettledSteps],
+) -> Result<Vec<&'a SettledSteps>, LedgerError> {
+    let mut once = BTreeSet::new();
+    let twice: BTreeSet<i64> =
+        lanes.iter().map(|lane| lane.dossier_id).filter(|id| !once.insert(*id)).collect();
+    if twice.is_empty() {
+        return Ok(lanes.iter().collect());
+    }
+    let ids: Vec<i64> = twice.iter().copied().collect();
+    let rows: Vec<LeaseOf> = sqlx::query_as(LEASES)
+        .bind(json(&ids))
+        .fetch_all(conn)
+        .await
+        .map_err(|error| failed("settle calls", error))?;
+    let stands =
+        |lane: &&SettledSteps| !twice.contains(&lane.dossier_id) || rows.contains(&lease_of(lane));
+    Ok(lanes.iter().filter(stands).collect())
 }
 
 fn failure_of(settlement: &Settlement) -> Option<&Failure> {
@@ -401,6 +447,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     LOST_WITH_ITS_STEPS,
     SETTLE_STEPS,
     SETTLE_STEPS_TOGETHER,
+    LEASES,
     SETTLE_STEP_LANES,
     MARK_SYNCHRONISED,
 ];

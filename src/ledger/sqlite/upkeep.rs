@@ -56,7 +56,7 @@ const EXPIRE_STEP_LANES: &str = "
     UPDATE dossier SET lane_token = NULL, steps_lease_until = NULL, steps_retries = steps_retries + 1,
         steps_due_at = ?1, steps_failure = ?2,
         steps_pending = (SELECT count(*) FROM step WHERE dossier_id = dossier.id AND state = 'pending')
-    WHERE steps_lease_until <= ?1";
+    WHERE steps_lease_until <= ?1 RETURNING id";
 
 /// A time further ahead than any honest one was written before the wall clock was set back; nothing
 /// waits for the clock to come there again. `?1` is now, `?2` the furthest honest time.
@@ -181,8 +181,14 @@ pub(super) async fn upkeep(
     }
     let query = sqlx::query(RETURN_EXPIRED_STEPS).bind(at).bind(json_one(&step_unknown));
     run(conn, doing, query).await?;
-    let query = sqlx::query(EXPIRE_STEP_LANES).bind(at).bind(json_one(&step_unknown));
-    counts.step_leases_expired = run(conn, doing, query).await?;
+    let expired: Vec<i64> = sqlx::query_scalar(EXPIRE_STEP_LANES)
+        .bind(at)
+        .bind(json_one(&step_unknown))
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    counts.step_leases_expired = expired.len() as u64;
+    super::closed::withdraw_what_came_back(conn, now, &expired).await?;
 
     let near = (now + Duration::from_millis(policy.deadline_near_ms)).millis();
     for statement in [RAISE_ENTRIES, RAISE_STEPS] {

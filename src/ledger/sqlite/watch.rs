@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::watch::{
     ATTEMPTS, AUDIT, CONSERVATION, FALSE_SUCCESS, LANE, LEASE, NO_REASON, REGRESSION,
-    SINGLE_FLIGHT, STEP_SUMS, Seen, Sight, WatchBounds, WatchChange, Watchdog, Watching,
+    SINGLE_FLIGHT, STEP_SUMS, STRANDED, Seen, Sight, WatchBounds, WatchChange, Watchdog, Watching,
 };
 use super::{SqliteLedger, column, failed, finish, json, run};
 use crate::domain::time::Timestamp;
@@ -21,14 +21,16 @@ const DOING: &str = "watch over the ledger";
 ///
 /// conservation: the newest revision has its entry, nothing newer took its place, and what counts as
 /// acknowledged was. regression: the last acknowledged packet is not older than one acknowledged
-/// before. lane: it is taken though nothing is out, or by a lease without an end.
+/// before. lane: it is taken though nothing is out, or by a lease without an end. stranded: steps wait
+/// behind a packet that will never be.
 const DOSSIERS: &str = "
     SELECT count(*), max(id),
            sum(conservation), min(iif(conservation, ma_ho_so, NULL)),
            sum(step_sums), min(iif(step_sums, ma_ho_so, NULL)),
            sum(regression), min(iif(regression, ma_ho_so, NULL)),
            sum(single_flight), min(iif(single_flight, ma_ho_so, NULL)),
-           sum(lane), min(iif(lane, ma_ho_so, NULL))
+           sum(lane), min(iif(lane, ma_ho_so, NULL)),
+           sum(stranded), min(iif(stranded, ma_ho_so, NULL))
     FROM (SELECT slice.id, slice.ma_ho_so,
                  e.dossier_id IS NOT slice.id OR r.dossier_id IS NOT slice.id
                      OR e.revision_id IS NOT slice.newest_revision_id OR e.state = 'superseded'
@@ -40,7 +42,8 @@ const DOSSIERS: &str = "
                          AND n.revision_id > a.revision_id) AS regression,
                  slice.n > 1 OR (slice.n > 0 AND (slice.lane_token IS NULL OR slice.steps_lease_until IS NOT NULL))
                      AS single_flight,
-                 slice.lane_token IS NOT NULL AND slice.n = 0 AND slice.steps_lease_until IS NULL AS lane
+                 slice.lane_token IS NOT NULL AND slice.n = 0 AND slice.steps_lease_until IS NULL AS lane,
+                 slice.steps_pending > 0 AND slice.packet_state = 'none' AND slice.lane_token IS NULL AS stranded
           FROM (SELECT x.*, (SELECT count(*) FROM entry AS y WHERE y.dossier_id = x.id
                              AND y.state IN ('leased', 'unconfirmed')) AS n
                 FROM dossier AS x WHERE x.id > ?1 ORDER BY x.id LIMIT +?2) AS slice
@@ -49,7 +52,7 @@ const DOSSIERS: &str = "
           LEFT JOIN entry AS a ON a.id = slice.acked_entry_id)";
 
 /// The questions of [`DOSSIERS`], in its order.
-const OF_DOSSIERS: [&str; 5] = [CONSERVATION, STEP_SUMS, REGRESSION, SINGLE_FLIGHT, LANE];
+const OF_DOSSIERS: [&str; 6] = [CONSERVATION, STEP_SUMS, REGRESSION, SINGLE_FLIGHT, LANE, STRANDED];
 
 /// The same of entries. attempts: sent more often than the budget allows (by the settlement under
 /// the configuration in force), or out without having been counted. audit: only an operator makes

@@ -27,6 +27,10 @@ use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
 use crate::http::{Http, HttpRequest};
 
+/// The longest name of a field, and the most of them, that are remembered of an answer.
+const FIELD_NAME_MAX: usize = 40;
+const FIELDS_MAX: usize = 100;
+
 /// Where the portal is and who we are there.
 #[derive(Debug, Clone)]
 pub struct PortalSettings {
@@ -522,6 +526,10 @@ impl Portal {
             outcome: judgement.outcome,
             correlation_id: judgement.correlation_id.clone(),
             body_hash: formed.body_hash,
+            echoed: match &judgement.meaning {
+                Meaning::Found(echoed) => Some(names(echoed.keys())),
+                _ => None,
+            },
         };
         tracing::debug!(
             service = call.service,
@@ -539,6 +547,16 @@ impl Portal {
 fn number(grant: Option<&Arc<Grant>>) -> u64 {
     // Grants are counted from 1.
     grant.map_or(0, |grant| grant.number)
+}
+
+/// As far as they are names: what else stands in a name's place may be anything.
+fn names<'a>(keys: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let is_name = |key: &&String| {
+        key.len() <= FIELD_NAME_MAX
+            && key.starts_with(|first: char| first.is_ascii_alphabetic())
+            && key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    keys.filter(is_name).take(FIELDS_MAX).cloned().collect()
 }
 
 fn unrecognised(disposition: Disposition) -> Failure {

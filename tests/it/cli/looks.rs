@@ -52,17 +52,40 @@ fn a_dossier_shows_its_steps_and_its_history_in_the_order_of_time() {
 
 #[test]
 fn problems_are_listed_and_shown_by_dossier_and_by_rule() {
-    let list = on_settled(&["problems", "list"]);
+    let list = on_settled(&["problems", "dossiers"]);
     assert!(list.out.starts_with("DOSSIER "), "{}", list.out);
-    let problem = &on_settled(&["problems", "list", "--json"]).json()[0];
+    let problem = &on_settled(&["problems", "dossiers", "--json"]).json()[0];
     let rule = problem["code"].as_str().unwrap();
     let by_rule = on_settled(&["problems", "show", rule]);
     assert!(by_rule.out.contains("What to do: "), "{}", by_rule.out);
     assert!(by_rule.out.contains(problem["ma_ho_so"].as_str().unwrap()));
     let by_code = on_settled(&["problems", "show", problem["ma_ho_so"].as_str().unwrap()]);
     assert!(by_code.out.contains("The mapping refused it"), "{}", by_code.out);
-    let none = on_settled(&["problems", "list", "--code", "portal.refused"]);
+    let none = on_settled(&["problems", "dossiers", "--code", "portal.refused"]);
     assert_eq!(none.out, "nothing waits for a person\n");
+}
+
+#[test]
+fn the_portal_is_shown_as_it_was_observed() {
+    let told = on_settled(&["portal", "observed"]);
+    for part in ["learnt from", "answers of", "sessions", "limits", "slow hours"] {
+        assert!(told.out.contains(part), "{part} is missing:\n{}", told.out);
+    }
+    let json = on_settled(&["portal", "observed", "--json"]).json();
+    let answers = json["answers"].as_array().unwrap();
+    let good =
+        answers.iter().find(|one| one["service"] == "DongBoHoSoMC" && one["outcome"] == "useful");
+    assert!(good.unwrap()["calls"].as_u64().unwrap() > 0);
+    assert_eq!(json["changes"], serde_json::json!([]), "a first day has no news");
+}
+
+#[test]
+fn figures_for_a_monitoring_system_are_printed_and_nothing_else() {
+    let told = on_settled(&["status", "--metrics"]);
+    assert_eq!(told.code, 0);
+    assert!(told.out.starts_with("# HELP hoso_info "), "{}", told.out);
+    assert!(told.out.contains("hoso_gate_owned 0\n"), "{}", told.out);
+    assert!(on_settled(&["status", "--metrics", "--json"]).json()["metrics"].is_string());
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn call(service: &'static str, items: u32, at: Timestamp) -> CallRecord {
         correlation_id: None,
         outcome: "useful",
         body_hash: [0; 32],
+        echoed: None,
     }
 }
 

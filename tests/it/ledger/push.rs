@@ -33,6 +33,7 @@ fn call(outcome: &'static str) -> CallRecord {
         outcome,
         correlation_id: None,
         body_hash: [7; 32],
+        echoed: None,
     }
 }
 
@@ -396,4 +397,26 @@ async fn what_waits_for_its_time_is_not_in_line_and_a_retry_comes_back_into_it()
     assert_eq!(ledger.claim(t(4), 2).await.len(), 1);
     assert!(ledger.claim(t(49), 3).await.is_empty());
     assert_eq!(ledger.claim(t(50), 4).await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_two_outcomes_of_one_packet_in_one_batch_the_late_one_decides_nothing() {
+    let ledger = open_ledger().await;
+    ledger.receive(t(1), item(A, 1, "one")).await;
+    let first = ledger.claim_one(t(2), 1).await;
+    ledger.keep_up(t(100)).await;
+    ledger.read_back(t(100), flipped(t(100), PortalKnown::No)).await;
+    let second = ledger.claim_one(t(101), 2).await;
+    assert_eq!(second.attempt, 2);
+    let late = settled(&first, Some(1), flipped(t(102), PortalKnown::Yes));
+    let batch = SettleBatch {
+        entries: vec![settled(&second, Some(2), accepted()), late],
+        ..SettleBatch::default()
+    };
+    let counts = ledger.settle(t(102), &batch).await.unwrap();
+    assert_eq!((counts.accepted, counts.again, counts.lost_leases), (1, 0, 1));
+    let view = ledger.view(A).await;
+    assert_eq!((view.packet_state.as_str(), view.portal_known), ("accepted", PortalKnown::Yes));
+    let late = view.attempts.iter().filter(|attempt| attempt.detail.is_some()).count();
+    assert_eq!(late, 1, "{:?}", view.attempts);
 }

@@ -10,8 +10,8 @@ use hoso_gateway::ledger::record::{
 };
 
 use super::support::{
-    TestLedger, accepted, audit, claiming, dead, failure, item, open_ledger, page, settled_steps,
-    t, upkeep_policy,
+    TestLedger, accepted, audit, claiming, dead, deleted, failure, item, open_ledger, page,
+    settled_steps, t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";
@@ -338,4 +338,72 @@ async fn steps_of_a_lease_that_ran_out_are_settled_by_nobody_else() {
     let acked = settled_steps(&second, 2, t(103), StepState::Acked);
     let counts = ledger.settle_steps(t(103), vec![acked]).await;
     assert_eq!(counts.steps_acked, 1);
+}
+
+/// How many steps the ledger says are still to go.
+async fn owed(ledger: &TestLedger, at: i64) -> u64 {
+    let steps = ledger.standing(t(at)).await.unwrap().steps;
+    ["pending", "leased"].iter().filter_map(|state| steps.get(*state)).sum()
+}
+
+#[tokio::test]
+async fn steps_that_are_out_when_the_source_closes_their_dossier_wait_for_nothing_afterwards() {
+    // What becomes of the call: an answer that sends them back, or a lease that runs out.
+    for is_settled in [true, false] {
+        let ledger = delivered("one | 0800/2 0900/4 1000/5 1100/4").await;
+        let lane = claim_one(&ledger, 2, 1).await;
+        assert_eq!(names(&lane), ["080000/2", "090000/4"]);
+        ledger.receive(t(3), deleted(A, 2)).await;
+        assert_eq!(owed(&ledger, 3).await, 2, "they are out");
+        if is_settled {
+            let back = settled_steps(&lane, 1, t(5), StepState::Pending);
+            ledger.settle_steps(t(4), vec![back]).await;
+        } else {
+            ledger.keep_up(t(62)).await;
+        }
+        let all = "0800/2=withdrawn 0900/4=withdrawn 1000/5=withdrawn 1100/4=withdrawn";
+        assert_eq!(ledger.step_states(A).await, all);
+        assert_eq!(owed(&ledger, 63).await, 0);
+        assert!(ledger.claim_steps_of(t(63), 2).await.is_empty());
+
+        // The source has it again: they go, with the rest.
+        ledger.receive(t(64), item(A, 3, "one | 0800/2 0900/4")).await;
+        assert_eq!(owed(&ledger, 64).await, 2);
+        ledger.accept_all(t(64)).await;
+        assert_eq!(names(&claim_one(&ledger, 65, 3).await), ["080000/2", "090000/4"]);
+    }
+}
+
+#[tokio::test]
+async fn a_held_step_of_a_dossier_that_the_source_closed_is_not_owed_when_it_is_released() {
+    let ledger = delivered("one | 0800/5 0900/4").await;
+    let lane = claim_one(&ledger, 2, 1).await;
+    ledger.settle_steps(t(2), vec![held_in_doubt(&lane, 1)]).await;
+    ledger.receive(t(3), deleted(A, 2)).await;
+    let scope = RetryScope { held: true, ma_ho_so: vec![A.into()], ..RetryScope::default() };
+    assert_eq!(ledger.retry(t(6), &scope, &audit(A)).await.unwrap(), 0, "nothing is on its way");
+    assert_eq!(ledger.step_states(A).await, "0800/5=withdrawn 0900/4=withdrawn");
+    assert_eq!(owed(&ledger, 6).await, 0);
+}
+
+#[tokio::test]
+async fn two_outcomes_of_one_dossiers_steps_in_one_batch_cost_no_other_dossier_its_outcome() {
+    let ledger = delivered("one | 0800/4 0900/4").await;
+    ledger.deliver(t(1), item("H55.242-260126-0002", 1, "two | 0800/2")).await;
+    let first = ledger.claim_steps_of(t(2), 1).await;
+    assert_eq!(first.len(), 2);
+    // Nothing could be written for longer than the lease: the same steps go again, and are answered.
+    ledger.keep_up(t(100)).await;
+    let second = ledger.claim_steps_of(t(101), 2).await;
+    let settled = |lanes: &[ClaimedSteps], token| -> Vec<SettledSteps> {
+        let acked = |lane| settled_steps(lane, token, t(102), StepState::Acked);
+        lanes.iter().map(acked).collect()
+    };
+    let both = [settled(&first, 1), settled(&second, 2)].concat();
+    let counts = ledger.settle_steps(t(102), both).await;
+    assert_eq!((counts.steps_acked, counts.lost_leases), (3, 2));
+    assert_eq!(ledger.step_states(A).await, "0800/4=acked 0900/4=acked");
+    let details = ledger.view(A).await.attempts.into_iter().filter_map(|attempt| attempt.detail);
+    let late = details.filter(|detail| detail.contains("after its lease had run out")).count();
+    assert_eq!(late, 1, "each call has its attempt, and one came late");
 }

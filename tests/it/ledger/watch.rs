@@ -121,6 +121,13 @@ async fn a_lane_that_nothing_will_ever_free_is_noticed() {
 }
 
 #[tokio::test]
+async fn steps_that_wait_behind_a_packet_that_will_never_be_are_noticed() {
+    let statement = "UPDATE step SET state = 'pending' WHERE dossier_id = 1;
+         UPDATE dossier SET packet_state = 'none', steps_pending = 2 WHERE id = 1";
+    assert_barks(statement, &[("watchdog.stranded", A)]).await;
+}
+
+#[tokio::test]
 async fn two_calls_about_one_dossier_at_once_are_noticed() {
     let ledger = sound().await;
     ledger.claim_one(t(70), 5).await;
@@ -183,6 +190,9 @@ async fn what_an_operator_did_without_an_audit_row_is_noticed() {
     ledger.resync(t(11), None, A, &order("resync", A)).await.unwrap();
     assert_eq!(barking(&ledger, t(12)).await, []);
 
+    // Which the file itself refuses.
+    let guards = "DROP TRIGGER audit_is_not_changed; DROP TRIGGER audit_is_not_deleted";
+    damage(&ledger, guards).await;
     for (statement, example) in [
         ("UPDATE audit SET action = 'x' WHERE action = 'portal resume'", target.as_str()),
         ("DELETE FROM audit WHERE action = 'release'", A),

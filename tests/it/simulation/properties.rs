@@ -130,6 +130,12 @@ pub(super) fn owed(world: &World, since: i64) -> Option<String> {
     if !unsent.is_empty() {
         return Some(format!("steps are owed of {unsent:?}"));
     }
+    let stranded = books.steps.iter().find(|((code, state), _)| {
+        state == "pending" && books.dossiers.get(code).is_some_and(|row| row.packet_state == "none")
+    });
+    if let Some(((code, _), _)) = stranded {
+        return Some(format!("{code}: its steps wait behind a packet that will never be"));
+    }
     None
 }
 

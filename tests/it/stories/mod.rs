@@ -2,17 +2,21 @@
 
 mod adopt;
 mod catalogue;
+mod causes;
 mod certificates;
 mod clocks;
 mod drops;
 mod gate;
 mod lost_answers;
 mod map;
+mod metrics;
 mod monitoring;
+mod observed;
 mod operators;
 mod poison;
 mod pull;
 mod push;
+mod reconcile;
 mod restart;
 mod rules;
 mod service;
