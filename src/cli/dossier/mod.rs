@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-use super::person::Person;
+use super::person::{Person, actor, said};
 use super::run::{by_hand, with_gate};
 use super::situation::{Situation, situation};
 use super::{Invocation, build};
@@ -101,7 +101,8 @@ pub(super) struct DiffArguments {
 
 /// Show what is kept of a dossier's documents: source, mapped packet, steps, wire request, answers
 ///
-/// Personal values are masked. The wire request is formed from what is kept, as the portal's client
+/// Personal values are masked; --unmask with --reason shows them, and writes who saw what, and why,
+/// into the audit before it does. The wire request is formed from what is kept, as the portal's client
 /// forms it, and compared with the hash of the call that left: it says whether these are the bytes.
 ///
 /// Example: hoso dossier raw H55.242-260126-0001 --revision 12
@@ -116,6 +117,15 @@ pub(super) struct RawArguments {
     /// Another revision than the newest, by its number in the ledger (`hoso dossier history`)
     #[arg(long, value_name = "NUMBER")]
     revision: Option<i64>,
+    /// Show personal values; needs --reason, and is audited, also when it is refused
+    #[arg(long)]
+    unmask: bool,
+    /// Why personal values must be seen; kept in the audit
+    #[arg(long, value_name = "TEXT", value_parser = said)]
+    reason: Option<String>,
+    /// Who asks; stands beside the system's user in the audit, not instead of it
+    #[arg(long, value_name = "NAME", value_parser = said)]
+    actor: Option<String>,
 }
 
 /// Place a legal hold on a dossier, or end it with `release`: nothing of a held one is ever deleted
@@ -177,7 +187,13 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
             };
             compare(invocation, &config, ledger.as_ref(), &arguments.code, echo).await
         }
-        Which::Raw(arguments) => raw(invocation, &config, ledger.as_ref(), &arguments).await,
+        Which::Raw(arguments) if arguments.unmask => {
+            unmasked(invocation, &config, ledger.as_ref(), &arguments).await
+        }
+        Which::Raw(arguments) => {
+            let shown = raw(&config, ledger.as_ref(), &arguments).await;
+            shown.map(|shown| tell_raw(invocation, &shown))
+        }
         Which::Hold(arguments) => hold(invocation, ledger.as_ref(), now, arguments, true).await,
         Which::Release(arguments) => hold(invocation, ledger.as_ref(), now, arguments, false).await,
     };
@@ -263,12 +279,42 @@ async fn compare(
     Ok(())
 }
 
-async fn raw(
+/// Whoever sees personal values has left a reason first: a ledger that cannot write it shows nothing.
+async fn unmasked(
     invocation: &Invocation,
     config: &Config,
     ledger: &dyn Ledger,
     arguments: &RawArguments,
 ) -> Result<(), Failure> {
+    let reason = arguments.reason.as_deref().unwrap_or_default();
+    let actor = actor(arguments.actor.as_deref());
+    let act = AuditRecord::new(&actor, "dossier raw --unmask", &arguments.code, reason);
+    let note = async |result: &str| ledger.note_act(SystemClock::new().now(), &act, result).await;
+    if arguments.reason.is_none() {
+        note("refused: no reason was given").await?;
+        return Err(Failure::new(Exit::Usage, "--unmask needs --reason TEXT")
+            .hint("without --unmask, everything but personal values is shown"));
+    }
+    match raw(config, ledger, arguments).await {
+        Ok(shown) => {
+            let revisions: Vec<String> =
+                shown.iter().map(|raw| raw.revision_id.to_string()).collect();
+            note(&format!("shown: revision {}", revisions.join(", "))).await?;
+            tell_raw(invocation, &shown);
+            Ok(())
+        }
+        Err(failure) => {
+            note(&format!("refused: {}", failure.message)).await?;
+            Err(failure)
+        }
+    }
+}
+
+async fn raw(
+    config: &Config,
+    ledger: &dyn Ledger,
+    arguments: &RawArguments,
+) -> Result<Vec<raw::Raw>, Failure> {
     let mut shown = Vec::new();
     for view in views(ledger, &arguments.code).await? {
         if arguments.source.as_ref().is_some_and(|source| *source != view.source) {
@@ -276,7 +322,7 @@ async fn raw(
         }
         // A revision's number belongs to one dossier.
         if let Some(kept) = ledger.kept(view.dossier_id, arguments.revision, None).await? {
-            shown.push(raw::raw(config, &view, kept, false));
+            shown.push(raw::raw(config, &view, kept, arguments.unmask));
         }
     }
     if shown.is_empty() {
@@ -286,9 +332,12 @@ async fn raw(
         )
         .hint("`hoso dossier history` lists every revision that is kept, with its number"));
     }
+    Ok(shown)
+}
+
+fn tell_raw(invocation: &Invocation, shown: &[raw::Raw]) {
     let language = invocation.language();
     invocation.output.result(&shown, |shown| each(shown, |raw| raw::text(raw, language)));
-    Ok(())
 }
 
 #[derive(Debug, Serialize)]

@@ -25,7 +25,7 @@ pub(super) struct Raw {
     ma_ho_so: String,
     source: String,
     masked: bool,
-    revision_id: i64,
+    pub revision_id: i64,
     received_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<String>,

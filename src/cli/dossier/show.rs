@@ -122,7 +122,9 @@ fn steps(view: &DossierView, now: Timestamp, language: Language) -> String {
             when(language, step.changed_at, now),
             match (&step.marked, &step.failure) {
                 (Some(mark), _) if step.state == "presumed_sent" => {
-                    said("dossier.step_marked", &[("who", &mark.by), ("reason", &mark.reason)])
+                    let mark: [(&str, &dyn Display); 2] =
+                        [("who", &mark.by), ("reason", &mark.reason)];
+                    say(language, "dossier.step_marked", &mark)
                 }
                 (_, failure) => failure.as_ref().map_or_else(String::new, ToString::to_string),
             },

@@ -22,8 +22,9 @@ use super::super::view::{
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, audit, call, catalogue, cause, claim, finish, health, hold, kept, line, map, operate,
-    pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, audit, call, catalogue, cause, claim, finish, health, hold, kept, line,
+    map, operate, pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep,
+    view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;

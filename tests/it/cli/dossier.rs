@@ -159,3 +159,39 @@ fn three_accounts_of_a_dossier_stand_side_by_side() {
     let unknown = on_settled(&["dossier", "diff", "H55.242-260126-9999"]);
     assert_eq!(unknown.code, 5, "{}", unknown.err);
 }
+
+#[test]
+fn personal_values_are_shown_to_whoever_says_why_and_the_audit_says_who() {
+    let code = accepted();
+    let copy = super::copied();
+    let seen = |arguments: &[&str]| {
+        let mut all = vec!["dossier", "raw", code.as_str()];
+        all.extend(arguments);
+        super::on(copy.path(), &all)
+    };
+    let acts = || {
+        let history = super::on(copy.path(), &["dossier", "history", &code, "--json"]).json();
+        let events = history.as_array().unwrap().clone();
+        let of_people = events.into_iter().filter(|event| event["what"] == "person");
+        of_people.map(|event| event["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let refused = seen(&["--unmask"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("--unmask needs --reason"), "{}", refused.err);
+    assert_eq!(refused.out, "");
+    let masked = seen(&["--json"]).json()[0]["document"].as_str().unwrap().to_owned();
+    let whole = seen(&["--unmask", "--reason", "đơn khiếu nại 12/2026", "--json"]).json();
+    assert_eq!(whole[0]["masked"], false);
+    let owner = |document: &str| {
+        let rest = document.split("<ChuHoSo>").nth(1).unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    let name = owner(whole[0]["document"].as_str().unwrap());
+    assert!(name.split(' ').all(|word| word.chars().count() > 1 && !word.contains('.')), "{name}");
+    assert_ne!(owner(&masked), name);
+    let acts = acts();
+    assert_eq!(acts.len(), 2, "{acts:?}");
+    assert!(acts[0].contains("refused: no reason was given"), "{acts:?}");
+    assert!(acts[1].contains("đơn khiếu nại 12/2026") && acts[1].contains("shown: revision"));
+    assert!(acts.iter().all(|act| !act.contains(&name)), "{acts:?}");
+}

@@ -21,10 +21,6 @@ use hoso_gateway::ledger::adoption::{
     ToAdopt,
 };
 use hoso_gateway::ledger::audit::{AuditChain, AuditFilter, AuditRow};
-use hoso_gateway::ledger::reconcile::{
-    AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
-    ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
-};
 use hoso_gateway::ledger::cause::{
     Cause, CauseOutcome, Causes, FoundAtPortal, NewNote, Note, Surge,
 };
@@ -33,6 +29,10 @@ use hoso_gateway::ledger::jobs::{
     ToVerify,
 };
 use hoso_gateway::ledger::observed::{Learnt, Observed, ObservedChange, Observing};
+use hoso_gateway::ledger::reconcile::{
+    AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
+    ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -42,8 +42,8 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    AuditView, CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
-    Sending, Standing, Waiting, WaitingWork,
+    AuditView, CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter,
+    Refusal, Sending, Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
