@@ -53,7 +53,8 @@ const NEIGHBOUR: &str = "somebody else's";
 pub(super) fn seeds(root: &Path) -> Vec<Vec<u8>> {
     let documents = super::feed::seeds(root);
     let one = |document: Vec<u8>| [&[0xFE][..], &document].concat();
-    let chosen = (0_u8..).take(NAMES.len()).map(|at| vec![0xFF, 2, at, 0, at.wrapping_add(1), 1, 7, 7]);
+    let chosen =
+        (0_u8..).take(NAMES.len()).map(|at| vec![0xFF, 2, at, 0, at.wrapping_add(1), 1, 7, 7]);
     documents.into_iter().take(40).map(one).chain(chosen).collect()
 }
 

@@ -79,6 +79,7 @@ fn all() -> impl Iterator<Item = CodeRow> {
         crate::ledger::CODES,
         crate::config::CODES,
         crate::daemon::CODES,
+        super::doctor::CODES,
     ]
     .into_iter()
     .flatten()

@@ -8,6 +8,7 @@ mod certificates;
 mod check;
 mod config;
 mod demo;
+mod doctor;
 mod dossier;
 mod explain;
 mod failure;
@@ -79,6 +80,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
+    Doctor(doctor::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
     #[command(subcommand)]
@@ -146,6 +148,7 @@ pub fn main() -> ExitCode {
             // Whole programs: on the heap, or every other command would carry room for them.
             Command::Demo(arguments) => Box::pin(demo::run(&invocation, arguments)).await,
             Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
+            Command::Doctor(arguments) => doctor::run(&invocation, arguments).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(which) => problems::run(&invocation, which).await,

@@ -4,6 +4,7 @@ mod adopt;
 mod catalogue;
 mod certificates;
 mod clocks;
+mod doctor;
 mod drops;
 mod gate;
 mod lost_answers;
