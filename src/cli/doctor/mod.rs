@@ -8,17 +8,16 @@ mod certificate;
 mod here;
 mod ledger;
 mod outside;
-mod texts;
 
 use std::fmt::{Display, Write as _};
 
 use serde::Serialize;
 
-use self::texts::{Language, say};
 use super::failure::Failure;
 use super::{Invocation, build};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time::Timestamp;
+use crate::messages::{Language, say};
 
 /// Examine the installation: configuration, secrets, certificates, clocks, ledger, source, portal
 ///
@@ -119,7 +118,7 @@ impl Findings {
 }
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
-    let mut findings = Findings { language: Language::of_environment(), found: Vec::new() };
+    let mut findings = Findings { language: invocation.language(), found: Vec::new() };
     examine(invocation, &arguments, &mut findings).await?;
     let severity = findings.worst();
     let language = findings.language;

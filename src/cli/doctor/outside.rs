@@ -186,7 +186,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::cli::doctor::Severity;
-    use crate::cli::doctor::texts::Language;
+    use crate::messages::Language;
 
     #[test]
     fn the_date_of_an_answer_is_read() {

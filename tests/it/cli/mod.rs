@@ -1,6 +1,8 @@
 //! The real binary, run as an operator runs it, against the ledger of a finished demo.
 
+mod dossier;
 mod exits;
+mod handbook;
 mod help;
 mod ledger;
 mod looks;
@@ -51,6 +53,7 @@ fn command(arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .env_remove("HOSO_PORTAL_PASSWORD")
         .env("USER", "can-bo-thu-nghiem")
+        .env("LC_ALL", "C")
         .env("COLUMNS", "100");
     command
 }
