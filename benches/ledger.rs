@@ -168,6 +168,7 @@ async fn live(ledger: &dyn Ledger, round: usize, figures: &mut Figures) {
                 finished: false,
                 ma_tthc: "1.000105".into(),
                 ma_don_vi: Some("H55.242".into()),
+                facts: hoso_gateway::ledger::record::PacketFacts::default(),
                 recoded_from: None,
                 files: hoso_gateway::ledger::record::PacketFiles::default(),
             })),

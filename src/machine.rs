@@ -1,5 +1,6 @@
 //! The only door to what the operating system says of itself: space on a disk, whose stream stderr
-//! is, the clock that the service manager compares with, and other processes.
+//! is, the clock that the service manager compares with, who runs this process, who may read a file, and
+//! other processes.
 //!
 //! Owns no policy: how little space is too little, and what a log looks like, is decided elsewhere.
 
@@ -62,6 +63,71 @@ pub fn resident_bytes(process: u32) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// Who runs this process, as the system knows it: nothing here comes from the environment, which anybody
+/// can set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemUser {
+    pub uid: u32,
+    /// The account's name; `uid 1001` when the system has none for it.
+    pub name: String,
+    /// Who logged in, where that is somebody else (`sudo`, `su`) and the system keeps it.
+    pub logged_in: Option<String>,
+}
+
+pub fn system_user() -> SystemUser {
+    let uid = rustix::process::getuid().as_raw();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    // Kept by the kernel since the login; only privileged programs set it, once.
+    let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    let login: Option<u32> = login.trim().parse().ok().filter(|login| *login != u32::MAX);
+    SystemUser {
+        uid,
+        name: account(&accounts, uid),
+        logged_in: login.filter(|login| *login != uid).map(|login| account(&accounts, login)),
+    }
+}
+
+/// The name of an account in the form of passwd(5).
+fn account(accounts: &str, uid: u32) -> String {
+    let uid = uid.to_string();
+    let named = accounts.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        (parts.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// What is not as it should be with who may read and write a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    WorldWritable,
+    WorldReadable,
+    /// It belongs to this account, and not to the one that runs this process.
+    OtherOwner(u32),
+}
+
+/// Looks at a file's permissions and owner; what does not exist is not exposed.
+pub fn exposure(path: &Path) -> Vec<Exposure> {
+    let Ok(found) = rustix::fs::stat(path) else {
+        return Vec::new();
+    };
+    let has = |bit| found.st_mode & bit != 0;
+    let me = rustix::process::geteuid().as_raw();
+    let mut all = Vec::new();
+    if has(0o002) {
+        all.push(Exposure::WorldWritable);
+    }
+    if has(0o004) {
+        all.push(Exposure::WorldReadable);
+    }
+    // An administrator looks after files of others.
+    if found.st_uid != me && me != 0 {
+        all.push(Exposure::OtherOwner(found.st_uid));
+    }
+    all
+}
+
 /// Asks a process to end, as a service manager does (SIGTERM).
 pub fn ask_to_end(process: u32) -> io::Result<()> {
     let id = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
@@ -88,6 +154,32 @@ mod tests {
         assert!(resident_bytes(std::process::id()).unwrap() > 1_000_000);
         assert_eq!(resident_bytes(u32::MAX), None);
         assert!(ask_to_end(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn an_account_has_the_name_that_the_system_gives_it() {
+        let accounts =
+            "root:x:0:0:root:/root:/bin/bash\nhoso:x:998:998::/var/lib/hoso:/bin/false\n";
+        assert_eq!(account(accounts, 0), "root");
+        assert_eq!(account(accounts, 998), "hoso");
+        assert_eq!(account(accounts, 99), "uid 99");
+        assert_eq!(account("", 0), "uid 0");
+        assert!(!system_user().name.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_write_is_exposed_and_one_that_is_ours_alone_is_not() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mode = |mode| {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            exposure(file.path())
+        };
+        assert_eq!(mode(0o600), []);
+        assert_eq!(mode(0o660), []);
+        assert_eq!(mode(0o644), [Exposure::WorldReadable]);
+        assert_eq!(mode(0o666), [Exposure::WorldWritable, Exposure::WorldReadable]);
+        assert_eq!(exposure(Path::new("/nowhere/at/all")), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-use super::person::{said, user};
+use super::person::{actor, said};
 use super::run::with_gate;
 use super::{Invocation, Output, build, log, signals, words};
 use crate::config::{Config, SystemEnvironment};
@@ -221,12 +221,13 @@ async fn adopt(
         .sum();
     let budget = arguments.budget.unwrap_or(u32::try_from(awaiting).unwrap_or(u32::MAX)).max(1);
     let order = AdoptionOrder { source: arguments.source.clone(), budget };
-    let audit = AuditRecord {
-        actor: arguments.actor.clone().unwrap_or_else(user),
-        action: "adopt".to_owned(),
-        target: arguments.source.clone().unwrap_or_else(|| "all".to_owned()),
-        reason: arguments.reason.clone(),
-    };
+    let audit = AuditRecord::new(
+        &actor(arguments.actor.as_deref()),
+        "adopt",
+        arguments.source.as_deref().unwrap_or("all"),
+        &arguments.reason,
+    )
+    .selection(format!("{} awaiting, budget {budget}", words::count(awaiting, "dossier")));
     let run = context.ledger.open_adoption(context.clock.now(), &order, &audit).await?;
     let mut asked_by = None;
     let mut teller = Teller { output: invocation.output, awaiting, told_at: None };

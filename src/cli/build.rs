@@ -28,6 +28,7 @@ use crate::pipeline::catalogue::known::CatalogueMemory;
 use crate::pipeline::catalogue::{CatalogueSettings, CodePolicies};
 use crate::pipeline::orders::heed_orders;
 use crate::pipeline::ownership::Ownership;
+use crate::pipeline::problems::SurgeSettings;
 use crate::pipeline::pulse::{Beat, Pulse};
 use crate::pipeline::quota::LedgerQuota;
 use crate::pipeline::{Context, PortalLine, Settings, SourceLine};
@@ -36,8 +37,9 @@ use crate::portal::{AnswerPatterns, Portal};
 use crate::source::{Auth, Directory, DirectorySettings, Feed, FeedSettings};
 use crate::xml;
 
-/// Revisions mapped in one pass: a transaction of some tens of milliseconds.
-const MAP_LIMIT: u32 = 512;
+/// Revisions mapped in one pass: a transaction of some ten milliseconds. A change that comes while a
+/// million others are mapped waits for a pass, and everything else that is written waits for its end.
+const MAP_LIMIT: u32 = 128;
 /// Longer than any one step of a loop at the ledger takes, also on a slow and busy disk.
 const LEDGER_PATIENCE: Duration = Duration::from_mins(2);
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -424,6 +426,7 @@ pub fn settings(config: &Config) -> Settings {
         map_limit: MAP_LIMIT,
         reconcile_settle_ms: config.reconcile.settle_ms,
         look_ups_max: config.reconcile.look_ups_max,
+        job_window: u64::from(config.resync.window),
         repair: config
             .reconcile
             .repair
@@ -435,6 +438,9 @@ pub fn settings(config: &Config) -> Settings {
             })
             .collect(),
         from_days: config.reconcile.from_days,
+        rolling_every: (config.reconcile.rolling_every_ms > 0)
+            .then(|| Duration::from_millis(config.reconcile.rolling_every_ms)),
+        rolling_page: config.reconcile.rolling_page,
         retention: Retention {
             bodies_ms: u64::from(config.retention.bodies_days) * DAY_MS,
             attempts_ms: u64::from(config.retention.attempts_days) * DAY_MS,
@@ -446,6 +452,11 @@ pub fn settings(config: &Config) -> Settings {
         watchdog_ms: config.upkeep.watchdog_ms,
         quota: config.gate.windows.iter().map(|window| (window.limit, window.window_ms)).collect(),
         wait_max_ms: longest_wait_ms(config),
+        surges: SurgeSettings {
+            least: config.problems.burst,
+            within_ms: config.problems.burst_ms,
+            hold_ms: config.problems.hold_ms,
+        },
         catalogue: catalogue(&config.catalogue),
     }
 }

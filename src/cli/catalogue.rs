@@ -148,12 +148,12 @@ async fn refresh(
         arguments.kinds.into_iter().map(CatalogueKind::from).collect()
     };
     let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-    let audit = AuditRecord {
-        actor: arguments.actor.unwrap_or_else(person::user),
-        action: "catalogue refresh".to_owned(),
-        target: names.join(" "),
-        reason: arguments.reason.unwrap_or_else(|| "fetch now".to_owned()),
-    };
+    let audit = AuditRecord::new(
+        &person::actor(arguments.actor.as_deref()),
+        "catalogue refresh",
+        &names.join(" "),
+        arguments.reason.as_deref().unwrap_or("fetch now"),
+    );
     let wish = CatalogueWish { kinds, accept_shrunken: arguments.accept_shrunken };
     let asked_for = context.ledger.ask_for_catalogues(context.clock.now(), &wish, &audit).await?;
     let verb = async |line: &PortalLine, stop: &Stop| {

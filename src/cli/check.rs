@@ -192,7 +192,11 @@ fn sources_and_books(limits: &Alarms, health: &Health, now: Timestamp, alarms: &
         let books = health.books.iter().find(|books| books.source == source.name);
         match books {
             Some(books) if !books.closed => {
-                let words = format!("the books of {} did not close", source.name);
+                let which = match books.unbalanced.as_slice() {
+                    [] => String::new(),
+                    rows => format!(": {}", rows.join(", ")),
+                };
+                let words = format!("the books of {} did not close{which}", source.name);
                 alarm(Level::Warning, "books", words);
             }
             Some(books) if now.since(books.ended_at) > ms(limits.books_age_max_ms) => {
@@ -337,6 +341,7 @@ mod tests {
                 source: "mot-cua".to_owned(),
                 ended_at: monday("04:00:00"),
                 closed: true,
+                unbalanced: Vec::new(),
             }],
             ..Health::default()
         }
@@ -451,9 +456,13 @@ mod tests {
                 DISK,
             ),
             (
-                "WARNING: the books of mot-cua did not close - ",
+                "WARNING: the books of mot-cua did not close: day 20260126, agency H55 - ",
                 Health {
-                    books: vec![BooksStanding { closed: false, ..well().books.remove(0) }],
+                    books: vec![BooksStanding {
+                        closed: false,
+                        unbalanced: vec!["day 20260126".into(), "agency H55".into()],
+                        ..well().books.remove(0)
+                    }],
                     ..well()
                 },
                 DISK,

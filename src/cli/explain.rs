@@ -4,19 +4,20 @@ use serde::Serialize;
 
 use super::Invocation;
 use super::failure::{Exit, Failure};
-use super::words;
+use super::{problems, words};
+use crate::domain::signature::is_name;
 use crate::messages::{self, Language, say};
 
 /// Say what a code means and what to do about it
 ///
 /// Every failure, refusal and finding carries a stable code, in messages, logs and the ledger.
-/// Without a code, all of them are listed.
+/// Without a code, all of them are listed. A cause (S-…) is shown with what is open of it.
 ///
 /// Example: hoso explain portal.refused
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// As it stands in brackets in a message, e.g. mapping.required
+    /// As it stands in brackets in a message, e.g. mapping.required, or a cause (S-…)
     code: Option<String>,
 }
 
@@ -44,7 +45,7 @@ impl CodeSaid {
     }
 }
 
-pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), Failure> {
     let language = invocation.language();
     let Some(code) = &arguments.code else {
         let all: Vec<CodeSaid> = all().map(|row| said(language, &row)).collect();
@@ -59,6 +60,9 @@ pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), 
         return Ok(());
     };
     let code = code.trim_matches(['[', ']', '`']);
+    if is_name(code) {
+        return problems::explain(invocation, code).await;
+    }
     match find(language, code) {
         Some(row) => {
             invocation.output.result(&row, |row| row.text(language));

@@ -103,6 +103,9 @@ impl From<VerbError> for Failure {
                     .hint(format!("`hoso explain {}` says what to do", failure.code))
                     .code(failure.code)
             }
+            VerbError::UnderWay { run, .. } => Self::new(Exit::Failed, error.to_string())
+                .hint(format!("`hoso reconcile show {run}` says how far it is"))
+                .code("reconcile.under_way"),
             VerbError::Task(error) => Self::new(Exit::Failed, format!("a task broke off: {error}"))
                 .hint("this is a defect; please report it with the log"),
         }

@@ -130,6 +130,7 @@ impl Way {
 ///   GET  /lab/calls?code=CODE  the calls about a dossier, as they arrived
 ///   POST /lab/faults           {"clear": true, "preset": "some", "rates": [...], "next": [...],
 ///                              "refuse": [{"code": "CODE", "message": "..."}], "accept": ["CODE", ...]}
+///   POST /lab/change           {"code": "CODE", "fields": {"TrangThaiHoSo": "9"}}
 ///   POST /lab/forget           {"codes": ["CODE", ...]}
 ///   POST /lab/quota            {"windows": [{"limit": 50, "window_ms": 1000,
 ///                              "kind": "sliding-attempts"}], "retry_after": true}

@@ -152,6 +152,10 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     }
 }
 
+fn act(action: &str, person: &Person) -> AuditRecord {
+    AuditRecord::new(&person.actor(), action, "ledger", &person.reason)
+}
+
 fn now() -> Timestamp {
     SystemClock::new().now()
 }
@@ -314,12 +318,7 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
     is_there(&arguments.file)?;
     let now = now();
     let settings = build::ledger_settings(&config, false)?;
-    let audit = AuditRecord {
-        actor: arguments.person.actor(),
-        action: "restore".to_owned(),
-        target: "ledger".to_owned(),
-        reason: arguments.person.reason.clone(),
-    };
+    let audit = act("restore", &arguments.person);
     // Who has taken a file does not offer it again by itself, as a feed does. Before the ledger is put
     // in place: a file that is read twice changes nothing, one that is never read is lost.
     let taken_since = sqlite::made_at(&arguments.file)? - BACKUP_TAKES;
@@ -443,14 +442,7 @@ fn new_key(invocation: &Invocation, file: Option<&Path>) -> Result<(), Failure> 
 }
 
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(file)?;
+    let mut file = words::new_private_file(file)?;
     writeln!(file, "{text}")?;
     file.sync_all()
 }
@@ -471,12 +463,7 @@ async fn rotate_key(invocation: &Invocation, person: &Person) -> Result<(), Fail
     }
     let ledger = build::ledger_file(&config, true).await?;
     let now = now();
-    let audit = AuditRecord {
-        actor: person.actor(),
-        action: "rotate-key".to_owned(),
-        target: "ledger".to_owned(),
-        reason: person.reason.clone(),
-    };
+    let audit = act("rotate-key", person);
     let done = ledger.reseal(now, &audit).await;
     ledger.close().await;
     let done = done?;

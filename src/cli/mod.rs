@@ -2,6 +2,7 @@
 //! only place that prints. Commands read the ledger directly and change it only through `pipeline`.
 
 mod adopt;
+mod audit;
 pub mod build;
 mod catalogue;
 mod certificates;
@@ -24,6 +25,7 @@ mod output;
 mod person;
 mod portal;
 mod problems;
+mod reconcile;
 mod rehearsal;
 mod resync;
 mod run;
@@ -95,12 +97,15 @@ enum Command {
     Doctor(doctor::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
-    #[command(subcommand)]
-    Problems(problems::Which),
+    Problems(problems::ProblemsArguments),
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
     Adopt(adopt::Arguments),
+    #[command(subcommand)]
+    Reconcile(reconcile::Which),
+    #[command(subcommand)]
+    Audit(audit::Which),
     #[command(subcommand)]
     Run(run::Verb),
     #[command(subcommand)]
@@ -199,15 +204,17 @@ pub fn main() -> ExitCode {
             Command::Doctor(arguments) => doctor::run(&invocation, arguments).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
-            Command::Problems(which) => problems::run(&invocation, which).await,
+            Command::Problems(arguments) => problems::run(&invocation, arguments).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
+            Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
+            Command::Audit(which) => audit::run(&invocation, which).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
-            Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Explain(arguments) => explain::run(&invocation, &arguments).await,
             Command::Completions(arguments) => {
                 manual::completions(&invocation, &arguments);
                 Ok(())

@@ -118,12 +118,12 @@ fn agency(text: &str) -> Result<String, String> {
         .ok_or_else(|| "this is no agency code; one looks like 000.00.05.H55 or H55.242".to_owned())
 }
 
-fn point_in_time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
     Timestamp::from_iso(text)
         .ok_or_else(|| "write date and time, as 2026-01-27 06:00:00".to_owned())
 }
 
-fn length(text: &str) -> Result<Duration, String> {
+pub(super) fn length(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number and a unit: 30s, 45m, 2h, 3d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds: u64 = match unit {

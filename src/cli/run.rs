@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::reconcile::more_of_books;
 use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
@@ -15,6 +16,7 @@ use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::observed::ObservedChange;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
+use crate::mapping::Mapping;
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::observe::{self, observe_once};
 use crate::pipeline::orders::report_gate;
@@ -22,7 +24,7 @@ use crate::pipeline::ownership::{GATE, Ownership};
 use crate::pipeline::pull::{PullReport, pull_once};
 use crate::pipeline::push::{PushReport, push_once};
 use crate::pipeline::read_back::{ReadBackReport, read_back_once};
-use crate::pipeline::reconcile::reconcile_once;
+use crate::pipeline::reconcile::{Ends, close_books as close};
 use crate::pipeline::upkeep::upkeep_once;
 use crate::pipeline::watch::watch_once;
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
@@ -283,9 +285,10 @@ async fn reconcile(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let sources = build::sources(config, &context.clock)?;
+    let mapping = build::mapping(config)?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let read_back = read_back_once(context, line, stop).await?;
-        let (books, failures) = close_books(context, &sources, Some(line), stop).await;
+        let (books, failures) = close_books(context, &sources, Some(line), &mapping, stop).await;
         Ok::<_, crate::pipeline::VerbError>((read_back, books, failures))
     };
     let failures;
@@ -297,7 +300,7 @@ async fn reconcile(
         }
         Err(owner) => {
             // Books can be closed against the ledger alone; only the look-ups need the gate.
-            let (books, failed) = close_books(context, &sources, None, stop).await;
+            let (books, failed) = close_books(context, &sources, None, &mapping, stop).await;
             failures = failed;
             Reconciled { read_back: None, gate_owner: Some(owner), books }
         }
@@ -324,12 +327,13 @@ async fn reconcile(
 async fn close_books(
     context: &Context,
     sources: &[SourceLine],
-    line: Option<&PortalLine>,
+    portal: Option<&PortalLine>,
+    mapping: &Arc<Mapping>,
     stop: &Stop,
 ) -> (Vec<Books>, Vec<Failure>) {
     let (mut books, mut failures) = (Vec::new(), Vec::new());
     for source in sources {
-        match reconcile_once(context, source, line, stop).await {
+        match close(context, Ends { source, portal, mapping: Some(mapping) }, stop).await {
             Ok(closed) => books.push(closed),
             Err(error) => failures.push(Failure::from(error)),
         }
@@ -366,6 +370,7 @@ pub(super) fn books_text(books: &Books) -> String {
         // Writing to a String cannot fail, here and below.
         let _infallible = writeln!(text, "  {name:<13}{count:>10}");
     }
+    text.push_str(&more_of_books(books));
     if !books.remark.is_empty() {
         let _infallible = writeln!(text, "  {}", books.remark);
     }

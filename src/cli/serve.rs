@@ -1,5 +1,6 @@
 //! `hoso serve`: the background service, and how it takes another configuration while it runs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use super::{Invocation, build, log, person, signals};
 use crate::config::{Config, ConfigErrors, Environment, SystemEnvironment};
 use crate::daemon::{Change, Herald, with_two_stage_shutdown};
 use crate::ledger::record::PauseScope;
+use crate::machine::{self, Exposure};
 use crate::notify::Notifier;
 use crate::pipeline::pulse::Pulse;
-use crate::pipeline::{Context, Stop, orders};
+use crate::pipeline::{Context, Stop, audit, orders};
 
 /// Run the gateway until it is told to stop
 ///
@@ -66,6 +68,10 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         sources = config.sources.len(),
         "hoso-gateway starts"
     );
+    for exposed in exposed(&config.ledger.path) {
+        tracing::warn!(code = "ledger.exposed", "{exposed}");
+    }
+    audit::tell_head(&context).await?;
     let stop = Stop::new();
     let drain = Duration::from_millis(config.serve.drain_ms);
     let clock = Arc::clone(&context.clock);
@@ -110,6 +116,23 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     context.ledger.close().await;
     tracing::info!("hoso-gateway stopped");
     result
+}
+
+/// What is not as it should be with who may read and write the ledger, and what to do.
+pub(super) fn exposed(ledger: &Path) -> Vec<String> {
+    let path = ledger.display();
+    let told = |found| match found {
+        Exposure::WorldWritable => {
+            format!("everybody may write the ledger: chmod o-w {path}")
+        }
+        Exposure::WorldReadable => {
+            format!("everybody on this machine may read the ledger: chmod o-r {path}")
+        }
+        Exposure::OtherOwner(uid) => format!(
+            "the ledger belongs to the account {uid}, which is not the one that runs this: {path}"
+        ),
+    };
+    machine::exposure(ledger).into_iter().map(told).collect()
 }
 
 /// The service manager, as it named itself to this process.

@@ -7,12 +7,15 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::metrics::Reading;
-use super::serve::short;
-use super::{Invocation, build, catalogue, check, observed, run, words};
+use super::serve::{exposed, short};
+use super::{Invocation, build, catalogue, check, observed, problems, reconcile, run, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
+use crate::ledger::audit::AuditHead;
+use crate::ledger::cause::Cause;
 use crate::ledger::observed::ObservedChange;
+use crate::ledger::reconcile::RollingScan;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::ledger::watch::Watchdog;
@@ -56,8 +59,20 @@ struct Status {
     file_hash: String,
     /// The ledger's file, and when its room ends.
     room: Sizes,
+    /// What is not as it should be with who may read and write the ledger.
+    exposed: Vec<String>,
+    /// Where the chain of the audit ends.
+    audit: Option<AuditHead>,
     /// The promises of the gateway, as they were looked at last.
     watchdogs: Vec<Watchdog>,
+    /// The slow scan behind the feed's cursor.
+    rolling: Vec<RollingScan>,
+    /// The cause that harms most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_cause: Option<Cause>,
+    /// Causes because of which the gateway holds a scope by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_causes: Vec<Cause>,
     /// What the portal does otherwise than before, within a week; the newest first.
     portal_changes: Vec<ObservedChange>,
     #[serde(flatten)]
@@ -89,6 +104,9 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let catalogue = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     let room = ledger.room(now).await?;
     let watchdogs = ledger.watchdogs().await?;
+    let rolling = ledger.rolling_scans().await?;
+    let audit = ledger.audit_chain().await?.head;
+    let causes = ledger.causes(now).await?;
     let portal_changes = ledger.observed_changes(observed::news_since(now)).await?;
     ledger.close().await;
     let full_in = full_soon(&room, config.ledger.size_warn_days);
@@ -99,12 +117,17 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
     let status = Status {
         verdict,
         at: now,
-        problems: problems(&standing, Some(&catalogue)),
+        problems: waiting(&standing, Some(&catalogue)),
         calls,
         catalogue,
         file_hash: config.hash(),
         room,
+        exposed: exposed(&config.ledger.path),
+        audit,
         watchdogs,
+        rolling,
+        top_cause: causes.first().cloned(),
+        held_causes: causes.into_iter().filter(|cause| cause.pause.is_some()).collect(),
         portal_changes,
         standing,
     };
@@ -120,7 +143,7 @@ fn steps(standing: &Standing, states: &[&str]) -> u64 {
     states.iter().filter_map(|state| standing.steps.get(*state)).sum()
 }
 
-pub(super) fn problems(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
+pub(super) fn waiting(standing: &Standing, catalogue: Option<&catalogue::Overview>) -> u64 {
     of(standing, EntryState::needs_a_person)
         + steps(standing, &["held"])
         + standing.refused_documents
@@ -148,7 +171,7 @@ fn verdict(
             words::count(days, "day")
         ));
     }
-    let problems = problems(standing, catalogue);
+    let problems = waiting(standing, catalogue);
     if problems > 0 {
         let verb = if problems == 1 { "needs" } else { "need" };
         parts.push(format!("{problems} {verb} a person: hoso problems list"));
@@ -161,6 +184,16 @@ fn verdict(
     let lists = catalogue.map_or(&[][..], |catalogue| &catalogue.lists);
     for list in lists.iter().filter(|one| one.stale) {
         parts.push(format!("the portal's list of {} is stale", list.kind()));
+    }
+    for books in standing.last_books.iter().filter(|books| !books.closed && !books.without_index) {
+        let which = match books.unbalanced.as_slice() {
+            [] => String::new(),
+            rows => format!(" ({})", rows.join(", ")),
+        };
+        parts.push(format!(
+            "THE BOOKS OF {} DO NOT CLOSE{which}: hoso reconcile books",
+            books.source
+        ));
     }
     let differences: u64 = standing.open_discrepancies.values().sum();
     match differences {
@@ -277,7 +310,9 @@ fn text(status: &Status) -> String {
     if standing.set_aside > 0 {
         line("paused", standing.set_aside, "set aside by a pause of their procedure or agency");
     }
-    line("problems", status.problems, "wait for a person");
+    let top = status.top_cause.as_ref().filter(|_| status.problems > 0).map(problems::top_words);
+    let top = top.map_or_else(String::new, |top| format!("; {top}"));
+    line("problems", status.problems, &format!("wait for a person{top}"));
     if standing.refused_documents > 0 {
         line("  unreadable", standing.refused_documents, "documents or items kept as evidence");
     }
@@ -297,6 +332,9 @@ fn text(status: &Status) -> String {
         .as_deref()
         .unwrap_or("nobody; nothing is sent until `hoso serve` or `hoso run push` runs");
     let _infallible = write!(text, "\ngate owner      {owner}\n");
+    for held in status.held_causes.iter().filter_map(|cause| problems::pause_words(cause, now)) {
+        let _infallible = writeln!(text, "  HELD          {held}");
+    }
     if let Some(pause) = standing.pause.as_ref().filter(|_| standing.gate_owner.is_some()) {
         let since = words::when(pause.since, now);
         let _infallible = writeln!(text, "  not sending   since {since}, {}", pause.failure);
@@ -313,6 +351,9 @@ fn text(status: &Status) -> String {
                 "; the file is another one now: `systemctl reload hoso`"
             }
         );
+    }
+    for exposed in &status.exposed {
+        let _infallible = writeln!(text, "warning         {exposed}");
     }
     text.push_str(&watchdog_lines(&status.watchdogs, now));
     for source in &standing.sources {
@@ -340,6 +381,9 @@ fn text(status: &Status) -> String {
             words::when(books.ended_at, now),
             run::books_text(books)
         );
+    }
+    for scan in &status.rolling {
+        let _infallible = writeln!(text, "{}", reconcile::rolling(scan));
     }
     text
 }

@@ -21,11 +21,13 @@ mod province;
 mod push;
 mod read;
 mod reconcile;
+mod resync;
 mod retention;
 mod retry;
 mod secrets;
 mod serve;
 mod sources;
+mod surges;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -49,11 +51,13 @@ pub use problems::{ConfigErrors, Problem};
 pub use province::Province;
 pub use push::{Push, UnknownStep};
 pub use reconcile::Reconcile;
+pub use resync::Resync;
 pub use retention::Retention;
 pub use retry::Retry;
 pub use secrets::{Environment, Secret, SystemEnvironment};
 pub use serve::Serve;
 pub use sources::{SourceAuth, SourceConfig, SourceKind};
+pub use surges::Surges;
 pub use tls::TlsFiles;
 pub use upkeep::Upkeep;
 
@@ -99,6 +103,8 @@ pub struct Config {
     pub push: Push,
     pub retry: Retry,
     pub reconcile: Reconcile,
+    pub problems: Surges,
+    pub resync: Resync,
     pub upkeep: Upkeep,
     pub serve: Serve,
     pub alarms: Alarms,
@@ -152,6 +158,8 @@ impl Config {
             push: document.section("push", &mut problems),
             retry: document.section("retry", &mut problems),
             reconcile: document.section("reconcile", &mut problems),
+            problems: document.section("problems", &mut problems),
+            resync: document.section("resync", &mut problems),
             upkeep: document.section("upkeep", &mut problems),
             serve: document.section("serve", &mut problems),
             alarms: document.section("alarms", &mut problems),
@@ -281,6 +289,8 @@ impl Config {
         self.push.check(&self.portal, problems);
         self.retry.check(problems);
         self.reconcile.check(problems);
+        self.problems.check(problems);
+        self.resync.check(problems);
         self.upkeep.check(problems);
         self.serve.check(problems);
         self.alarms.check(problems);

@@ -19,6 +19,9 @@ pub struct Reconcile {
     pub repair: Vec<String>,
     pub unconfirmed_every_ms: u64,
     pub from_days: u32,
+    /// 0 switches it off.
+    pub rolling_every_ms: u64,
+    pub rolling_page: u32,
 }
 
 impl Reconcile {
@@ -32,6 +35,10 @@ impl Reconcile {
             3_600_000,
             problems,
         );
+        if self.rolling_every_ms > 0 {
+            within("reconcile.rolling_every_ms", self.rolling_every_ms, 100, 86_400_000, problems);
+        }
+        within("reconcile.rolling_page", self.rolling_page, 1, 1000, problems);
         within("reconcile.from_days", self.from_days, 1, 3660, problems);
         for (at, bucket) in self.repair.iter().enumerate() {
             if !REPAIRABLE.contains(&bucket.as_str()) {

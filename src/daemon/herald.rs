@@ -158,7 +158,9 @@ mod tests {
         waiting.gate_owner = Some("hoso serve, process 1".to_owned());
         waiting.oldest_at = Some(now - Duration::from_secs(3));
         let ended_at = Timestamp::from_iso("2026-01-26T04:00:00").unwrap();
-        waiting.books = vec![BooksStanding { source: "mot-cua".into(), ended_at, closed: true }];
+        let unbalanced = Vec::new();
+        let books = BooksStanding { source: "mot-cua".into(), ended_at, closed: true, unbalanced };
+        waiting.books = vec![books];
         assert_eq!(words(&waiting, now), "sending; 12 due, oldest 3 s; books closed 04:00");
         waiting.books[0].closed = false;
         waiting.books[0].ended_at = ended_at - Duration::from_hours(48);

@@ -39,7 +39,7 @@ use crate::pipeline::pull::pull_once;
 use crate::pipeline::pulse::Pulse;
 use crate::pipeline::push::push_once;
 use crate::pipeline::read_back::read_back_once;
-use crate::pipeline::reconcile::reconcile_once;
+use crate::pipeline::reconcile::{self, Ends};
 use crate::pipeline::upkeep::{measure_once, upkeep_once};
 use crate::pipeline::watch::{WatchReport, sentence, watch_once};
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop, VerbError};
@@ -70,6 +70,8 @@ const FIRST_MEASURE: Duration = Duration::from_mins(1);
 const MEASURE_PATIENCE: Duration = Duration::from_hours(1);
 /// After an error of the ledger, before the verb is repeated.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
+/// Before the books are closed after another reconciliation of the source.
+const UNDER_WAY_RETRY: Duration = Duration::from_secs(10);
 
 /// When the loops run.
 #[derive(Debug, Clone)]
@@ -435,9 +437,10 @@ async fn portal_loops(
     let watched = |name| context.watched(&pulse, name, schedule.portal_patience);
     let (pushing, reading) = (watched("push"), watched("read back"));
     let (adopting, closing) = (watched("adopt"), watched("reconcile"));
+    let scanning = watched("rolling scan");
     let (refreshing, heeding) = (watched("catalogue"), watched("orders"));
     // One that ends by a defect asks the others to end; what they have out is settled first.
-    let (pushed, read_back, adopted, reconciled, refreshed, heeded) = tokio::join!(
+    let (pushed, read_back, adopted, reconciled, scanned, refreshed, heeded) = tokio::join!(
         ending(&stop, push_loop(&pushing, &line, schedule.look, &wakers, &stop)),
         ending(
             &stop,
@@ -452,13 +455,16 @@ async fn portal_loops(
         ending(&stop, adopt_loop(&adopting, &line, schedule.read_back, &wakers, &stop)),
         ending(
             &stop,
-            reconcile_loop(&closing, &sources, &line, schedule.reconcile, &wakers, &stop),
+            Box::pin(reconcile_loop(
+                &closing, &sources, &line, &mapping, &schedule, &wakers, &stop
+            )),
         ),
+        ending(&stop, Box::pin(rolling_loop(&scanning, &sources, &wakers, &stop))),
         // On the heap: loops side by side would be a large future.
         ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
         ending(&stop, watch_orders(&heeding, &line, schedule.look, &stop)),
     );
-    pushed.and(read_back).and(adopted).and(reconciled).and(refreshed).and(heeded)
+    pushed.and(read_back).and(adopted).and(reconciled).and(scanned).and(refreshed).and(heeded)
 }
 
 /// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
@@ -620,15 +626,17 @@ async fn adopt_some(
     Ok(Some(wait))
 }
 
+/// Closes the books when it is time, and works on runs that operators asked for in between.
 async fn reconcile_loop(
     context: &Context,
     sources: &[SourceLine],
     line: &PortalLine,
-    every: Option<Duration>,
+    mapping: &Arc<Mapping>,
+    schedule: &Schedule,
     wakers: &Wakers,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let Some(every) = every else {
+    let Some(every) = schedule.reconcile else {
         context.resting(Duration::MAX);
         stop.cancelled().await;
         return Ok(());
@@ -641,22 +649,70 @@ async fn reconcile_loop(
         Some(last) => every.saturating_sub(context.clock.now().since(last)),
         None => every.min(FIRST_BOOKS),
     };
-    pause(context, first, None, stop).await;
+    let mut due_at = context.clock.monotonic() + first;
     let again = Duration::from_millis(context.settings.reconcile_settle_ms) + SUSPICION;
+    let look = schedule.look.max(schedule.read_back);
     let mut pass: u64 = 0;
     while !stop.is_cancelled() {
         pass += 1;
         context.alive();
         let span = tracing::info_span!("pass", of = "reconcile", pass);
-        let wait = match close_books(context, sources, line, wakers, stop).instrument(span).await {
+        let now = context.clock.monotonic();
+        if now < due_at {
+            let asked = asked_for(context, sources, line, mapping, stop).instrument(span).await;
+            match asked {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    pause(context, survive(error)?, None, stop).await;
+                    continue;
+                }
+            }
+            pause(context, look.min(due_at.saturating_sub(now)), None, stop).await;
+            continue;
+        }
+        let closed = close_books(context, sources, line, mapping, wakers, stop).instrument(span);
+        let wait = match closed.await {
             // What the portal did not show is looked at again as soon as that can be believed.
             Ok(suspected) if suspected > 0 => every.min(again),
             Ok(_) => every,
             Err(error) => survive(error)?,
         };
-        pause(context, wait, None, stop).await;
+        due_at = context.clock.monotonic() + wait;
     }
     Ok(())
+}
+
+/// Works on the oldest run that an operator asked for; `false` when there is none.
+async fn asked_for(
+    context: &Context,
+    sources: &[SourceLine],
+    line: &PortalLine,
+    mapping: &Arc<Mapping>,
+    stop: &Stop,
+) -> Result<bool, VerbError> {
+    let Some(run) = reconcile::asked_for(context).await? else {
+        return Ok(false);
+    };
+    let Some(source) = sources.iter().find(|line| line.source.name() == run.order.source) else {
+        let why = "given up: its source is not configured any more";
+        context.ledger.give_up_run(context.clock.now(), run.id, why).await?;
+        return Ok(true);
+    };
+    let ends = Ends { source, portal: Some(line), mapping: Some(mapping) };
+    match reconcile::work_on_run(context, ends, run.id, stop, |_| {}).await {
+        Ok(Some(books)) => {
+            tracing::info!(run = run.id, matched = books.matched, "a reconciliation ended");
+            Ok(true)
+        }
+        Ok(None) => Ok(false),
+        // It was given up, and says why.
+        Err(VerbError::Source { source_name, failure }) => {
+            tracing::warn!(source = source_name, code = failure.code, run = run.id, "{failure}");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns how many dossiers were missed at the portal and must be looked at again.
@@ -664,6 +720,7 @@ async fn close_books(
     context: &Context,
     sources: &[SourceLine],
     line: &PortalLine,
+    mapping: &Arc<Mapping>,
     wakers: &Wakers,
     stop: &Stop,
 ) -> Result<u64, VerbError> {
@@ -672,8 +729,9 @@ async fn close_books(
         if stop.is_cancelled() {
             break;
         }
-        match reconcile_once(context, source, Some(line), stop).await {
-            // The next process, or the next configuration, begins anew.
+        let ends = Ends { source, portal: Some(line), mapping: Some(mapping) };
+        match reconcile::close_books(context, ends, stop).await {
+            // The next process, or the next configuration, goes on with it.
             Ok(_) if stop.is_cancelled() => {}
             Ok(books) => {
                 suspected += books.suspected;
@@ -690,10 +748,43 @@ async fn close_books(
             Err(VerbError::Source { source_name, failure }) => {
                 tracing::warn!(source = source_name, code = failure.code, "no books: {failure}");
             }
+            // By hand, without the portal: those books are as new as ours would be.
+            Err(VerbError::UnderWay { source_name, run }) => {
+                tracing::info!(source = source_name, run, "no books: others are being made");
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(suspected)
+}
+
+/// The slow scan behind the cursors.
+async fn rolling_loop(
+    context: &Context,
+    sources: &[SourceLine],
+    wakers: &Wakers,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let Some(every) = context.settings.rolling_every else {
+        context.resting(Duration::MAX);
+        stop.cancelled().await;
+        return Ok(());
+    };
+    pause(context, every, None, stop).await;
+    every_loop(context, "rolling scan", every, stop, || async {
+        for source in sources {
+            match reconcile::rolling::scan_once(context, source).await {
+                Ok(scanned) if scanned.pulled > 0 => wakers.map.notify_one(),
+                Ok(_) => {}
+                Err(VerbError::Source { source_name, failure }) => {
+                    tracing::debug!(source = source_name, code = failure.code, "not scanned");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 async fn catalogue_loop(
@@ -764,6 +855,8 @@ fn survive(error: VerbError) -> anyhow::Result<Duration> {
             Ok(LEDGER_RETRY)
         }
         VerbError::Source { .. } => Ok(LEDGER_RETRY),
+        // A pass by hand that does without the portal ends soon.
+        VerbError::UnderWay { .. } => Ok(UNDER_WAY_RETRY),
         _ => Err(error.into()),
     }
 }

@@ -87,9 +87,12 @@ pub enum Bucket {
     /// On its way: received, ready, leased, unconfirmed, or not received yet.
     Open,
     NotOurs,
+    /// Acknowledged by the portal, gone from the index: beside the sum.
+    Extra,
 }
 
 impl Bucket {
+    /// Those that a dossier of the index can be in.
     pub const ALL: [Self; 8] = [
         Self::Matched,
         Self::Different,
@@ -100,4 +103,27 @@ impl Bucket {
         Self::Open,
         Self::NotOurs,
     ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Matched => "matched",
+            Self::Different => "different",
+            Self::Missing => "missing",
+            Self::Unverifiable => "unverifiable",
+            Self::Quarantined => "quarantined",
+            Self::Dead => "dead",
+            Self::Open => "open",
+            Self::NotOurs => "not_ours",
+            Self::Extra => "extra",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain([Self::Extra]).find(|bucket| bucket.as_str() == text)
+    }
+
+    /// Whether sending its dossiers again can mend anything.
+    pub const fn may_be_sent(self) -> bool {
+        matches!(self, Self::Missing | Self::Different | Self::Quarantined | Self::Dead)
+    }
 }

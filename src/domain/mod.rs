@@ -4,7 +4,9 @@
 //! creates, and its state machine) and [`failure`] (why something did not succeed).
 
 pub mod adoption;
+pub mod bound;
 pub mod catalogue;
+pub mod cause;
 pub mod codes;
 pub mod diagnostic;
 pub mod difference;
@@ -12,6 +14,7 @@ pub mod discrepancy;
 pub mod dossier;
 pub mod entry;
 pub mod failure;
+pub mod job;
 pub mod lease;
 pub mod masked;
 pub mod masking;
@@ -20,7 +23,9 @@ pub mod priority;
 pub mod receipt;
 pub mod record;
 pub mod retry;
+pub mod selection;
 pub mod share;
+pub mod signature;
 pub mod status;
 pub mod step;
 pub mod time;

@@ -6,11 +6,15 @@
 //! read.
 
 pub mod adoption;
+pub mod audit;
 mod body;
+pub mod cause;
+pub mod jobs;
 pub mod key;
 pub mod observed;
 mod orders;
 pub mod past;
+pub mod reconcile;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -30,6 +34,7 @@ use adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use audit::{AuditChain, AuditFilter, AuditRow};
 use record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -71,6 +76,9 @@ pub enum LedgerError {
     /// A file operation (backup, restore, compaction) cannot be done as things are.
     #[error("{what}")]
     Refused { what: String, hint: &'static str },
+    /// Everybody on the machine may write the file: nothing in it would prove anything.
+    #[error("everybody may write the ledger {path}")]
+    Exposed { path: String },
     /// The ledger changed under a verb in a way that its guards exclude.
     #[error("the ledger refused a transition: {0}")]
     Conflict(String),
@@ -89,6 +97,7 @@ impl LedgerError {
             Self::Older { .. } => "ledger.older",
             Self::Key(trouble) => trouble.code(),
             Self::Refused { .. } => "ledger.refused",
+            Self::Exposed { .. } => "ledger.exposed",
             Self::Conflict(_) => "ledger.conflict",
         }
     }
@@ -115,6 +124,9 @@ impl LedgerError {
             Self::Older { .. } => "run `hoso migrate`, or start without --no-migrate",
             Self::Key(trouble) => trouble.hint(),
             Self::Refused { hint, .. } => hint,
+            Self::Exposed { .. } => {
+                "take the right away: chmod o-w FILE; then look at the audit: hoso audit verify"
+            }
             Self::Conflict(_) => "repeat the command; if it stays, please report it with the log",
         }
     }
@@ -184,6 +196,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Do what the message says.",
     ),
     (
+        "ledger.exposed",
+        "Every account of the machine may write the ledger's file, so nothing in it would prove anything. It was not opened.",
+        "`chmod o-w` on the file and its folder, then `hoso audit verify --expect` with a head from the log or the last backup's manifest.",
+    ),
+    (
         "ledger.conflict",
         "Another process changed the same row first; nothing was written.",
         "Repeat the command.",
@@ -192,7 +209,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + observed::Observing + Debug + Send + Sync {
+pub trait Ledger:
+    watch::Watching
+    + reconcile::Reconciling
+    + cause::Causes
+    + jobs::Jobs
+    + observed::Observing
+    + Debug
+    + Send
+    + Sync
+{
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`
@@ -312,16 +338,6 @@ pub trait Ledger: watch::Watching + observed::Observing + Debug + Send + Sync {
     /// The acknowledged packets of these dossiers, for comparing with an echo; those past
     /// retention are left out.
     async fn acked_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError>;
-
-    /// Codes that the portal acknowledged, after `after` in code order; for finding what is gone
-    /// from the index.
-    async fn acknowledged_codes(
-        &self,
-        source: &str,
-        after: &str,
-        limit: u32,
-        first_seen_until: Timestamp,
-    ) -> Result<Vec<String>, LedgerError>;
 
     /// Opens (or sees again) discrepancies.
     async fn record_discrepancies(
@@ -504,6 +520,26 @@ pub trait Ledger: watch::Watching + observed::Observing + Debug + Send + Sync {
         scope: &PauseScope,
         audit: &AuditRecord,
     ) -> Result<Resumed, LedgerError>;
+
+    // --- the audit ---
+
+    /// Writes the row of an act without another effect: one that was refused or failed, or that only
+    /// showed something.
+    async fn note_act(
+        &self,
+        now: Timestamp,
+        audit: &AuditRecord,
+        result: &str,
+    ) -> Result<(), LedgerError>;
+
+    /// Rows of the audit behind number `after`, oldest first: for looking at the whole chain.
+    async fn audit_rows(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, LedgerError>;
+
+    /// The newest acts that match, newest first.
+    async fn acts(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, LedgerError>;
+
+    /// Where the chain ends and what was archived of it: a few rows.
+    async fn audit_chain(&self) -> Result<AuditChain, LedgerError>;
 
     /// What operators want of a process that sends. Reads only, and is asked often.
     async fn orders(&self, now: Timestamp) -> Result<Orders, LedgerError>;

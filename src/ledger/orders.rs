@@ -70,6 +70,9 @@ pub struct SendingPause {
     pub began_at: Timestamp,
     /// Ends by itself then; `None`: until somebody resumes it.
     pub until: Option<Timestamp>,
+    /// The cause because of which the gateway began it by itself; at its end one dossier goes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// What operators want of a process that sends.

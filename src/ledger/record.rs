@@ -5,6 +5,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use super::reconcile::BookRow;
+use crate::domain::bound::SampleBound;
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -29,6 +31,8 @@ pub struct SourcePosition {
     pub etag: Option<String>,
     /// Whether the feed was ever read to its end; before that, work is a first fill.
     pub caught_up: bool,
+    /// When that was last.
+    pub caught_up_at: Option<Timestamp>,
     /// The cut-over in force; see `Ledger::set_start_from`.
     pub start_from: Option<Timestamp>,
 }
@@ -143,9 +147,21 @@ pub struct ValidPacket {
     /// Procedure and agency, by which operators pause sending.
     pub ma_tthc: String,
     pub ma_don_vi: Option<String>,
+    pub facts: PacketFacts,
     /// The code under which the source kept it before; that dossier is closed with this one.
     pub recoded_from: Option<String>,
     pub files: PacketFiles,
+}
+
+/// What operators select dossiers by beside procedure and agency; `None` where the packet says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFacts {
+    /// `TrangThaiHoSo`.
+    pub status: Option<String>,
+    /// `KenhThucHien`.
+    pub channel: Option<String>,
+    /// `NgayTiepNhan`.
+    pub received_at: Option<Timestamp>,
 }
 
 /// What a packet says about submitted files, by `TepDinhKemId`.
@@ -352,6 +368,16 @@ pub struct IndexStanding {
     /// The newest entry's packet is the acknowledged one, or is believed to be at the portal.
     pub acknowledged: bool,
     pub acked_at: Option<Timestamp>,
+    pub first_seen_at: Timestamp,
+    /// As it was mapped last.
+    pub procedure: Option<String>,
+    pub agency: Option<String>,
+    /// Of the newest entry.
+    pub failure_code: Option<String>,
+    /// Steps wait, or are held, though the packet is acknowledged.
+    pub steps_missing: bool,
+    /// The portal acknowledged a step after a later one.
+    pub steps_disordered: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -396,8 +422,50 @@ pub struct Books {
     /// given. Such books are never closed.
     #[serde(default)]
     pub without_index: bool,
+    /// The run that made them; 0 for books from before runs were kept.
+    #[serde(default)]
+    pub run: i64,
+    /// Echoed with more than their code, so that their fields were compared.
+    #[serde(default)]
+    pub compared: u64,
+    /// Of those not matched: with a cause that has a name.
+    #[serde(default)]
+    pub explained: u64,
+    /// Dossiers by their cause, matched ones included.
+    #[serde(default)]
+    pub causes: BTreeMap<String, u64>,
+    /// What the look-ups say of all.
+    #[serde(default)]
+    pub sample: Option<SampleBound>,
+    /// Some of the days, agencies and procedures that do not close.
+    #[serde(default)]
+    pub unbalanced: Vec<String>,
     /// Why not, if not; or what else a reader must know.
     pub remark: String,
+}
+
+impl Books {
+    /// As a row among others.
+    pub fn row(&self) -> BookRow {
+        BookRow {
+            name: String::new(),
+            at_source: self.at_source,
+            matched: self.matched,
+            different: self.different,
+            missing: self.missing,
+            unverifiable: self.unverifiable,
+            quarantined: self.quarantined,
+            dead: self.dead,
+            open: self.open,
+            not_ours: self.not_ours,
+            explained: self.explained,
+        }
+    }
+
+    pub fn unmatched(&self) -> u64 {
+        let row = self.row();
+        row.sum() - row.matched
+    }
 }
 
 /// How long each class of rows is kept, counted from when it was settled. What is not settled, what
@@ -458,12 +526,43 @@ pub struct UpkeepCounts {
     pub clock_set_back: u64,
 }
 
+/// An act of an operator (or of the gateway in place of one), for its row in the audit.
 #[derive(Debug, Clone)]
 pub struct AuditRecord {
+    /// The system user; a name that somebody claims stands beside it, never instead of it.
     pub actor: String,
+    /// The command, such as `portal pause`.
     pub action: String,
+    /// What it was done to: a dossier's code, a scope, a file.
     pub target: String,
     pub reason: String,
+    /// What was chosen, where the target alone does not say it.
+    pub selection: Option<String>,
+    /// Of the frozen list that was acted on, as hexadecimal digits.
+    pub plan_hash: Option<String>,
+}
+
+impl AuditRecord {
+    pub fn new(actor: &str, action: &str, target: &str, reason: &str) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            reason: reason.to_owned(),
+            selection: None,
+            plan_hash: None,
+        }
+    }
+
+    #[must_use]
+    pub fn selection(self, selection: impl Into<String>) -> Self {
+        Self { selection: Some(selection.into()), ..self }
+    }
+
+    #[must_use]
+    pub fn plan_hash(self, hash: impl Into<String>) -> Self {
+        Self { plan_hash: Some(hash.into()), ..self }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -491,6 +590,9 @@ pub struct RetryScope {
     pub ma_ho_so: Vec<String>,
     /// Failure code or rule.
     pub code: Option<String>,
+    /// Name of a cause: everything that is open of it at this moment, what fails and what could not be
+    /// read included. What a person holds is left alone whatever the scope.
+    pub cause: Option<String>,
     pub quarantined: bool,
     pub dead: bool,
     pub held: bool,
@@ -631,6 +733,9 @@ pub struct Manifest {
     /// Rows of each table.
     pub rows: BTreeMap<String, u64>,
     pub program: String,
+    /// Where the chain of the audit ends: an anchor for `hoso audit verify --against`.
+    #[serde(default)]
+    pub audit: Option<super::audit::AuditHead>,
 }
 
 /// Something in a ledger that should not be.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{Books, SendingPause};
 use crate::domain::diagnostic::Diagnostic;
@@ -105,6 +105,8 @@ pub struct BooksStanding {
     pub source: String,
     pub ended_at: Timestamp,
     pub closed: bool,
+    /// Days, agencies and procedures that do not close.
+    pub unbalanced: Vec<String>,
 }
 
 /// The configuration that the gate's owner runs with.
@@ -303,6 +305,17 @@ pub struct StepView {
     pub changed_at: Timestamp,
     pub attempts: u32,
     pub failure: Option<Failure>,
+    /// The word of a person that it is at the portal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked: Option<StepMark>,
+}
+
+/// Who found a held step at the portal. Nobody at the portal said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMark {
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 /// What the attempt of a call says whose lease had run out before its settlement came.
@@ -376,6 +389,8 @@ pub enum ProblemKind {
     Dead,
     /// A step whose repetition could do harm.
     Held,
+    /// Did not succeed so far, and is tried again by itself.
+    Failing,
     /// A document or item of the feed that could not be read.
     RefusedDocument,
     /// A list of the portal's catalogue that could not be fetched; the version before stays in use.

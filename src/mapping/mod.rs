@@ -27,6 +27,7 @@ mod succession;
 mod tests;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::domain::codes::{AgencyCode, DossierCode};
@@ -264,6 +265,12 @@ impl Mapping {
     /// removed.
     pub fn removes_files(&self) -> bool {
         self.plan.removes_files
+    }
+
+    /// Contract names of fields that a code list translates.
+    pub fn translated(&self) -> BTreeSet<String> {
+        let fields = self.plan.fields.iter().filter(|field| field.codes.is_some());
+        fields.map(|field| field.target.to_owned()).collect()
     }
 
     /// Maps one document, whose root is the element of one dossier.

@@ -15,7 +15,9 @@ use crate::domain::priority::Priority;
 use crate::domain::status::Status;
 use crate::domain::step::{Step, StepIdentity, identify};
 use crate::domain::time::Timestamp;
-use crate::ledger::record::{MapCounts, MapOutcome, MappedEntry, MappedStep, ToMap, ValidPacket};
+use crate::ledger::record::{
+    MapCounts, MapOutcome, MappedEntry, MappedStep, PacketFacts, ToMap, ValidPacket,
+};
 use crate::mapping::{Mapped, Mapping};
 use crate::sabotage::{self, Defect};
 
@@ -92,7 +94,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
 }
 
 /// Runs `work` where it holds up no socket; on a runtime of one thread there is no such place.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     match tokio::runtime::Handle::current().runtime_flavor() {
@@ -232,6 +234,7 @@ fn compose(judged: Judged, sent: &[Dossier], version: &str, near: Timestamp) -> 
                 finished: !is_open(&dossier),
                 ma_don_vi: DossierCode::parse(&dossier.ma_ho_so)
                     .map(|code| code.agency.as_str().to_owned()),
+                facts: facts(&dossier),
                 ma_tthc: dossier.ma_tthc,
                 recoded_from,
                 files,
@@ -264,6 +267,15 @@ fn canonical(record: &impl Serialize) -> String {
 fn mapped_step((identity, step): (StepIdentity, Step)) -> MappedStep {
     let body = canonical(&step);
     MappedStep { identity, hash: *blake3::hash(body.as_bytes()).as_bytes(), body }
+}
+
+fn facts(dossier: &Dossier) -> PacketFacts {
+    let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    PacketFacts {
+        status: said(&dossier.trang_thai_ho_so),
+        channel: said(&dossier.kenh_thuc_hien),
+        received_at: Timestamp::from_portal(&dossier.ngay_tiep_nhan),
+    }
 }
 
 /// Still being worked on, and its appointed time is close or past.

@@ -6,15 +6,18 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod audit;
 pub mod catalogue;
 mod claim;
 mod files;
+pub mod jobs;
 pub mod login;
 pub mod map;
 mod mended;
 pub mod observe;
 pub mod orders;
 pub mod ownership;
+pub mod problems;
 pub mod pull;
 pub mod pulse;
 pub mod push;
@@ -139,8 +142,14 @@ pub struct Settings {
     pub map_limit: u32,
     pub reconcile_settle_ms: u64,
     pub look_ups_max: u32,
+    /// Dossiers of one job that may be on their way at once.
+    pub job_window: u64,
     pub repair: Vec<Bucket>,
     pub from_days: u32,
+    /// Between two pages of the slow scan; `None`: there is none.
+    pub rolling_every: Option<Duration>,
+    /// Dossiers of such a page.
+    pub rolling_page: u32,
     pub retention: Retention,
     pub watchdog_ms: u64,
     pub catalogue: CatalogueSettings,
@@ -148,6 +157,8 @@ pub struct Settings {
     pub quota: Vec<(u32, u64)>,
     /// No honest wait for another attempt is longer; see [`upkeep`].
     pub wait_max_ms: u64,
+    /// When one cause comes too often at once.
+    pub surges: problems::SurgeSettings,
 }
 
 /// Why a verb stopped before its end. What was committed before it stays.
@@ -158,6 +169,9 @@ pub enum VerbError {
     /// The source's answer; that of a poll is recorded in the ledger already.
     #[error("source `{source_name}`: {failure}")]
     Source { source_name: String, failure: Failure },
+    /// Something else of the same kind is being done, and one at a time is possible.
+    #[error("another reconciliation of `{source_name}` is under way (run {run})")]
+    UnderWay { source_name: String, run: i64 },
     /// A part of the program stopped in a way that is a defect.
     #[error("a task ended unexpectedly: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -177,6 +191,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         orders::PAUSED,
         "An operator has stopped sending: of everything, of one procedure, or of one agency. What waits keeps its place and spends no attempt.",
         "`hoso portal status` says who stopped it, why and until when; `hoso portal resume` lets it go on.",
+    ),
+    (
+        problems::SURGE,
+        "Many dossiers failed of one cause within a short time. Where the portal refuses the data of one procedure or of one agency, sending of that is held, until a person releases it or one dossier that goes first is taken; everything else goes on.",
+        "`hoso problems show S-…` says of what; mend the cause, then `hoso problems release S-…` and `hoso problems retry S-…`. How often is too often stands in the section `problems`.",
     ),
     (
         "push.late",
@@ -227,6 +246,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "steps.out_of_attempts",
         "Steps of this dossier were tried as often as the retry budget allows.",
         "Mend the cause shown in `hoso dossier explain`, then `hoso problems retry`.",
+    ),
+    (
+        "reconcile.under_way",
+        "A source has one reconciliation at a time, and another one that compares something else is not over yet.",
+        "`hoso reconcile list` shows it; ask again when it has ended. One that was stopped goes on when the same is asked for again.",
     ),
     (
         way::STUCK_CURSOR,

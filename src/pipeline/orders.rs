@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::audit::on_record;
 use super::{Context, PortalLine, VerbError};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
@@ -98,7 +99,8 @@ pub async fn pause(
     reason: &str,
 ) -> Result<(), VerbError> {
     let audit = audit("portal pause", scope, actor, reason);
-    Ok(context.ledger.pause(context.clock.now(), scope, until, &audit).await?)
+    let work = context.ledger.pause(context.clock.now(), scope, until, &audit);
+    Ok(on_record(context, &audit, work).await?)
 }
 
 /// An operator lets sending go on.
@@ -109,14 +111,10 @@ pub async fn resume(
     reason: &str,
 ) -> Result<Resumed, VerbError> {
     let audit = audit("portal resume", scope, actor, reason);
-    Ok(context.ledger.resume(context.clock.now(), scope, &audit).await?)
+    let work = context.ledger.resume(context.clock.now(), scope, &audit);
+    Ok(on_record(context, &audit, work).await?)
 }
 
 fn audit(action: &str, scope: &PauseScope, actor: &str, reason: &str) -> AuditRecord {
-    AuditRecord {
-        actor: actor.to_owned(),
-        action: action.to_owned(),
-        target: scope.to_string(),
-        reason: reason.to_owned(),
-    }
+    AuditRecord::new(actor, action, &scope.to_string(), reason)
 }

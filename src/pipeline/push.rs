@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::claim::{Claimed, Job, calls_wanted, claim};
 use super::orders::heed_orders;
 use super::step_outcome::{StepPolicy, settle_steps};
-use super::{Context, PortalLine, Stop, VerbError};
+use super::{Context, PortalLine, Stop, VerbError, problems};
 use crate::domain::entry::{Outcome, Sent, settle};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
@@ -75,7 +75,8 @@ pub async fn push_once(
     heed_orders(context, line).await?;
     let (outcomes, inbox) = mpsc::channel(SETTLE_MAX);
     let progress = Arc::new(Progress::default());
-    let settler = tokio::spawn(settle_outcomes(context.clone(), inbox, Arc::clone(&progress)));
+    let settler =
+        tokio::spawn(settle_outcomes(context.clone(), line.clone(), inbox, Arc::clone(&progress)));
     let sent = send_due(context, line, stop, &outcomes, &progress).await;
     drop(outcomes);
     let (counts, lost_dossiers, calls) = settler.await??;
@@ -373,6 +374,7 @@ fn settle_lanes(
 /// Writes outcomes as they come, all that have arrived in one transaction.
 async fn settle_outcomes(
     context: Context,
+    line: PortalLine,
     mut inbox: mpsc::Receiver<Done>,
     progress: Arc<Progress>,
 ) -> Result<(SettleCounts, u64, u64), LedgerError> {
@@ -399,14 +401,30 @@ async fn settle_outcomes(
             }
         }
         calls += batch.calls.len() as u64;
-        counts += settle_surely(&context, &batch).await?;
+        let settled = settle_surely(&context, &batch).await?;
+        counts += settled;
         sabotage::point("push.settled");
+        if settled.dead + settled.steps_held > 0
+            && let Err(error) = heed_surges(&context, &line).await
+        {
+            // Upkeep looks again; what was settled is settled.
+            tracing::warn!(%error, "surges were not looked for");
+        }
         // The ledger has made these owed again, packet and steps, in the same transaction.
         lost_dossiers += batch.steps.iter().filter(|lane| lane.portal_lost_dossier).count() as u64;
         progress.settled.fetch_add(written, Ordering::Release);
         progress.changed.notify_one();
     }
     Ok((counts, lost_dossiers, calls))
+}
+
+/// What is held because of a surge does not leave any more, also where it was claimed before.
+async fn heed_surges(context: &Context, line: &PortalLine) -> Result<(), VerbError> {
+    let told = problems::watch_surges(context).await?;
+    if told.iter().any(|told| told.held.is_some()) {
+        heed_orders(context, line).await?;
+    }
+    Ok(())
 }
 
 /// What the portal answered must not be lost to a disk that is full or busy for a moment.

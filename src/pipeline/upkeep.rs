@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Context, VerbError, ownership};
+use super::{Context, VerbError, audit, ownership, problems};
 use crate::ledger::record::{UpkeepCounts, UpkeepPolicy};
 
 /// Cursors are kept for twice the longest overlap that a source may have, and a day more.
@@ -14,7 +14,11 @@ const CLOCKS_DIFFER_MS: u64 = 5_000;
 /// Keeps the day's sizes of the ledger, once a day. Reads the whole file, so not within a pass.
 pub async fn measure_once(context: &Context) -> Result<bool, VerbError> {
     context.alive();
-    Ok(context.ledger.measure(context.clock.now()).await?)
+    let measured = context.ledger.measure(context.clock.now()).await?;
+    if measured {
+        audit::tell_head(context).await?;
+    }
+    Ok(measured)
 }
 
 /// One pass. A lease that ran out means that nobody knows whether the call left.
@@ -32,5 +36,7 @@ pub async fn upkeep_once(context: &Context) -> Result<UpkeepCounts, VerbError> {
         owner_max_ms: u64::try_from(ownership::LEASE.as_millis()).unwrap_or(u64::MAX)
             + CLOCKS_DIFFER_MS,
     };
-    Ok(context.ledger.upkeep(context.clock.now(), &policy).await?)
+    let counts = context.ledger.upkeep(context.clock.now(), &policy).await?;
+    problems::watch_surges(context).await?;
+    Ok(counts)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Findings, Values, codes};
 use crate::cli::failure::Failure;
-use crate::cli::status::{broken, broken_words, full_soon, problems};
+use crate::cli::status::{broken, broken_words, full_soon, waiting};
 use crate::cli::{build, catalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -76,7 +76,7 @@ async fn read(
     books(config, standing, now, findings);
     let overview = catalogue::Overview::of(ledger.catalogues().await?, &config.catalogue, now);
     catalogues(config, &overview, findings);
-    match problems(standing, Some(&overview)) {
+    match waiting(standing, Some(&overview)) {
         0 => findings.ok(codes::PROBLEMS, "doctor.problems_none", &[]),
         some => {
             let help = "hoso problems list";
@@ -180,7 +180,8 @@ fn books(config: &Config, standing: &Standing, now: Timestamp, findings: &mut Fi
         let age = now.since(books.ended_at);
         let ago = span(age);
         let values: Values<'_> = &[("source", name), ("ago", &ago)];
-        if !books.closed {
+        // Without an index nobody can know what should be in them.
+        if !books.closed && !books.without_index {
             findings.error(codes::BOOKS, "doctor.books_open", values, help);
         } else if age > Duration::from_millis(config.alarms.books_age_max_ms) {
             findings.warn(codes::BOOKS, "doctor.books_old", values, help);

@@ -304,12 +304,9 @@ async fn hold(
     arguments: HoldArguments,
     hold: bool,
 ) -> Result<(), Failure> {
-    let audit = AuditRecord {
-        actor: arguments.person.actor(),
-        action: if hold { "hold" } else { "release" }.to_owned(),
-        target: arguments.code.clone(),
-        reason: arguments.person.reason.clone(),
-    };
+    let action = if hold { "hold" } else { "release" };
+    let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
+    let audit = AuditRecord::new(&actor, action, &arguments.code, reason);
     let source = arguments.source.as_deref();
     let outcome = ledger.set_hold(now, source, &arguments.code, hold, &audit).await?;
     if outcome == HoldOutcome::UnknownDossier {

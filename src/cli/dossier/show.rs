@@ -120,7 +120,12 @@ fn steps(view: &DossierView, now: Timestamp, language: Language) -> String {
             say(language, "dossier.step_status", &[("status", &step.trang_thai)]),
             words::step_state(language, &step.state),
             when(language, step.changed_at, now),
-            step.failure.as_ref().map_or_else(String::new, ToString::to_string),
+            match (&step.marked, &step.failure) {
+                (Some(mark), _) if step.state == "presumed_sent" => {
+                    said("dossier.step_marked", &[("who", &mark.by), ("reason", &mark.reason)])
+                }
+                (_, failure) => failure.as_ref().map_or_else(String::new, ToString::to_string),
+            },
         ]
     });
     words::table(&header.each_ref().map(String::as_str), rows)

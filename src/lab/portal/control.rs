@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/lab/calls", get(calls))
         .route("/lab/faults", post(faults))
         .route("/lab/forget", post(forget))
+        .route("/lab/change", post(change))
         .route("/lab/quota", post(quota))
         .route("/lab/catalogue", post(catalogue))
 }
@@ -143,6 +144,27 @@ async fn forget(Shares(shared): Shares<Arc<Shared>>, body: Bytes) -> Response<Bo
             let forgotten = order.codes.iter().filter(|code| state.forget(code)).count();
             reply(StatusCode::OK, &json!({ "forgotten": forgotten }))
         }
+        Err(error) => bad_request(&error.to_string()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    code: String,
+    /// Fields that a read-back in echo mode gives.
+    fields: std::collections::BTreeMap<String, String>,
+}
+
+async fn change(Shares(shared): Shares<Arc<Shared>>, body: Bytes) -> Response<Body> {
+    match serde_json::from_slice::<Change>(&body) {
+        Ok(order) if shared.state().change(&order.code, &order.fields) => {
+            reply(StatusCode::OK, &json!({ "changed": order.code }))
+        }
+        Ok(_) => reply(
+            StatusCode::NOT_FOUND,
+            &json!({"error": "no record of this code, or none that keeps such fields"}),
+        ),
         Err(error) => bad_request(&error.to_string()),
     }
 }

@@ -21,6 +21,7 @@
 //! | `GET /lab/records/{code}` | one record, with `fields` where they are kept |
 //! | `GET /lab/calls?code=CODE` | the journal as JSON lines, oldest first |
 //! | `POST /lab/faults` | any of `{"clear": true, "preset": "some", "rates": [{"kind": "drop-request", "share": 0.01}], "next": [{"kind": "delay", "ms": 7000, "service": "login", "code": "…", "times": 1}], "refuse": [{"code": "…", "message": "…"}], "accept": ["CODE"]}` |
+//! | `POST /lab/change` | `{"code": "CODE", "fields": {"TrangThaiHoSo": "9"}}`: somebody changes its record; only fields that an echo shows |
 //! | `POST /lab/forget` | `{"codes": ["CODE"]}`: the portal never heard of them |
 //! | `POST /lab/quota` | `{"windows": [{"limit": 50, "window_ms": 1000, "kind": "sliding-attempts"}], "retry_after": true}` |
 //! | `POST /lab/catalogue` | any of `{"list": "procedures", "put": [{"code": "…", "name": "…"}], "remove": ["CODE"], "details": {"2.000815": {"fees": ["PHI01"], "results": []}}}`; other lists are `fields` and `agencies` |
@@ -277,6 +278,12 @@ impl LabPortal {
     /// The portal has never heard of this dossier. `false` when that was so already.
     pub fn forget(&self, code: &str) -> bool {
         self.shared.state().forget(code)
+    }
+
+    /// Somebody changes fields of a record at the portal; only those that an echo shows.
+    pub fn change(&self, code: &str, fields: &[(&str, &str)]) -> bool {
+        let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        self.shared.state().change(code, &fields)
     }
 
     /// Changes what the portal says that it knows.

@@ -278,6 +278,25 @@ impl State {
         self.records.remove(code).is_some()
     }
 
+    /// Somebody changes fields of a record at the portal. `false` when it has no such record, or
+    /// keeps no such fields.
+    pub(super) fn change(&mut self, code: &str, fields: &BTreeMap<String, String>) -> bool {
+        let Some(kept) = self.records.get_mut(code).and_then(|record| record.fields.as_mut())
+        else {
+            return false;
+        };
+        let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&**kept) else {
+            return false;
+        };
+        for (name, value) in fields {
+            match whole.get_mut(name) {
+                Some(field) => *field = value.clone().into(),
+                None => return false,
+            }
+        }
+        serde_json::from_value(whole.into()).map(|changed| **kept = changed).is_ok()
+    }
+
     pub(super) fn log_in(&mut self, login: Option<&Login>, now: Duration) -> (Answer, Outcome) {
         let known = login.is_some_and(|login| {
             login.username == self.options.username && login.password == self.options.password

@@ -10,7 +10,7 @@ use super::super::adoption::{
 use super::super::body::{Bodies, Row};
 use super::super::record::AuditRecord;
 use super::attempt::AttemptRow;
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::plan::STEP_MAYBE_SENT;
 use super::{attempt, call, column, failed, json, json_one, run};
 use crate::domain::adoption::Adoption;

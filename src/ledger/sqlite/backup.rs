@@ -6,18 +6,23 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use super::super::audit::AuditHead;
 use super::super::body::{Bodies, Writing};
 use super::super::key::shown;
 use super::super::record::{Aftermath, AuditRecord, Finding, Manifest};
 use super::super::{Ledger as _, LedgerError};
+use super::audit::{head as audit_head, insert_audit, seal};
 use super::file::{APPLICATION_ID, IDENTITY, SCHEMA_VERSION, at_start, known_schema, recognise};
 use super::{
-    SqliteLedger, SqliteSettings, check, failed, finish, operate, primary_code, restore, singleton,
+    SqliteLedger, SqliteSettings, check, failed, finish, primary_code, restore, singleton,
 };
 use crate::domain::time::Timestamp;
 use crate::sabotage;
 
 const DOING: &str = "copy the ledger";
+
+/// The schema from which on the audit is a chain.
+const CHAINED_SINCE: i64 = 14;
 
 const INTO: &str = "VACUUM INTO ?1";
 
@@ -211,6 +216,7 @@ async fn manifest(
         key: key.as_deref().map(shown),
         rows,
         program: env!("CARGO_PKG_VERSION").to_owned(),
+        audit: if schema >= CHAINED_SINCE { audit_head(conn).await? } else { None },
     };
     Ok((manifest, findings))
 }
@@ -243,7 +249,7 @@ pub async fn put_back(
             finding: format!("{} ({})", first.what, first.examples.join(", ")),
         });
     }
-    let mut promises = Vec::new();
+    let mut before = Before::default();
     if to.exists() {
         if !replace {
             return Err(LedgerError::Refused {
@@ -251,7 +257,7 @@ pub async fn put_back(
                 hint: "add --replace to put the backup in its place; the present one is kept beside it",
             });
         }
-        promises = let_go(to, now).await?;
+        before = let_go(to, now).await?;
     }
     let part = beside(to, "restoring");
     // Of a restore that died; its journal would be played into this copy.
@@ -263,7 +269,7 @@ pub async fn put_back(
     sabotage::point("restore.copied");
     let settings = SqliteSettings { migrate: true, check_up_to: None, ..settings.clone() };
     let ledger = SqliteLedger::open(&part, &settings).await?;
-    let marked = ledger.mark_restored(now, manifest.made_at, sources, &promises, audit).await;
+    let marked = ledger.mark_restored(now, manifest.made_at, sources, &before, audit).await;
     sabotage::point("restore.marking");
     ledger.close().await;
     let aftermath = marked?;
@@ -285,28 +291,45 @@ impl SqliteLedger {
         now: Timestamp,
         backup_at: Timestamp,
         sources: &[String],
-        promises: &[(String, Timestamp)],
+        before: &Before,
         audit: &AuditRecord,
     ) -> Result<Aftermath, LedgerError> {
         let doing = "prepare a restored ledger";
         let mut tx = self.begin(doing).await?;
-        let after = restore::after_restore(&mut tx, now, backup_at, sources, promises).await?;
+        let after =
+            restore::after_restore(&mut tx, now, backup_at, sources, &before.promises).await?;
         let result = format!(
             "backup of {backup_at}; {} to look up, {} steps held",
             after.to_look_up, after.steps_held
         );
-        operate::insert_audit(&mut tx, now, audit, &result).await?;
+        // Here the chain forks: it goes on from the backup's end, and what the ledger before had behind
+        // it is in that ledger only.
+        let end = seal(&mut tx, now).await?;
+        let replaced = match &before.audit {
+            Some(head) => format!("; the ledger before ended with {head}"),
+            None => String::new(),
+        };
+        let audit = audit.clone().selection(format!("the backup ends with {end}{replaced}"));
+        insert_audit(&mut tx, now, &audit, &result).await?;
         finish(tx, doing).await?;
         Ok(after)
     }
 }
 
+/// What a ledger that is put aside leaves to the one in its place.
+#[derive(Debug, Default)]
+struct Before {
+    promises: Vec<(String, Timestamp)>,
+    /// Where the chain of its audit ended.
+    audit: Option<AuditHead>,
+}
+
 /// Makes sure that nobody works with the ledger, and empties its journal into it. What a damaged one
 /// cannot say is not asked: then its promises of quota are lost.
-async fn let_go(path: &Path, now: Timestamp) -> Result<Vec<(String, Timestamp)>, LedgerError> {
+async fn let_go(path: &Path, now: Timestamp) -> Result<Before, LedgerError> {
     let options = SqliteConnectOptions::new().filename(path);
     let Ok(mut conn) = options.connect().await else {
-        return Ok(Vec::new());
+        return Ok(Before::default());
     };
     let owner: Option<(String, bool)> = sqlx::query_as(OWNER)
         .bind(now.millis())
@@ -323,15 +346,19 @@ async fn let_go(path: &Path, now: Timestamp) -> Result<Vec<(String, Timestamp)>,
         .fetch_all(&mut conn)
         .await
         .unwrap_or_default();
+    let audit = audit_head(&mut conn).await.unwrap_or_default();
     // Only the last connection may leave the journal.
     let left = sqlx::query("PRAGMA journal_mode = DELETE").fetch_all(&mut conn).await;
     drop(conn.close().await);
     match left {
         Err(error) if matches!(primary_code(&error), Some(5 | 6)) => Err(in_use("another process")),
-        _ => Ok(promises
-            .into_iter()
-            .map(|(window, until)| (window, Timestamp::from_millis(until)))
-            .collect()),
+        _ => Ok(Before {
+            promises: promises
+                .into_iter()
+                .map(|(window, until)| (window, Timestamp::from_millis(until)))
+                .collect(),
+            audit,
+        }),
     }
 }
 

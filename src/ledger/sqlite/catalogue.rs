@@ -10,7 +10,7 @@ use super::super::record::{
     AuditRecord, CatalogueChange, CatalogueStanding, CatalogueVersion, CatalogueWish, FetchOutcome,
     FetchedCatalogue, HeldScope,
 };
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::{call, column, envelope, failed, json, json_one, run};
 use crate::domain::catalogue::{CatalogueDiff, CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::failure::Failure;
@@ -342,7 +342,10 @@ const RELEASE_HELD: &str = "
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = entry.dossier_id
                       AND (o.revision_id, o.id) > (entry.revision_id, entry.id)
                       AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours', 'awaiting',
-                                      'presumed'))";
+                                      'presumed'))
+      AND NOT EXISTS (SELECT 1 FROM signature_hold AS h CROSS JOIN problem AS x
+                      ON x.what = 'entry' AND x.of_row = entry.id AND x.part = '' AND x.signature_id = h.signature_id
+                      WHERE h.ended_at IS NULL)";
 
 pub(super) async fn release_held(
     conn: &mut SqliteConnection,

@@ -16,13 +16,16 @@ use crate::domain::step::StepIdentity;
 use crate::domain::time::Timestamp;
 use crate::sabotage::{self, Defect};
 
-/// Lets those of one class in whose time has come; what an operator has paused is set aside.
+/// Lets those of one class in whose time has come; what an operator has paused, or a cause that one holds, is set aside.
 const LET_ENTRIES_IN: &str = "
     UPDATE entry SET line = CASE WHEN EXISTS (
             SELECT 1 FROM sending_pause AS p JOIN dossier AS d ON d.id = entry.dossier_id
             WHERE p.ended_at IS NULL
               AND ((p.scope = 'procedure' AND p.value = d.ma_tthc)
-                   OR (p.scope = 'agency' AND p.value = d.ma_don_vi))) THEN 2 ELSE 1 END
+                   OR (p.scope = 'agency' AND p.value = d.ma_don_vi)))
+          OR EXISTS (SELECT 1 FROM signature_hold AS h CROSS JOIN problem AS x
+                     ON x.what = 'entry' AND x.of_row = entry.id AND x.part = '' AND x.signature_id = h.signature_id
+                     WHERE h.ended_at IS NULL) THEN 2 ELSE 1 END
     WHERE id IN (SELECT id FROM entry WHERE state = 'ready' AND line = 0 AND priority = ?1 AND due_at <= ?2
                  ORDER BY due_at LIMIT +?3)";
 
@@ -204,7 +207,10 @@ const LET_STEPS_IN: &str = "
     UPDATE dossier SET steps_line = CASE WHEN EXISTS (
             SELECT 1 FROM sending_pause AS p WHERE p.ended_at IS NULL
               AND ((p.scope = 'procedure' AND p.value = dossier.ma_tthc)
-                   OR (p.scope = 'agency' AND p.value = dossier.ma_don_vi))) THEN 2 ELSE 1 END
+                   OR (p.scope = 'agency' AND p.value = dossier.ma_don_vi)))
+          OR EXISTS (SELECT 1 FROM signature_hold AS h CROSS JOIN problem AS x
+                     ON x.what = 'steps' AND x.of_row = dossier.id AND x.part = '' AND x.signature_id = h.signature_id
+                     WHERE h.ended_at IS NULL) THEN 2 ELSE 1 END
     WHERE id IN (SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
                    AND lane_token IS NULL AND steps_line = 0 AND priority = ?1 AND steps_due_at <= ?2
                  ORDER BY steps_due_at LIMIT +?3)";

@@ -31,7 +31,7 @@ pub(super) const TRY_WRITING: &str =
     "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
 
 /// Tables that grow with the years. Of a large ledger they are read behind the start.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 21] = [
     "acked_files",
     "attempt",
     "audit",
@@ -44,6 +44,8 @@ const LARGE: [&str; 19] = [
     "entry",
     "entry_past",
     "packet",
+    "reconcile_line",
+    "reconcile_row",
     "reconciliation",
     "refused_document",
     "revision",
@@ -88,6 +90,23 @@ pub(super) async fn recognise(
     match found {
         (APPLICATION_ID, tables) | (0, tables @ 0) => Ok(tables == 0),
         _ => Err(damaged("it is a SQLite database of another program")),
+    }
+}
+
+/// A new ledger holds personal data and the audit: others than its owner and the owner's group have no
+/// business in it. SQLite gives its journals the same permissions.
+pub(super) fn create(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o640);
+    }
+    match options.open(path) {
+        // Another process was first.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
     }
 }
 

@@ -43,7 +43,7 @@ const NEED_A_PERSON: &str = "
          + (SELECT count(*) FROM step WHERE state = 'held')";
 
 const BOOKS: &str = "
-    SELECT source, ended_at, closed FROM reconciliation
+    SELECT source, ended_at, closed, books->>'unbalanced' AS unbalanced FROM reconciliation
     WHERE id IN (SELECT max(id) FROM reconciliation GROUP BY source) ORDER BY source";
 
 const IN_FORCE: &str =
@@ -113,6 +113,9 @@ async fn books(conn: &mut SqliteConnection) -> Result<Vec<BooksStanding>, Ledger
             source: column(&row, "reconciliation", "source", 0)?,
             ended_at: required_time(&row, "reconciliation", "ended_at", 0)?,
             closed: column::<i64>(&row, "reconciliation", "closed", 0)? != 0,
+            unbalanced: column::<Option<String>>(&row, "reconciliation", "unbalanced", 0)?
+                .and_then(|names| serde_json::from_str(&names).ok())
+                .unwrap_or_default(),
         });
     }
     Ok(books)

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
 use super::super::record::{AuditRecord, HoldOutcome};
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::{failed, json, run};
 use crate::domain::time::Timestamp;
 

@@ -6,7 +6,7 @@ use super::super::LedgerError;
 use super::super::body::{Bodies, HEADER_BYTES, Row, Writing};
 use super::super::key::{BodyKey, KeyTrouble, shown};
 use super::super::record::{AuditRecord, Resealed};
-use super::operate::insert_audit;
+use super::audit::insert_audit;
 use super::pull::refused_row;
 use super::{SqliteLedger, SqliteSettings, failed, finish, run};
 use crate::domain::time::Timestamp;

@@ -174,6 +174,16 @@ const INSERT_STEPS: &str = "
 /// The only rows of the tally that no trigger counts (see migration 12).
 const TALLY_STEPS: &str = "UPDATE tally SET n = n + ?1 WHERE what = 'steps' AND name = 'all'";
 
+/// New steps that are held from the start; all else that is open is put down by triggers (see migration
+/// 16), but one on every new step would cost more than the step.
+const NOTE_HELD: &str = "
+    INSERT INTO problem (what, of_row, part, kind, dossier_id, since, ma_tthc, ma_don_vi, appointed_at, finished,
+                         unsigned, failure)
+    SELECT 'step', o.dossier_id, o.part, 'held', o.dossier_id, o.since, o.ma_tthc, o.ma_don_vi, o.appointed_at,
+           o.finished, 1, o.failure
+    FROM json_each(?1) AS j CROSS JOIN open_step AS o ON o.dossier_id = j.value WHERE true
+    ON CONFLICT (what, of_row, part) DO NOTHING";
+
 const REPLACE_STEPS: &str = "
     UPDATE step SET hash = unhex(j.hash), state = j.state, changed_at = ?1, failure = j.failure,
            body_id = j.body_id, body_line = j.body_line
@@ -261,6 +271,7 @@ const UPDATE_LANES: &str = "
                                ELSE dossier.portal_known END,
            priority = j.priority, steps_pending = j.steps_pending, steps_line = 0,
            ma_tthc = j.ma_tthc, ma_don_vi = j.ma_don_vi, appointed_at = j.appointed_at, finished = j.finished,
+           trang_thai = j.trang_thai, kenh_thuc_hien = j.kenh_thuc_hien, tiep_nhan_at = j.tiep_nhan_at,
            adoption = CASE WHEN j.released = 1 THEN NULL ELSE dossier.adoption END,
            steps_due_at = CASE WHEN j.steps_changed = 1 THEN ?1 ELSE dossier.steps_due_at END,
            steps_retries = CASE WHEN j.steps_changed = 1 THEN 0 ELSE dossier.steps_retries END,
@@ -268,7 +279,8 @@ const UPDATE_LANES: &str = "
     FROM (SELECT value->>0 AS dossier_id, value->>1 AS packet_state, value->>2 AS known,
                  value->>3 AS priority, value->>4 AS steps_pending, value->>5 AS steps_changed,
                  value->>6 AS released,
-                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished
+                 value->>7 AS ma_tthc, value->>8 AS ma_don_vi, value->>9 AS appointed_at, value->>10 AS finished,
+                 value->>11 AS trang_thai, value->>12 AS kenh_thuc_hien, value->>13 AS tiep_nhan_at
           FROM json_each(?2)) AS j
     WHERE dossier.id = j.dossier_id";
 
@@ -340,6 +352,16 @@ pub(super) async fn record_mapped(
         let inserted = run(conn, doing, query).await?;
         let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
         run(conn, doing, sqlx::query(TALLY_STEPS).bind(inserted)).await?;
+        let held: BTreeSet<i64> = plan
+            .insert
+            .iter()
+            .filter(|row| row.8 == StepState::Held.as_str())
+            .map(|row| row.0)
+            .collect();
+        if !held.is_empty() {
+            let held: Vec<i64> = held.into_iter().collect();
+            run(conn, doing, sqlx::query(NOTE_HELD).bind(json(&held))).await?;
+        }
     }
     if !plan.replace.is_empty() {
         run(conn, doing, sqlx::query(REPLACE_STEPS).bind(at).bind(json(&plan.replace))).await?;
@@ -579,6 +601,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     INSERT_STEP_BODIES,
     INSERT_STEPS,
     TALLY_STEPS,
+    NOTE_HELD,
     REPLACE_STEPS,
     REBODY_STEPS,
     WITHDRAW_STEPS,

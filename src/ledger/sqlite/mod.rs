@@ -7,15 +7,19 @@
 
 mod adopt;
 mod attempt;
+mod audit;
 mod backup;
+mod books;
 mod call;
 mod catalogue;
+mod cause;
 mod check;
 mod claim;
 mod closed;
 mod file;
 mod health;
 mod hold;
+mod jobs;
 mod kept;
 mod keys;
 mod line;
@@ -24,6 +28,7 @@ mod observed;
 mod operate;
 mod pause;
 mod plan;
+mod probe;
 mod pull;
 mod reconcile;
 mod restore;
@@ -55,8 +60,9 @@ use super::body::Bodies;
 use super::key::BodyKey;
 use super::{Ledger as _, LedgerError};
 use crate::domain::time::Timestamp;
+use crate::machine;
 pub use backup::{Restoration, made_at, manifest_of, put_back, verify};
-use file::{at_start, known_schema, recognise};
+use file::{at_start, create, known_schema, recognise};
 use rows::{
     UNREADABLE, column, envelope, failed, finish, hex, json, json_one, primary_code, run, step_key,
     unreadable,
@@ -133,13 +139,19 @@ impl SqliteLedger {
         let plain = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(Duration::from_millis(settings.busy_timeout_ms));
+        if machine::exposure(path).contains(&machine::Exposure::WorldWritable) {
+            return Err(LedgerError::Exposed { path: path.display().to_string() });
+        }
         let is_new = match std::fs::metadata(path) {
             Ok(file) => recognise(path, file.len(), &plain).await?,
             Err(_) if !settings.migrate => {
                 let known = known_schema();
                 return Err(LedgerError::Older { found: 0, known });
             }
-            Err(_) => true,
+            Err(_) => {
+                create(path).map_err(|error| at_start(path, sqlx::Error::Io(error)))?;
+                true
+            }
         };
         let options = plain
             .create_if_missing(true)

@@ -4,6 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{AuditRecord, ResyncOutcome, RetryScope};
+use super::audit::insert_audit;
 use super::{column, failed, json, run};
 use crate::domain::entry::EntryState;
 use crate::domain::time::Timestamp;
@@ -36,9 +37,6 @@ const REOPEN: &str = "
 /// Steps that wait for a retry go at once, too.
 const POINT_TO: &str = "
     UPDATE dossier SET newest_entry_id = ?1, priority = 0, steps_due_at = ?2, steps_retries = 0 WHERE id = ?3";
-
-const INSERT_AUDIT: &str = "
-    INSERT INTO audit (at, actor, action, target, reason, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 pub(super) async fn resync(
     conn: &mut SqliteConnection,
@@ -122,22 +120,6 @@ async fn open_intent(
     Ok(ResyncOutcome::Opened { entry_id: opened })
 }
 
-pub(super) async fn insert_audit(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    audit: &AuditRecord,
-    result: &str,
-) -> Result<(), LedgerError> {
-    let query = sqlx::query(INSERT_AUDIT)
-        .bind(now.millis())
-        .bind(audit.actor.clone())
-        .bind(audit.action.clone())
-        .bind(audit.target.clone())
-        .bind(audit.reason.clone())
-        .bind(result.to_owned());
-    run(conn, "write the audit", query).await.map(|_| ())
-}
-
 /// Never one that a newer revision has overtaken: that one is on its way, or was sent.
 const RETRY_ENTRIES: &str = "
     UPDATE entry SET state = 'received', changed_at = ?1, due_at = ?1, retries = 0, batch_max = NULL,
@@ -149,19 +131,52 @@ const RETRY_ENTRIES: &str = "
                       AND o.state IN ('ready', 'leased', 'unconfirmed', 'accepted', 'unchanged', 'not_ours', 'awaiting',
                                       'presumed'))
       AND (?4 IS NULL OR failure_code = ?4)
-      AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))";
+      AND (?5 = 0 OR dossier_id IN (SELECT id FROM dossier WHERE ma_ho_so IN (SELECT value FROM json_each(?6))))
+      AND (?7 IS NULL OR EXISTS (SELECT 1 FROM problem AS p WHERE p.what = 'entry' AND p.of_row = entry.id
+                                 AND p.part = '' AND p.signature_id = (SELECT id FROM signature WHERE name = ?7)))
+      AND NOT EXISTS (SELECT 1 FROM signature_hold AS h CROSS JOIN problem AS x
+                      ON x.what = 'entry' AND x.of_row = entry.id AND x.part = '' AND x.signature_id = h.signature_id
+                      WHERE h.ended_at IS NULL)";
+
+/// What fails and is tried again by itself anyway, of one cause: now, and with all its retries.
+const RETRY_FAILING: &str = "
+    UPDATE entry SET due_at = ?1, retries = 0, line = iif(state = 'ready', 0, line)
+    WHERE state IN ('ready', 'unconfirmed')
+      AND id IN (SELECT p.of_row FROM problem AS p JOIN signature AS s ON s.id = p.signature_id
+                 WHERE s.name = ?2 AND p.what = 'entry' AND p.kind = 'failing')";
+
+const RETRY_FAILING_STEPS: &str = "
+    UPDATE dossier SET steps_due_at = ?1, steps_retries = 0, steps_line = 0
+    WHERE lane_token IS NULL
+      AND id IN (SELECT p.of_row FROM problem AS p JOIN signature AS s ON s.id = p.signature_id
+                 WHERE s.name = ?2 AND p.what = 'steps')";
+
+/// The source is asked for them again, by their codes, with its next poll.
+const ASK_AGAIN: &str = "
+    UPDATE refused_document SET asked_at = 0
+    WHERE resolved_at IS NULL AND whole = 0 AND ma_ho_so IS NOT NULL
+      AND id IN (SELECT p.of_row FROM problem AS p JOIN signature AS s ON s.id = p.signature_id
+                 WHERE s.name = ?1 AND p.what = 'document')";
 
 const HELD_LANES: &str = "
     SELECT DISTINCT s.dossier_id FROM step AS s INDEXED BY step_held JOIN dossier AS d ON d.id = s.dossier_id
     WHERE s.state = 'held'
       AND (?1 IS NULL OR json_extract(s.failure, '$.code') = ?1)
-      AND (?2 = 0 OR d.ma_ho_so IN (SELECT value FROM json_each(?3)))";
+      AND (?2 = 0 OR d.ma_ho_so IN (SELECT value FROM json_each(?3)))
+      AND (?4 IS NULL OR EXISTS (SELECT 1 FROM problem AS p JOIN signature AS x ON x.id = p.signature_id
+                                 WHERE p.what = 'step' AND p.of_row = s.dossier_id AND x.name = ?4))";
 
 const RELEASE_STEPS: &str = "
     UPDATE step SET state = 'pending', changed_at = ?1
     WHERE state = 'held'
       AND (?2 IS NULL OR json_extract(failure, '$.code') = ?2)
-      AND dossier_id IN (SELECT value FROM json_each(?3))";
+      AND dossier_id IN (SELECT value FROM json_each(?3))
+      AND NOT EXISTS (SELECT 1 FROM problem AS p LEFT JOIN signature AS x ON x.id = p.signature_id
+                      WHERE p.what = 'step' AND p.of_row = step.dossier_id
+                        AND p.part = step.thoi_diem || '/' || step.trang_thai || '/' || step.ordinal
+                        AND (x.name <> ?4
+                             OR EXISTS (SELECT 1 FROM signature_hold AS h
+                                        WHERE h.signature_id = p.signature_id AND h.ended_at IS NULL)))";
 
 const RECOUNT_LANES: &str = "
     UPDATE dossier SET steps_due_at = ?1, steps_retries = 0, steps_failure = NULL,
@@ -177,27 +192,45 @@ pub(super) async fn retry(
     let doing = "retry problems";
     let at = now.millis();
     let by_code = i64::from(!scope.ma_ho_so.is_empty());
+    if let Some(cause) = &scope.cause
+        && let Some(hold) = super::cause::held_by(conn, cause).await?
+    {
+        insert_audit(conn, now, audit, &format!("refused: held by {}", hold.by)).await?;
+        return Ok(0);
+    }
     let query = sqlx::query(RETRY_ENTRIES)
         .bind(at)
         .bind(i64::from(scope.quarantined))
         .bind(i64::from(scope.dead))
         .bind(scope.code.clone())
         .bind(by_code)
-        .bind(json(&scope.ma_ho_so));
+        .bind(json(&scope.ma_ho_so))
+        .bind(scope.cause.clone());
     let mut count = run(conn, doing, query).await?;
     if scope.held {
         let lanes: Vec<i64> = sqlx::query_scalar(HELD_LANES)
             .bind(scope.code.clone())
             .bind(by_code)
             .bind(json(&scope.ma_ho_so))
+            .bind(scope.cause.clone())
             .fetch_all(&mut *conn)
             .await
             .map_err(|error| failed(doing, error))?;
-        let query = sqlx::query(RELEASE_STEPS).bind(at).bind(scope.code.clone()).bind(json(&lanes));
+        let query = sqlx::query(RELEASE_STEPS)
+            .bind(at)
+            .bind(scope.code.clone())
+            .bind(json(&lanes))
+            .bind(scope.cause.clone());
         count += run(conn, doing, query).await?;
         run(conn, doing, sqlx::query(RECOUNT_LANES).bind(at).bind(json(&lanes))).await?;
         // The source has closed some of them; nothing of these is on its way.
         count -= super::closed::withdraw_what_came_back(conn, now, &lanes).await?.min(count);
+    }
+    if let Some(cause) = &scope.cause {
+        for statement in [RETRY_FAILING, RETRY_FAILING_STEPS] {
+            count += run(conn, doing, sqlx::query(statement).bind(at).bind(cause.clone())).await?;
+        }
+        count += run(conn, doing, sqlx::query(ASK_AGAIN).bind(cause.clone())).await?;
     }
     insert_audit(conn, now, audit, &format!("{count} back on their way")).await?;
     Ok(count)
@@ -265,8 +298,10 @@ pub(super) const STATEMENTS: &[&str] = &[
     OPEN,
     REOPEN,
     POINT_TO,
-    INSERT_AUDIT,
     RETRY_ENTRIES,
+    RETRY_FAILING,
+    RETRY_FAILING_STEPS,
+    ASK_AGAIN,
     HELD_LANES,
     CALLS_BY_TIME,
     RELEASE_STEPS,

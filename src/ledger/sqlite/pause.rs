@@ -3,22 +3,23 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
+use super::super::audit::BY_ITSELF;
 use super::super::record::{AuditRecord, GateNote, Orders, PauseScope, Resumed, SendingPause};
-use super::operate::insert_audit;
+use super::audit::insert_audit;
+use super::probe::Probed;
 use super::{column, failed, run};
 use crate::domain::time::Timestamp;
 
-/// Who ends a pause whose time is over.
-const BY_ITSELF: &str = "hoso-gateway";
-
 const OPEN: &str = "
-    SELECT id, scope, value, actor, reason, began_at, until FROM sending_pause WHERE ended_at IS NULL
-    ORDER BY scope, value";
+    SELECT p.id, p.scope, p.value, p.actor, p.reason, p.began_at, p.until,
+           (SELECT s.name FROM signature AS s WHERE s.id = p.signature_id) AS cause
+    FROM sending_pause AS p WHERE p.ended_at IS NULL ORDER BY p.scope, p.value";
 
 const BEGIN: &str = "
     INSERT INTO sending_pause (scope, value, actor, reason, began_at, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT (scope, value) WHERE ended_at IS NULL
-    DO UPDATE SET actor = excluded.actor, reason = excluded.reason, until = excluded.until";
+    DO UPDATE SET actor = excluded.actor, reason = excluded.reason, until = excluded.until, signature_id = NULL,
+                  probe_entry = NULL";
 
 const END: &str = "
     UPDATE sending_pause SET ended_at = ?1 WHERE scope = ?2 AND value = ?3 AND ended_at IS NULL";
@@ -94,10 +95,57 @@ async fn end(
         sqlx::query(END).bind(now.millis()).bind(scope.name()).bind(scope.value().to_owned());
     let ended = run(conn, doing, query).await? > 0;
     if ended && *scope != PauseScope::All {
-        run(conn, doing, sqlx::query(LET_ENTRIES_BACK)).await?;
-        run(conn, doing, sqlx::query(LET_STEPS_BACK)).await?;
+        let_back(conn).await?;
     }
     Ok(ended)
+}
+
+/// What was set aside comes to be judged anew.
+pub(super) async fn let_back(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
+    for statement in [LET_ENTRIES_BACK, LET_STEPS_BACK] {
+        run(conn, "resume sending", sqlx::query(statement)).await?;
+    }
+    Ok(())
+}
+
+const BECAUSE_OF: &str = "
+    UPDATE sending_pause SET signature_id = (SELECT s.id FROM signature AS s WHERE s.name = ?3)
+    WHERE scope = ?1 AND value = ?2 AND ended_at IS NULL";
+
+/// Remembers the cause of a pause that the gateway began by itself.
+pub(super) async fn because_of(
+    conn: &mut SqliteConnection,
+    scope: &PauseScope,
+    cause: &str,
+) -> Result<(), LedgerError> {
+    let query = sqlx::query(BECAUSE_OF)
+        .bind(scope.name())
+        .bind(scope.value().to_owned())
+        .bind(cause.to_owned());
+    run(conn, "pause sending", query).await.map(|_| ())
+}
+
+/// Ends the pauses that the gateway began because of this cause, by somebody's word.
+pub(super) async fn resume_of(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    cause: &str,
+    audit: &AuditRecord,
+) -> Result<Vec<PauseScope>, LedgerError> {
+    let mut resumed = Vec::new();
+    for pause in open(conn).await? {
+        if pause.cause.as_deref() == Some(cause) {
+            end(conn, now, &pause.scope).await?;
+            let audit = AuditRecord {
+                action: "portal resume".to_owned(),
+                target: pause.scope.to_string(),
+                ..audit.clone()
+            };
+            insert_audit(conn, now, &audit, "resumed").await?;
+            resumed.push(pause.scope);
+        }
+    }
+    Ok(resumed)
 }
 
 /// The pauses that hold now, after those whose time is over were ended, each with an audit row.
@@ -105,17 +153,24 @@ pub(super) async fn in_force(
     conn: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Vec<SendingPause>, LedgerError> {
+    super::cause::end_holds(conn, now).await?;
     let pauses = open(conn).await?;
-    let (over, holding): (Vec<SendingPause>, Vec<SendingPause>) =
+    let (over, mut holding): (Vec<SendingPause>, Vec<SendingPause>) =
         pauses.into_iter().partition(|pause| pause.until.is_some_and(|until| until <= now));
     for pause in over {
-        end(conn, now, &pause.scope).await?;
-        let audit = AuditRecord {
-            actor: BY_ITSELF.to_owned(),
-            action: "portal resume".to_owned(),
-            target: pause.scope.to_string(),
-            reason: "the time of the pause is over".to_owned(),
+        let why = if pause.cause.is_some() {
+            match super::probe::probe(conn, now, &pause).await? {
+                Probed::Over(why) => why,
+                Probed::Holds => {
+                    holding.push(pause);
+                    continue;
+                }
+            }
+        } else {
+            "the time of the pause is over"
         };
+        end(conn, now, &pause.scope).await?;
+        let audit = AuditRecord::new(BY_ITSELF, "portal resume", &pause.scope.to_string(), why);
         insert_audit(conn, now, &audit, "resumed").await?;
     }
     Ok(holding)
@@ -158,6 +213,7 @@ fn pause_row(row: &SqliteRow) -> Result<SendingPause, LedgerError> {
         began_at: Timestamp::from_millis(column(row, "sending_pause", "began_at", id)?),
         until: column::<Option<i64>>(row, "sending_pause", "until", id)?
             .map(Timestamp::from_millis),
+        cause: column(row, "sending_pause", "cause", id)?,
     })
 }
 
@@ -204,6 +260,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     LET_ENTRIES_BACK,
     LET_STEPS_BACK,
     URGENT_WAITS,
+    BECAUSE_OF,
     NOTE,
     NOTED,
 ];

@@ -152,9 +152,24 @@ pub(super) type StepBodyRow = (i64, i64, usize, usize);
 pub(super) type EntryRow<'a> =
     (i64, &'static str, Option<String>, &'a str, Option<String>, Option<String>, i64, Option<i64>);
 /// dossier, packet state, 1 if the portal knows it, priority, steps pending, 1 if steps changed, 1 if
-/// no older program can have sent it, procedure, agency, appointed time, 1 if finished
-pub(super) type LaneRow<'a> =
-    (i64, &'static str, u8, i64, usize, u8, u8, &'a str, Option<&'a str>, i64, u8);
+/// no older program can have sent it, procedure, agency, appointed time, 1 if finished, status, channel,
+/// time of reception
+pub(super) type LaneRow<'a> = (
+    i64,
+    &'static str,
+    u8,
+    i64,
+    usize,
+    u8,
+    u8,
+    &'a str,
+    Option<&'a str>,
+    i64,
+    u8,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<Timestamp>,
+);
 
 /// The end of the year 9999: what has no appointed time goes last inside its class.
 pub(super) const NO_APPOINTMENT: i64 = 253_402_300_799_000;
@@ -367,6 +382,9 @@ impl<'a> Plan<'a> {
             packet.ma_don_vi.as_deref(),
             packet.appointed_at.map_or(NO_APPOINTMENT, Timestamp::millis),
             u8::from(packet.finished),
+            packet.facts.status.as_deref(),
+            packet.facts.channel.as_deref(),
+            packet.facts.received_at,
         ));
         Ok(())
     }

@@ -59,6 +59,7 @@ pub(super) async fn source_position(
         etag: etag.filter(|_| etag_cursor == start),
         start,
         caught_up: caught_up_at.is_some(),
+        caught_up_at: caught_up_at.map(Timestamp::from_millis),
         start_from: start_from.map(Timestamp::from_millis),
     })
 }

@@ -81,7 +81,13 @@ pub(super) async fn claim_unconfirmed(
 
 /// `CROSS`: for each code its dossier, never for each dossier all codes.
 const STANDINGS: &str = "
-    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state, d.first_seen_at, d.ma_tthc,
+           d.ma_don_vi, e.failure_code,
+           EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = d.id AND d.packet_state = 'accepted'
+                   AND s.state IN ('pending', 'leased', 'held')) AS steps_missing,
+           EXISTS (SELECT 1 FROM step AS a JOIN step AS b ON b.dossier_id = a.dossier_id AND b.thoi_diem > a.thoi_diem
+                   WHERE a.dossier_id = d.id AND a.state = 'acked' AND b.state = 'acked'
+                     AND a.changed_at > b.changed_at) AS steps_disordered
     FROM json_each(?2) AS j
     CROSS JOIN dossier AS d ON d.source = ?1 AND d.ma_ho_so = j.value
     JOIN entry AS e ON e.id = d.newest_entry_id";
@@ -101,7 +107,13 @@ pub(super) async fn standings(
 }
 
 const OWN_STANDINGS: &str = "
-    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
+    SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state, d.first_seen_at, d.ma_tthc,
+           d.ma_don_vi, e.failure_code,
+           EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = d.id AND d.packet_state = 'accepted'
+                   AND s.state IN ('pending', 'leased', 'held')) AS steps_missing,
+           EXISTS (SELECT 1 FROM step AS a JOIN step AS b ON b.dossier_id = a.dossier_id AND b.thoi_diem > a.thoi_diem
+                   WHERE a.dossier_id = d.id AND a.state = 'acked' AND b.state = 'acked'
+                     AND a.changed_at > b.changed_at) AS steps_disordered
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT +?3";
 
@@ -142,6 +154,12 @@ fn index_standing(row: &SqliteRow) -> Result<IndexStanding, LedgerError> {
             EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
         ),
         acked_at: time("acked_at")?,
+        first_seen_at: time("first_seen_at")?.unwrap_or_default(),
+        procedure: column(row, "dossier", "ma_tthc", dossier_id)?,
+        agency: column(row, "dossier", "ma_don_vi", dossier_id)?,
+        failure_code: column(row, "entry", "failure_code", dossier_id)?,
+        steps_missing: column(row, "step", "steps_missing", dossier_id)?,
+        steps_disordered: column(row, "step", "steps_disordered", dossier_id)?,
     })
 }
 
@@ -199,32 +217,6 @@ pub(super) async fn sent_packets(
         }
     }
     Ok(packets)
-}
-
-/// Without those that the source goes on with under another code: they have a discrepancy of their
-/// own.
-const ACKNOWLEDGED_CODES: &str = "
-    SELECT ma_ho_so FROM dossier
-    WHERE source = ?1 AND ma_ho_so > ?2 AND (acked_entry_id IS NOT NULL OR adoption = 'known') AND first_seen_at <= ?4
-      AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = newest_entry_id AND e.state = 'not_ours'
-                      AND e.failure_code = 'source.recoded')
-    ORDER BY ma_ho_so LIMIT +?3";
-
-pub(super) async fn acknowledged_codes(
-    readers: &SqlitePool,
-    source: &str,
-    after: &str,
-    limit: u32,
-    first_seen_until: Timestamp,
-) -> Result<Vec<String>, LedgerError> {
-    sqlx::query_scalar(ACKNOWLEDGED_CODES)
-        .bind(source.to_owned())
-        .bind(after.to_owned())
-        .bind(i64::from(limit))
-        .bind(first_seen_until.millis())
-        .fetch_all(readers)
-        .await
-        .map_err(|error| failed("compare with the index", error))
 }
 
 /// Steps of these dossiers were refused because the portal does not know the dossier, and there is
@@ -289,7 +281,11 @@ pub(super) type DiscrepancyRow = (String, String, Option<i64>, &'static str, Str
 
 const UPSERT_DISCREPANCIES: &str = "
     INSERT INTO discrepancy (source, ma_ho_so, dossier_id, kind, detail, found_at, seen_at)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, ?1, ?1 FROM json_each(?2) WHERE true
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, ?1, ?1 FROM json_each(?2)
+    -- What the feed lacks is one fact, whoever finds it and in whatever words.
+    WHERE NOT (value->>3 IN ('not_received', 'behind') AND EXISTS (
+        SELECT 1 FROM discrepancy AS x WHERE x.source = value->>0 AND x.ma_ho_so = value->>1 AND x.kind = value->>3
+          AND x.resolved_at IS NULL AND x.detail <> value->>4))
     ON CONFLICT (source, ma_ho_so, kind, detail) WHERE resolved_at IS NULL
     DO UPDATE SET seen_at = excluded.seen_at";
 
@@ -526,7 +522,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     OWN_STANDINGS,
     ACKED_PACKETS,
     SENT_PACKETS,
-    ACKNOWLEDGED_CODES,
     NOTE_LOST,
     PARK_LOST,
     UPSERT_DISCREPANCIES,

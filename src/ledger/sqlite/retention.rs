@@ -178,17 +178,6 @@ const REVISIONS_DOOMED: &str = "
 
 const REVISIONS_DELETE: &str = "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
 
-const AUDIT_WINDOW: &str =
-    "SELECT at, id FROM audit WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
-
-const AUDIT_DOOMED: &str = "
-    SELECT a.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN audit AS a ON a.id = j.value
-    WHERE a.at <= ?2 AND a.target NOT IN (
-        SELECT d.ma_ho_so FROM legal_hold AS h CROSS JOIN dossier AS d ON d.id = h.dossier_id
-        WHERE h.released_at IS NULL)";
-
-const AUDIT_DELETE: &str = "DELETE FROM audit WHERE id IN (SELECT value FROM json_each(?1))";
-
 const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// The last books of a source stay.
@@ -199,6 +188,16 @@ const BOOKS_DOOMED: &str = "
 
 const BOOKS_DELETE: &str =
     "DELETE FROM reconciliation WHERE id IN (SELECT value FROM json_each(?1))";
+
+const RUNS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconcile_run WHERE id > ?2 AND ?1 IS NOT NULL AND ended_at IS NOT NULL ORDER BY id LIMIT +?3";
+
+/// The last run of a source stays; with one go its rows and lines.
+const RUNS_DOOMED: &str = "
+    SELECT b.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN reconcile_run AS b ON b.id = j.value
+    WHERE b.ended_at <= ?2
+      AND EXISTS (SELECT 1 FROM reconcile_run AS n WHERE n.id > b.id AND n.source = b.source AND n.books IS NOT NULL)";
+
+const RUNS_DELETE: &str = "DELETE FROM reconcile_run WHERE id IN (SELECT value FROM json_each(?1))";
 
 const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
@@ -315,20 +314,20 @@ pub(super) const CLASSES: &[Class] = &[
         is_body: false,
     },
     Class {
-        name: "audit",
-        window: AUDIT_WINDOW,
-        doomed: AUDIT_DOOMED,
-        delete: AUDIT_DELETE,
-        age: |keep| keep.audit_ms,
+        name: "reconciliation",
+        window: BOOKS_WINDOW,
+        doomed: BOOKS_DOOMED,
+        delete: BOOKS_DELETE,
+        age: |keep| keep.books_ms,
         by_age: true,
         note: None,
         is_body: false,
     },
     Class {
-        name: "reconciliation",
-        window: BOOKS_WINDOW,
-        doomed: BOOKS_DOOMED,
-        delete: BOOKS_DELETE,
+        name: "reconcile_run",
+        window: RUNS_WINDOW,
+        doomed: RUNS_DOOMED,
+        delete: RUNS_DELETE,
         age: |keep| keep.books_ms,
         by_age: true,
         note: None,
@@ -550,12 +549,12 @@ pub(super) const STATEMENTS: &[&str] = &[
     REVISIONS_WINDOW,
     REVISIONS_DOOMED,
     REVISIONS_DELETE,
-    AUDIT_WINDOW,
-    AUDIT_DOOMED,
-    AUDIT_DELETE,
     BOOKS_WINDOW,
     BOOKS_DOOMED,
     BOOKS_DELETE,
+    RUNS_WINDOW,
+    RUNS_DOOMED,
+    RUNS_DELETE,
     DISCREPANCIES_WINDOW,
     DISCREPANCIES_DOOMED,
     DISCREPANCIES_DELETE,

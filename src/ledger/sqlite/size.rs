@@ -24,8 +24,11 @@ const CLASSES: &[(&str, &[&str])] = &[
     ("attempts", &["attempt", "call", "call_tally"]),
     ("revisions", &["revision", "entry", "entry_past"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
-    ("audit", &["audit", "legal_hold"]),
-    ("books", &["reconciliation", "discrepancy"]),
+    ("audit", &["audit", "audit_segment", "legal_hold"]),
+    (
+        "books",
+        &["reconciliation", "discrepancy", "reconcile_run", "reconcile_line", "reconcile_row"],
+    ),
 ];
 
 /// Reads every page of the file once; rows are counted on the way (the leaves of a table, all

@@ -8,6 +8,7 @@ use super::super::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use super::super::audit::{AuditChain, AuditFilter, AuditRow};
 use super::super::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -21,8 +22,9 @@ use super::super::view::{
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, call, catalogue, claim, finish, health, hold, kept, line, map, operate,
-    pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, audit, call, catalogue, cause, claim, finish, health, hold, kept, line,
+    map, operate, pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep,
+    view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -31,6 +33,9 @@ use crate::domain::lease::Lease;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::sabotage;
+
+/// Problems from before they were grouped by cause that one pass of upkeep signs.
+const SIGNED_A_PASS: i64 = 2000;
 
 #[async_trait]
 impl Ledger for SqliteLedger {
@@ -45,6 +50,7 @@ impl Ledger for SqliteLedger {
     async fn commit_pull(&self, commit: &PullCommit) -> Result<PullCounts, LedgerError> {
         let mut tx = self.begin("store a page").await?;
         let counts = pull::commit_pull(&mut tx, &self.bodies, commit).await?;
+        cause::sign(&mut tx, commit.at).await?;
         finish(tx, "store a page").await?;
         Ok(counts)
     }
@@ -75,6 +81,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<(), LedgerError> {
         let mut tx = self.begin("record a poll").await?;
         pull::record_poll_failure(&mut tx, &self.bodies, source, at, failure, evidence).await?;
+        cause::sign(&mut tx, at).await?;
         finish(tx, "record a poll").await
     }
 
@@ -95,6 +102,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<MapCounts, LedgerError> {
         let mut tx = self.begin("store mapped dossiers").await?;
         let counts = map::record_mapped(&mut tx, &self.bodies, now, mapped).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "store mapped dossiers").await?;
         Ok(counts)
     }
@@ -106,6 +114,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
         let claimed = claim::claim_entries(&mut tx, &self.bodies, now, claim).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -118,6 +127,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
         let claimed = claim::claim_steps(&mut tx, &self.bodies, now, claim, steps_max).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -129,6 +139,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
         let counts = settle::settle(&mut tx, now, batch).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "settle calls").await?;
         Ok(counts)
     }
@@ -142,6 +153,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("claim read-backs").await?;
         let claimed =
             reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "claim read-backs").await?;
         Ok(claimed)
     }
@@ -170,16 +182,6 @@ impl Ledger for SqliteLedger {
 
     async fn sent_packets(&self, dossiers: &[i64]) -> Result<Vec<(i64, String)>, LedgerError> {
         reconcile::sent_packets(&self.readers, &self.bodies, dossiers).await
-    }
-
-    async fn acknowledged_codes(
-        &self,
-        source: &str,
-        after: &str,
-        limit: u32,
-        first_seen_until: Timestamp,
-    ) -> Result<Vec<String>, LedgerError> {
-        reconcile::acknowledged_codes(&self.readers, source, after, limit, first_seen_until).await
     }
 
     async fn record_discrepancies(
@@ -226,6 +228,7 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("repair lost dossiers").await?;
         let repaired =
             reconcile::repair_missing(&mut tx, now, dossiers, resend_supplements).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "repair lost dossiers").await?;
         Ok(repaired.len() as u64)
     }
@@ -251,6 +254,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<CatalogueChange, LedgerError> {
         let mut tx = self.begin("store a catalogue").await?;
         let change = catalogue::record(&mut tx, now, fetched).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "store a catalogue").await?;
         Ok(change)
     }
@@ -358,12 +362,36 @@ impl Ledger for SqliteLedger {
     ) -> Result<AdoptionCounts, LedgerError> {
         let mut tx = self.begin("adopt dossiers").await?;
         let counts = adopt::settle_adoption(&mut tx, now, batch).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "adopt dossiers").await?;
         Ok(counts)
     }
 
     async fn awaiting(&self) -> Result<Vec<AwaitingCounts>, LedgerError> {
         adopt::awaiting(&self.readers).await
+    }
+
+    async fn note_act(
+        &self,
+        now: Timestamp,
+        audit: &AuditRecord,
+        result: &str,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.begin("write the audit").await?;
+        audit::insert_audit(&mut tx, now, audit, result).await?;
+        finish(tx, "write the audit").await
+    }
+
+    async fn audit_rows(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, LedgerError> {
+        audit::rows_after(&self.readers, after, limit).await
+    }
+
+    async fn acts(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, LedgerError> {
+        audit::found(&self.readers, filter).await
+    }
+
+    async fn audit_chain(&self) -> Result<AuditChain, LedgerError> {
+        audit::chain(&self.readers).await
     }
 
     async fn upkeep(
@@ -373,6 +401,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<UpkeepCounts, LedgerError> {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        cause::sign_older(&mut tx, now, SIGNED_A_PASS).await?;
         finish(tx, "do upkeep").await?;
         sabotage::point("upkeep.leases");
         for class in retention::CLASSES {
@@ -390,6 +419,11 @@ impl Ledger for SqliteLedger {
                 counts.rows_dropped += dropped;
             }
         }
+        if audit::is_due(&self.readers, now, &policy.retention).await? {
+            let mut tx = self.begin("archive the audit").await?;
+            counts.rows_dropped += audit::archive(&mut tx, now, &policy.retention).await?;
+            finish(tx, "archive the audit").await?;
+        }
         counts.pages_freed = retention::give_back(&self.writer).await?;
         counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;
         Ok(counts)
@@ -404,6 +438,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<ResyncOutcome, LedgerError> {
         let mut tx = self.begin("open a resync").await?;
         let outcome = operate::resync(&mut tx, now, source, ma_ho_so, audit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "open a resync").await?;
         Ok(outcome)
     }
@@ -416,6 +451,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<u64, LedgerError> {
         let mut tx = self.begin("retry problems").await?;
         let count = operate::retry(&mut tx, now, scope, audit).await?;
+        cause::sign(&mut tx, now).await?;
         finish(tx, "retry problems").await?;
         Ok(count)
     }

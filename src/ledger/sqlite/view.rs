@@ -43,7 +43,7 @@ const PAST: &str = "
     FROM entry AS e JOIN entry_past AS p ON p.entry_id = e.id WHERE e.dossier_id = ?1 ORDER BY p.id";
 
 const STEPS: &str = "
-    SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
+    SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure, marked
     FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, place, trang_thai, ordinal";
 
 const DISCREPANCIES: &str = "
@@ -230,6 +230,8 @@ fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
         changed_at: required_time(row, "step", "changed_at", 0)?,
         attempts: column(row, "step", "attempts", 0)?,
         failure: failure(row, "step", "failure", 0)?,
+        marked: envelope(column(row, "step", "marked", 0)?, "step", "marked", 0)
+            .unwrap_or_default(),
     })
 }
 
@@ -270,17 +272,17 @@ async fn audit(conn: &mut SqliteConnection, target: &str) -> Result<Vec<AuditVie
         .fetch_all(conn)
         .await
         .map_err(|error| failed(DOING, error))?;
-    rows.iter()
-        .map(|row| {
-            Ok(AuditView {
-                at: required_time(row, "audit", "at", 0)?,
-                actor: column(row, "audit", "actor", 0)?,
-                action: column(row, "audit", "action", 0)?,
-                reason: column(row, "audit", "reason", 0)?,
-                result: column(row, "audit", "result", 0)?,
-            })
-        })
-        .collect()
+    rows.iter().map(act).collect()
+}
+
+pub(super) fn act(row: &SqliteRow) -> Result<AuditView, LedgerError> {
+    Ok(AuditView {
+        at: required_time(row, "audit", "at", 0)?,
+        actor: column(row, "audit", "actor", 0)?,
+        action: column(row, "audit", "action", 0)?,
+        reason: column(row, "audit", "reason", 0)?,
+        result: column(row, "audit", "result", 0)?,
+    })
 }
 
 const PROBLEMS: &str = "

@@ -52,16 +52,16 @@ fn a_dossier_shows_its_steps_and_its_history_in_the_order_of_time() {
 
 #[test]
 fn problems_are_listed_and_shown_by_dossier_and_by_rule() {
-    let list = on_settled(&["problems", "list"]);
+    let list = on_settled(&["problems", "dossiers"]);
     assert!(list.out.starts_with("DOSSIER "), "{}", list.out);
-    let problem = &on_settled(&["problems", "list", "--json"]).json()[0];
+    let problem = &on_settled(&["problems", "dossiers", "--json"]).json()[0];
     let rule = problem["code"].as_str().unwrap();
     let by_rule = on_settled(&["problems", "show", rule]);
     assert!(by_rule.out.contains("What to do: "), "{}", by_rule.out);
     assert!(by_rule.out.contains(problem["ma_ho_so"].as_str().unwrap()));
     let by_code = on_settled(&["problems", "show", problem["ma_ho_so"].as_str().unwrap()]);
     assert!(by_code.out.contains("The mapping refused it"), "{}", by_code.out);
-    let none = on_settled(&["problems", "list", "--code", "portal.refused"]);
+    let none = on_settled(&["problems", "dossiers", "--code", "portal.refused"]);
     assert_eq!(none.out, "nothing waits for a person\n");
 }
 

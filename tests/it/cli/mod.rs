@@ -52,8 +52,10 @@ fn command(arguments: &[&str]) -> Command {
         .args(arguments)
         .stdin(Stdio::null())
         .env_remove("HOSO_PORTAL_PASSWORD")
+        // What anybody can set names nobody in the audit.
         .env("USER", "can-bo-thu-nghiem")
         .env("LC_ALL", "C")
+        .env_remove("SUDO_USER")
         .env("COLUMNS", "100");
     command
 }
@@ -95,14 +97,14 @@ fn copied() -> tempfile::TempDir {
 
 /// The oldest problem of the settled demo, a dossier that the mapping refused.
 fn quarantined() -> String {
-    let problems = on_settled(&["problems", "list", "--json"]).json();
+    let problems = on_settled(&["problems", "dossiers", "--json"]).json();
     assert_eq!(problems[0]["kind"], "quarantined");
     problems[0]["ma_ho_so"].as_str().unwrap().to_owned()
 }
 
 /// A dossier of the settled demo that the portal has acknowledged and that has no problem.
 fn accepted() -> String {
-    let problems = on_settled(&["problems", "list", "--json"]).json();
+    let problems = on_settled(&["problems", "dossiers", "--json"]).json();
     let troubled: Vec<&str> = problems
         .as_array()
         .unwrap()
@@ -120,19 +122,22 @@ fn acknowledged() -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use hoso_gateway::ledger::Ledger;
+        use hoso_gateway::ledger::reconcile::Reconciling;
         use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
         let ledger = SqliteLedger::open(&settled().join("ledger.db"), &SqliteSettings::default())
             .await
             .unwrap();
         let codes = ledger
-            .acknowledged_codes(
+            .unlisted(
+                0,
                 "mot-cua",
                 "",
-                50,
                 hoso_gateway::domain::time::Timestamp::from_millis(i64::MAX),
+                1000,
             )
             .await
-            .unwrap();
+            .unwrap()
+            .map_or_else(Vec::new, |(_, codes)| codes);
         ledger.close().await;
         codes
     })

@@ -479,6 +479,25 @@ impl World {
         .await
         .unwrap();
         assert_eq!(off, [], "tallies are off");
+        // What is open, computed anew, against what is kept of it; and everything has its cause.
+        let off: Vec<(String, i64, String, String)> = sqlx::query_as(
+            "WITH anew AS (SELECT 'entry' AS what, id AS of_row, '' AS part, kind FROM open_entry
+                 UNION ALL SELECT 'step', dossier_id, part, 'held' FROM open_step
+                 UNION ALL SELECT 'steps', dossier_id, '', 'failing' FROM open_steps),
+             kept AS (SELECT what, of_row, part, kind FROM problem
+                      WHERE signature_id IS NOT NULL AND unsigned IS NULL AND failure IS NULL)
+             SELECT * FROM (SELECT * FROM anew EXCEPT SELECT * FROM kept)
+             UNION ALL SELECT * FROM (SELECT what, of_row, part, kind FROM problem EXCEPT SELECT * FROM anew)",
+        )
+        .fetch_all(&mut self.beside)
+        .await
+        .unwrap();
+        let kept: Vec<(String, i64, Option<i64>, Option<i64>, Option<String>)> =
+            sqlx::query_as("SELECT what, of_row, signature_id, unsigned, failure FROM problem")
+                .fetch_all(&mut self.beside)
+                .await
+                .unwrap();
+        assert_eq!(off, [], "what is open is not kept: {kept:?}");
         for code in CODES {
             let Some(view) = self.ledger.dossier(code).await.unwrap().pop() else {
                 continue;

@@ -3,7 +3,9 @@
 //! sequences of verbs and checks the invariants after each.
 
 mod adopt;
+mod audit;
 mod catalogue;
+mod causes;
 mod copies;
 mod damage;
 mod files;
@@ -17,6 +19,7 @@ mod pull;
 mod push;
 mod reconcile;
 mod retention;
+mod select;
 mod steps;
 mod support;
 mod upkeep;

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use hoso_gateway::domain::discrepancy::DiscrepancyKind;
+use hoso_gateway::domain::cause::Cause;
+use hoso_gateway::domain::discrepancy::{Bucket, DiscrepancyKind};
 use hoso_gateway::domain::entry::{EntryState as S, PortalKnown};
+use hoso_gateway::ledger::reconcile::{
+    Chosen, LineFilter, LookedUp, NewLine, Phase, PlacedLine, RowKind, RunOrder,
+};
 use hoso_gateway::ledger::record::{
     Books, DiscrepancyRecord, RetryScope, SettleBatch, SettledEntry,
 };
@@ -16,6 +20,22 @@ use super::support::{
 const A: &str = "H55.242-260126-0001";
 const B: &str = "H55.242-260126-0002";
 const C: &str = "H55.242-260126-0003";
+
+fn line(code: &str) -> NewLine {
+    NewLine {
+        ma_ho_so: code.to_owned(),
+        dossier_id: Some(1),
+        day: "20260126".to_owned(),
+        agency: "H55.242".to_owned(),
+        procedure: "1.000894".to_owned(),
+        bucket: Bucket::Matched,
+        cause: None,
+        detail: String::new(),
+        presumed: false,
+        suspected_since: None,
+        draw: Some(7),
+    }
+}
 
 /// A dossier whose one call ended with no answer.
 async fn doubtful() -> TestLedger {
@@ -111,16 +131,22 @@ async fn the_standing_of_each_dossier_of_an_index_is_told() {
 }
 
 #[tokio::test]
-async fn acknowledged_codes_come_page_by_page_in_order() {
+async fn acknowledged_codes_that_a_run_does_not_list_come_page_by_page() {
     let ledger = open_ledger().await;
     for code in [C, A, B] {
         ledger.deliver(t(1), item(code, 1, "one")).await;
     }
     ledger.receive(t(1), item("never sent", 1, "one")).await;
-    let first = ledger.acknowledged_codes(SOURCE, "", 2, t(1_000_000)).await.unwrap();
-    assert_eq!(first, [A, B]);
-    let rest = ledger.acknowledged_codes(SOURCE, B, 2, t(1_000_000)).await.unwrap();
-    assert_eq!(rest, [C]);
+    let order = RunOrder { source: SOURCE.to_owned(), ..RunOrder::default() };
+    let run = ledger.open_run(t(2), &order, ("20260101", "20261231"), None).await.unwrap();
+    ledger.add_lines(run.id, &[line(B)], Some("behind B")).await.unwrap();
+    let page = async |after: &str, limit| {
+        ledger.unlisted(run.id, SOURCE, after, t(1_000_000), limit).await.unwrap()
+    };
+    assert_eq!(page("", 2).await, Some((B.to_owned(), vec![A.to_owned()])));
+    let rest = page(B, 2).await.expect("there are more");
+    assert_eq!(rest.1, [C]);
+    assert_eq!(page(&rest.0, 2).await, None);
 }
 
 #[tokio::test]
@@ -328,4 +354,76 @@ async fn the_last_books_of_each_source_are_shown() {
     let shown = ledger.standing(t(9)).await.unwrap().last_books;
     let shown: Vec<(&str, u64)> = shown.iter().map(|one| (&*one.source, one.matched)).collect();
     assert_eq!(shown, [("neighbour", 2), (SOURCE, 3)]);
+}
+
+#[tokio::test]
+async fn a_source_has_one_open_run_and_asking_again_finds_it_where_it_was() {
+    let ledger = open_ledger().await;
+    let order = RunOrder { source: SOURCE.to_owned(), budget: Some(3), ..RunOrder::default() };
+    let days = ("20260101", "20261231");
+    let asked = audit("a full comparison");
+    let run = ledger.open_run(t(1), &order, days, Some(&asked)).await.unwrap();
+    ledger.add_lines(run.id, &[line(A), line(B)], Some("behind B")).await.unwrap();
+    // A page that moves while it is paged shows a dossier twice; it is counted once.
+    ledger.add_lines(run.id, &[line(B), line(C)], Some("behind C")).await.unwrap();
+    let other = RunOrder {
+        chosen: Chosen { codes: vec![A.to_owned()], ..Chosen::default() },
+        ..order.clone()
+    };
+    let again = ledger.open_run(t(2), &other, days, None).await.unwrap();
+    assert_eq!((again.id, &again.order, again.phase), (run.id, &order, Phase::Reading));
+    assert_eq!((again.cursor.as_deref(), again.read), (Some("behind C"), 3));
+    ledger.give_up_run(t(3), run.id, "no reason").await.unwrap();
+    let next = ledger.open_run(t(4), &other, days, None).await.unwrap();
+    assert_ne!(next.id, run.id);
+    let runs = ledger.reconcile_runs(None, false, 10).await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next.id, run.id]);
+    assert_eq!(runs[1].remark, "no reason");
+}
+
+#[tokio::test]
+async fn look_ups_are_spent_before_they_leave_and_given_back_when_they_did_not() {
+    let ledger = open_ledger().await;
+    for code in [A, B, C] {
+        ledger.deliver(t(1), item(code, 1, "one")).await;
+    }
+    let order = RunOrder { source: SOURCE.to_owned(), budget: Some(2), ..RunOrder::default() };
+    let run = ledger.open_run(t(2), &order, ("20260101", "20261231"), None).await.unwrap().id;
+    let lots = [(A, 30), (B, 10), (C, 20)];
+    let lines = lots.map(|(code, draw)| NewLine { draw: Some(draw), ..line(code) });
+    ledger.add_lines(run, &lines, None).await.unwrap();
+    ledger.begin_asking(run, None).await.unwrap();
+    let taken = async || -> Vec<String> {
+        let lines = ledger.take_look_ups(run, 10).await.unwrap();
+        lines.into_iter().map(|line| line.ma_ho_so).collect()
+    };
+    assert_eq!(taken().await, [B, C], "the smallest lots, as many as the budget allows");
+    assert!(taken().await.is_empty(), "a process that died with them has spent them");
+    let looked_up = LookedUp {
+        placed: vec![PlacedLine {
+            ma_ho_so: B.to_owned(),
+            bucket: Bucket::Missing,
+            cause: Some(Cause::Lost),
+            detail: String::new(),
+            differences: Vec::new(),
+            seen: 0,
+        }],
+        not_sent: vec![C.to_owned()],
+        ..LookedUp::default()
+    };
+    ledger.settle_look_ups(t(3), run, &looked_up).await.unwrap();
+    assert_eq!(taken().await, [C]);
+    ledger.end_asking(run, "").await.unwrap();
+    let sums = ledger.sum_up(run, t(2)).await.unwrap();
+    assert_eq!((sums.population, sums.drawn, sums.differing), (3, 1, 1));
+    assert_eq!(sums.buckets[&Bucket::Unverifiable], 1, "asked without an answer");
+    assert!(sums.unbalanced.is_empty());
+    for kind in RowKind::ALL {
+        let rows = ledger.book_rows(run, kind).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].at_source, rows[0].sum(), rows[0].missing), (3, 3, 1));
+        assert_eq!(rows[0].explained_percent(), Some(50), "no answer explains nothing");
+    }
+    let found = ledger.lines(run, &LineFilter::default(), "", 10).await.unwrap();
+    assert_eq!(found.iter().map(|line| &*line.ma_ho_so).collect::<Vec<_>>(), [B, C]);
 }

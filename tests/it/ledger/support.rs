@@ -17,8 +17,8 @@ use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::Ledger;
 use hoso_gateway::ledger::record::{
     AuditRecord, Claim, ClaimedEntry, ClaimedSteps, MapCounts, MapOutcome, MappedEntry, MappedStep,
-    PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch, SettleCounts,
-    SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
+    PacketFacts, PacketFiles, PullCommit, PullCounts, ReceivedItem, Retention, SettleBatch,
+    SettleCounts, SettledEntry, SettledSteps, ToMap, UpkeepCounts, UpkeepPolicy, ValidPacket,
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{DossierView, EntryView};
@@ -134,12 +134,7 @@ pub(crate) fn lease(token: i64, now: Timestamp) -> Lease {
 }
 
 pub(crate) fn audit(target: &str) -> AuditRecord {
-    AuditRecord {
-        actor: "operator".into(),
-        action: "resync".into(),
-        target: target.into(),
-        reason: "asked by phone".into(),
-    }
+    AuditRecord::new("operator", "resync", target, "asked by phone")
 }
 
 /// A claim of the usual kind.
@@ -267,6 +262,7 @@ pub(crate) fn mapped(unmapped: &ToMap) -> MappedEntry {
             finished: false,
             ma_tthc: "1.000105".into(),
             ma_don_vi: Some("H55.242".into()),
+            facts: PacketFacts::default(),
             recoded_from: unmapped.recoded_from.clone(),
             files: PacketFiles::default(),
         }))
@@ -308,6 +304,18 @@ impl TestLedger {
         for entry in &mut mapped {
             if let MapOutcome::Valid(packet) = &mut entry.outcome {
                 packet.appointed_at = appointed_at;
+            }
+        }
+        self.record_mapped(now, &mapped).await.unwrap();
+    }
+
+    /// Maps what waits, each packet with the facts that `facts` gives its dossier.
+    pub(crate) async fn map_with(&self, now: Timestamp, facts: impl Fn(&str, &mut ValidPacket)) {
+        let unmapped = self.to_map(1000).await.unwrap();
+        let mut mapped: Vec<MappedEntry> = unmapped.iter().map(mapped).collect();
+        for (unmapped, entry) in unmapped.iter().zip(&mut mapped) {
+            if let MapOutcome::Valid(packet) = &mut entry.outcome {
+                facts(&unmapped.ma_ho_so, packet);
             }
         }
         self.record_mapped(now, &mapped).await.unwrap();

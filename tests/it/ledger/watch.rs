@@ -190,6 +190,9 @@ async fn what_an_operator_did_without_an_audit_row_is_noticed() {
     ledger.resync(t(11), None, A, &order("resync", A)).await.unwrap();
     assert_eq!(barking(&ledger, t(12)).await, []);
 
+    // Which the file itself refuses.
+    let guards = "DROP TRIGGER audit_is_not_changed; DROP TRIGGER audit_is_not_deleted";
+    damage(&ledger, guards).await;
     for (statement, example) in [
         ("UPDATE audit SET action = 'x' WHERE action = 'portal resume'", target.as_str()),
         ("DELETE FROM audit WHERE action = 'release'", A),

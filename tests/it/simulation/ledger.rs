@@ -11,14 +11,28 @@ use std::thread::Thread;
 use async_trait::async_trait;
 use hoso_gateway::domain::catalogue::{CatalogueItem, CatalogueKey};
 use hoso_gateway::domain::discrepancy::DiscrepancyKind;
+use hoso_gateway::domain::job::{ItemState, JobState, Order};
 use hoso_gateway::domain::lease::Lease;
 use hoso_gateway::domain::priority::Priority;
+use hoso_gateway::domain::selection::Selection;
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::adoption::{
     AdoptionBatch, AdoptionCounts, AdoptionOrder, AdoptionRun, AdoptionScope, AwaitingCounts,
     ToAdopt,
 };
+use hoso_gateway::ledger::audit::{AuditChain, AuditFilter, AuditRow};
+use hoso_gateway::ledger::cause::{
+    Cause, CauseOutcome, Causes, FoundAtPortal, NewNote, Note, Surge,
+};
+use hoso_gateway::ledger::jobs::{
+    Job, JobLimits, Jobs, Obeyed, OpenedItems, Outlook, Plan, PlanLine, PlanOrder, Started,
+    ToVerify,
+};
 use hoso_gateway::ledger::observed::{Learnt, Observed, ObservedChange, Observing};
+use hoso_gateway::ledger::reconcile::{
+    AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
+    ReconcileRun, Reconciling, RollingScan, RowKind, RunOrder, RunSums,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -28,8 +42,8 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
-    Sending, Standing, Waiting, WaitingWork,
+    AuditView, CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter,
+    Refusal, Sending, Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
@@ -253,6 +267,71 @@ verbs! { Watching:
 {}
 }
 
+verbs! { Reconciling:
+    open_run(now: [Timestamp], order: [&RunOrder], days: [(&str, &str)], audit: [Option<&AuditRecord>]) -> [ReconcileRun];
+    reconcile_run(run: [i64]) -> [Option<ReconcileRun>];
+    reconcile_runs(source: [Option<&str>], only_open: [bool], limit: [u32]) -> [Vec<ReconcileRun>];
+    give_up_run(now: [Timestamp], run: [i64], remark: [&str]) -> [()];
+    add_lines(run: [i64], lines: [&[NewLine]], cursor: [Option<&str>]) -> [()];
+    begin_asking(run: [i64], sample: [Option<u32>]) -> [()];
+    take_look_ups(run: [i64], limit: [u32]) -> [Vec<AskLine>];
+    settle_look_ups(now: [Timestamp], run: [i64], looked_up: [&LookedUp]) -> [()];
+    slices(run: [i64]) -> [Vec<(String, u64, u64)>];
+    widen(run: [i64], agency: [&str]) -> [()];
+    end_asking(run: [i64], remark: [&str]) -> [()];
+    lines(run: [i64], filter: [&LineFilter], after: [&str], limit: [u32]) -> [Vec<ReconcileLine>];
+    place_lines(run: [i64], placed: [&[PlacedLine]]) -> [()];
+    unlisted(run: [i64], source: [&str], after: [&str], first_seen_until: [Timestamp], limit: [u32]) -> [Option<(String, Vec<String>)>];
+    resolve_by_lines(now: [Timestamp], source: [&str], run: [i64]) -> [u64];
+    sum_up(run: [i64], suspected_before: [Timestamp]) -> [RunSums];
+    end_run(run: [i64], books: [&Books]) -> [()];
+    trim_lines(source: [&str], run: [i64], limit: [u32]) -> [bool];
+    book_rows(run: [i64], kind: [RowKind]) -> [Vec<BookRow>];
+    row_over_time(source: [&str], kind: [RowKind], name: [&str], since: [Timestamp]) -> [Vec<(Timestamp, BookRow)>];
+    books_since(source: [&str], since: [Timestamp]) -> [Vec<Books>];
+    compared(dossiers: [&[i64]]) -> [Vec<ComparedDossier>];
+    rolling_scans() -> [Vec<RollingScan>];
+    keep_rolling_scan(scan: [&RollingScan]) -> [()];
+{}
+}
+
+verbs! { Causes:
+    causes(now: [Timestamp]) -> [Vec<Cause>];
+    cause(now: [Timestamp], name: [&str]) -> [Option<Cause>];
+    members(name: [&str], limit: [u32]) -> [Vec<Problem>];
+    causes_of(ma_ho_so: [&str]) -> [Vec<String>];
+    done_so_far(target: [&str]) -> [(Vec<Note>, Vec<AuditView>)];
+    note_problem(now: [Timestamp], note: [&NewNote], audit: [&AuditRecord]) -> [CauseOutcome];
+    hold_cause(now: [Timestamp], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [CauseOutcome];
+    release_cause(now: [Timestamp], audit: [&AuditRecord]) -> [CauseOutcome];
+    mark_sent(now: [Timestamp], found: [&FoundAtPortal], audit: [&AuditRecord]) -> [CauseOutcome];
+    surges(since: [Timestamp], least: [u32]) -> [Vec<Surge>];
+    hold_surge(now: [Timestamp], name: [&str], scope: [Option<&PauseScope>], until: [Timestamp], audit: [&AuditRecord]) -> [bool];
+{}
+}
+
+verbs! { Jobs:
+    select(selection: [&Selection], after: [i64], limit: [u32]) -> [Vec<i64>];
+    unknown_codes(selection: [&Selection], limit: [u32]) -> [Vec<String>];
+    make_plan(now: [Timestamp], order: [&PlanOrder]) -> [Plan];
+    plan(id: [i64]) -> [Option<Plan>];
+    plan_lines(plan: [i64], after: [i64], limit: [u32]) -> [Vec<PlanLine>];
+    outlook(plan: [&Plan]) -> [Outlook];
+    start_job(now: [Timestamp], plan: [i64], limits: [JobLimits], audit: [&AuditRecord]) -> [Started];
+    jobs(open: [bool], limit: [u32]) -> [Vec<Job>];
+    job(id: [i64]) -> [Option<Job>];
+    job_items(job: [i64], state: [ItemState], limit: [u32]) -> [Vec<(String, Option<String>)>];
+    order_job(now: [Timestamp], job: [i64], order: [Order], audit: [&AuditRecord]) -> [Obeyed];
+    next_items(job: [&Job], limit: [u64]) -> [Vec<PlanLine>];
+    open_items(now: [Timestamp], job: [&Job], dossiers: [&[i64]]) -> [OpenedItems];
+    end_items(now: [Timestamp], job: [&Job], state: [ItemState], ended: [&[(i64, String)]]) -> [u64];
+    follow_items(now: [Timestamp], job: [&Job]) -> [u64];
+    to_verify(job: [&Job]) -> [Vec<ToVerify>];
+    move_job(now: [Timestamp], job: [&Job], next: [JobState], note: [Option<&str>]) -> [bool];
+    note_job(job: [&Job], note: [Option<&str>]) -> [()];
+{}
+}
+
 verbs! { Ledger:
     source_position(source: [&str], overlap_ms: [u64]) -> [SourcePosition];
     record_poll_failure(source: [&str], at: [Timestamp], failure: [Option<&hoso_gateway::domain::failure::Failure>], evidence: [Option<&[u8]>]) -> [()];
@@ -264,7 +343,6 @@ verbs! { Ledger:
     standings(source: [&str], ma_ho_so: [&[String]]) -> [Vec<IndexStanding>];
     own_standings(source: [&str], after: [&str], limit: [u32], first_seen_from: [Timestamp]) -> [Vec<IndexStanding>];
     acked_packets(dossiers: [&[i64]]) -> [Vec<(i64, String)>];
-    acknowledged_codes(source: [&str], after: [&str], limit: [u32], first_seen_until: [Timestamp]) -> [Vec<String>];
     record_discrepancies(now: [Timestamp], found: [&[DiscrepancyRecord]]) -> [u64];
     resolve_discrepancies(now: [Timestamp], source: [&str], kind: [DiscrepancyKind], ma_ho_so: [&[String]], resolution: [&str]) -> [u64];
     suspected_missing(source: [&str], ma_ho_so: [&[String]]) -> [Vec<(String, Timestamp)>];
@@ -287,6 +365,10 @@ verbs! { Ledger:
     settle_adoption(now: [Timestamp], batch: [&AdoptionBatch]) -> [AdoptionCounts];
     awaiting() -> [Vec<AwaitingCounts>];
     upkeep(now: [Timestamp], policy: [&UpkeepPolicy]) -> [UpkeepCounts];
+    note_act(now: [Timestamp], audit: [&AuditRecord], result: [&str]) -> [()];
+    audit_rows(after: [i64], limit: [u32]) -> [Vec<AuditRow>];
+    acts(filter: [&AuditFilter]) -> [Vec<AuditRow>];
+    audit_chain() -> [AuditChain];
     resync(now: [Timestamp], source: [Option<&str>], ma_ho_so: [&str], audit: [&AuditRecord]) -> [ResyncOutcome];
     retry(now: [Timestamp], scope: [&RetryScope], audit: [&AuditRecord]) -> [u64];
     pause(now: [Timestamp], scope: [&PauseScope], until: [Option<Timestamp>], audit: [&AuditRecord]) -> [()];

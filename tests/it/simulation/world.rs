@@ -264,12 +264,7 @@ impl World {
     // --- people ---
 
     fn audit(action: &str, target: &str) -> AuditRecord {
-        AuditRecord {
-            actor: OPERATOR.to_owned(),
-            action: action.to_owned(),
-            target: target.to_owned(),
-            reason: "a simulated reason".to_owned(),
-        }
+        AuditRecord::new(OPERATOR, action, target, "a simulated reason")
     }
 
     /// A person gives a command and waits for its end, but not for ever.
@@ -400,6 +395,8 @@ fn config(setup: &Setup, quota_share: u32) -> Config {
          [portal]\n\
          base_url = \"http://portal.simulated\"\n\
          username = \"tinh-thu-nghiem\"\n\
+         [problems]\n\
+         burst = 0\n\
          [gate]\n\
          headroom = 0.0\n\
          windows = [{windows}]\n\
@@ -410,6 +407,7 @@ fn config(setup: &Setup, quota_share: u32) -> Config {
          max_ms = 120000\n\
          [reconcile]\n\
          every_ms = 600000\n\
+         rolling_every_ms = 3600000\n\
          settle_ms = 60000\n\
          unconfirmed_every_ms = 20000\n\
          [upkeep]\n\

@@ -57,12 +57,7 @@ async fn fill(gateway: &TestGateway, left_out: f64, stale: f64) -> OlderSyncRepo
 }
 
 async fn adopt(gateway: &TestGateway, budget: u32) -> AdoptionRun {
-    let audit = AuditRecord {
-        actor: "thu-nghiem".to_owned(),
-        action: "adopt".to_owned(),
-        target: "all".to_owned(),
-        reason: "cut-over".to_owned(),
-    };
+    let audit = AuditRecord::new("thu-nghiem", "adopt", "all", "cut-over");
     let order = AdoptionOrder { source: None, budget };
     let ledger = &gateway.context.ledger;
     let run = ledger.open_adoption(gateway.clock.now(), &order, &audit).await.unwrap();

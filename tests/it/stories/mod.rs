@@ -2,6 +2,7 @@
 
 mod adopt;
 mod catalogue;
+mod causes;
 mod certificates;
 mod clocks;
 mod doctor;
@@ -16,6 +17,7 @@ mod operators;
 mod poison;
 mod pull;
 mod push;
+mod reconcile;
 mod restart;
 mod rules;
 mod service;

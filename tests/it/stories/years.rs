@@ -59,12 +59,7 @@ async fn yesterdays_backup_is_restored_and_nothing_is_sent_twice_that_may_not_be
     // The disk is lost; yesterday's copy is put in its place.
     let path = gateway.ledger_path();
     let now = gateway.context.clock.now();
-    let who = AuditRecord {
-        actor: "operator".into(),
-        action: "restore".into(),
-        target: "ledger".into(),
-        reason: "the disk is lost".into(),
-    };
+    let who = AuditRecord::new("operator", "restore", "ledger", "the disk is lost");
     let gateway = gateway
         .restart_after("mat-khau-thu-nghiem", "", &[], async || {
             put_back(&backup, &path, &SqliteSettings::default(), true, now, &[], &who)

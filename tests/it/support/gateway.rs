@@ -13,7 +13,7 @@ use hoso_gateway::cli::build;
 use hoso_gateway::clock::Clock;
 use hoso_gateway::config::{Config, Environment};
 use hoso_gateway::domain::entry::EntryState;
-use hoso_gateway::domain::failure::Failure;
+use hoso_gateway::domain::failure::{Disposition, Failure};
 use hoso_gateway::domain::priority::Priority;
 use hoso_gateway::ids::Chance;
 use hoso_gateway::lab::digest::{Comparison, compare};
@@ -320,6 +320,7 @@ impl TestGateway {
         if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
             assert_eq!(ledger.check().await.expect("a readable ledger"), []);
             super::watch::assert_no_watchdog_barks(&ledger, now).await;
+            super::causes::assert_every_problem_has_its_cause(&ledger, now).await;
             ledger.close().await;
         }
         self.province.shutdown().await.expect("a sound province");
@@ -409,6 +410,9 @@ impl TestGateway {
         match pull_once(&self.context, &self.sources[source], &self.stop).await {
             Ok(report) => Ok(report),
             Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error @ VerbError::UnderWay { .. }) => {
+                Err(Failure::new("reconcile.under_way", Disposition::Retryable, error.to_string()))
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -2,7 +2,9 @@
 //! real binary.
 
 pub(crate) mod binary;
+pub(crate) mod causes;
 pub(crate) mod clock;
 pub(crate) mod gateway;
 pub(crate) mod paper;
 pub(crate) mod watch;
+pub(crate) mod workbook;

@@ -17,8 +17,8 @@ use crate::domain::share::{Shares, Turns};
 use crate::ledger::Ledger;
 use crate::ledger::body::Row as BodyRow;
 use crate::ledger::record::{
-    Claim, MapOutcome, MappedEntry, PacketFiles, PullCommit, ReceivedItem, Retention, ToMap,
-    UpkeepPolicy, ValidPacket,
+    Claim, MapOutcome, MappedEntry, PacketFacts, PacketFiles, PullCommit, ReceivedItem, Retention,
+    ToMap, UpkeepPolicy, ValidPacket,
 };
 
 /// The schema of version 0.1.0.
@@ -284,6 +284,7 @@ fn valid(unmapped: &ToMap) -> MappedEntry {
             finished: false,
             ma_tthc: "1.000105".into(),
             ma_don_vi: None,
+            facts: PacketFacts::default(),
             recoded_from: None,
             files: PacketFiles::default(),
         })),

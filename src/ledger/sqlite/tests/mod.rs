@@ -52,12 +52,14 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         pull::STATEMENTS,
         map::STATEMENTS,
         adopt::STATEMENTS,
+        audit::STATEMENTS,
         claim::STATEMENTS,
         closed::STATEMENTS,
         settle::STATEMENTS,
         attempt::STATEMENTS,
         call::STATEMENTS,
         reconcile::STATEMENTS,
+        books::STATEMENTS,
         operate::STATEMENTS,
         observed::STATEMENTS,
         upkeep::STATEMENTS,
@@ -78,7 +80,15 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         health::STATEMENTS,
         watch::STATEMENTS,
     ];
-    let rare = [keys::statements_of_tables(), check::statements(), vec![size::WALK]].concat();
+    let rare = [
+        keys::statements_of_tables(),
+        cause::statements(),
+        probe::STATEMENTS.to_vec(),
+        check::statements(),
+        jobs::statements(),
+        vec![size::WALK],
+    ]
+    .concat();
     let own = [file::IDENTITY, file::HAS_HISTORY, file::SCHEMA_VERSION, file::TRY_WRITING];
     for statement in modules.into_iter().flatten().chain(&own).chain(&rare) {
         let text = sqlx::SqlStr::from_static(statement);
@@ -102,6 +112,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         attempt::STATEMENTS,
         call::STATEMENTS,
         reconcile::STATEMENTS,
+        books::STATEMENTS,
         upkeep::STATEMENTS,
         operate::STATEMENTS,
         catalogue::STATEMENTS,
@@ -118,14 +129,14 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
     let small: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%WHERE%'
          UNION ALL VALUES ('cursor'), ('sqlite_sequence'), ('sqlite_autoindex_quota_promise_1'), ('restored'),
-             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('recent'), (' c'), (' slice'), ('watch'), ('call_tally_since'),
+             ('kept'), ('singleton'), ('tally'), ('sqlite_autoindex_source_1'), ('reconciliation_by_source'), ('reconcile_run'), ('AS r'), ('rolling_scan'), ('recent'), (' c'), (' slice'), ('watch'), ('call_tally_since'),
              ('chain'), ('doomed'), (' k')",
     )
     .fetch_all(&mut *conn)
     .await
     .unwrap();
     let mut scans = Vec::new();
-    for statement in hot.into_iter().flatten() {
+    for statement in hot.iter().chain(cause::HOT).chain([&probe::STATEMENTS]).copied().flatten() {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explain).fetch_all(&mut *conn).await.unwrap();

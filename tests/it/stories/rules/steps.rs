@@ -98,12 +98,12 @@ async fn a_moved_request_goes_when_a_person_says_that_it_is_a_second_one() {
         held: true,
         ..Default::default()
     };
-    let audit = hoso_gateway::ledger::record::AuditRecord {
-        actor: "thu-nghiem".to_owned(),
-        action: "retry".to_owned(),
-        target: CODE.to_owned(),
-        reason: "asked the office".to_owned(),
-    };
+    let audit = hoso_gateway::ledger::record::AuditRecord::new(
+        "thu-nghiem",
+        "retry",
+        CODE,
+        "asked the office",
+    );
     let now = gateway.context.clock.now();
     assert_eq!(gateway.context.ledger.retry(now, &scope, &audit).await.unwrap(), 1);
     gateway.settle().await;
