@@ -120,7 +120,7 @@ impl Reading {
         text.gauge(
             "hoso_problems",
             "Dossiers, held steps, documents and catalogues that wait for a person.",
-            status::problems(standing, Some(&self.catalogue)),
+            status::waiting(standing, Some(&self.catalogue)),
         );
         let mut open =
             text.family("hoso_discrepancies_open", Kind::Gauge, "Open discrepancies by kind.");
