@@ -112,6 +112,7 @@ pub(super) fn all() -> impl Iterator<Item = CodeRow> {
         crate::ledger::CODES,
         crate::config::CODES,
         crate::daemon::CODES,
+        super::doctor::CODES,
     ]
     .into_iter()
     .flatten()

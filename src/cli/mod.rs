@@ -9,6 +9,7 @@ mod certificates;
 mod check;
 mod config;
 mod demo;
+mod doctor;
 mod dossier;
 mod explain;
 mod failure;
@@ -93,6 +94,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
+    Doctor(doctor::Arguments),
     #[command(subcommand)]
     Dossier(dossier::Which),
     Problems(problems::ProblemsArguments),
@@ -199,6 +201,7 @@ pub fn main() -> ExitCode {
             // Whole programs: on the heap, or every other command would carry room for them.
             Command::Demo(arguments) => Box::pin(demo::run(&invocation, arguments)).await,
             Command::Serve(arguments) => Box::pin(serve::run(&invocation, arguments)).await,
+            Command::Doctor(arguments) => doctor::run(&invocation, arguments).await,
             Command::Status(arguments) => status::run(&invocation, arguments).await,
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(arguments) => problems::run(&invocation, arguments).await,

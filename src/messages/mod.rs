@@ -35,6 +35,7 @@ pub enum Language {
 /// Area, and its texts.
 const AREAS: &[(&str, &str)] = &[
     ("code", include_str!("code.csv")),
+    ("doctor", include_str!("doctor.csv")),
     ("dossier", include_str!("dossier.csv")),
     ("explain", include_str!("explain.csv")),
     ("state", include_str!("state.csv")),

@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["demo"],
     &["serve"],
     &["status"],
+    &["doctor"],
     &["dossier"],
     &["dossier", "show"],
     &["dossier", "explain"],

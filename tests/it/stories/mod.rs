@@ -5,6 +5,7 @@ mod catalogue;
 mod causes;
 mod certificates;
 mod clocks;
+mod doctor;
 mod drops;
 mod gate;
 mod lost_answers;
