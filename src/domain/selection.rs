@@ -171,7 +171,7 @@ impl Selection {
         match name {
             "agency" => self.agency = Some(word()?),
             "bucket" => {
-                let bucket = Bucket::ALL.into_iter().find(|bucket| bucket_name(*bucket) == value);
+                let bucket = Bucket::ALL.into_iter().find(|bucket| bucket.as_str() == value);
                 self.bucket = Some(bucket.ok_or_else(|| wrong("bucket"))?);
             }
             "changed_since" => self.changed_since = Some(time()?),
@@ -204,7 +204,7 @@ impl Selection {
             let word = |value: &Option<String>| value.as_deref().map(escaped);
             let value = match name {
                 "agency" => word(&self.agency),
-                "bucket" => self.bucket.map(|bucket| bucket_name(bucket).to_owned()),
+                "bucket" => self.bucket.map(|bucket| bucket.as_str().to_owned()),
                 "changed_since" => self.changed_since.map(time_text),
                 "channel" => word(&self.channel),
                 "code" if self.codes.is_empty() => None,
@@ -245,20 +245,6 @@ impl Display for Selection {
 impl Serialize for Selection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.canonical())
-    }
-}
-
-/// The name of a bucket in texts and statements.
-pub const fn bucket_name(bucket: Bucket) -> &'static str {
-    match bucket {
-        Bucket::Matched => "matched",
-        Bucket::Different => "different",
-        Bucket::Missing => "missing",
-        Bucket::Unverifiable => "unverifiable",
-        Bucket::Quarantined => "quarantined",
-        Bucket::Dead => "dead",
-        Bucket::Open => "open",
-        Bucket::NotOurs => "not_ours",
     }
 }
 

@@ -413,7 +413,8 @@ pub trait Reconciling {
     /// Stores the books and ends the run; those of a plain run stand for the source.
     async fn end_run(&self, run: i64, books: &Books) -> Result<(), LedgerError>;
 
-    /// Drops some lines that nobody needs: matched ones, and those of earlier runs. `false`: no more.
+    /// Drops some lines that nobody needs: matched ones, and those of earlier runs of its kind (by
+    /// itself, or asked for). `false`: no more.
     async fn trim_lines(&self, source: &str, run: i64, limit: u32) -> Result<bool, LedgerError>;
 
     async fn book_rows(&self, run: i64, kind: RowKind) -> Result<Vec<BookRow>, LedgerError>;

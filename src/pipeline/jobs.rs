@@ -334,7 +334,7 @@ fn judge(
             let echo = packet.map_or(Echo::ExistenceOnly, |packet| compare_echo(&echoed, packet));
             match echo {
                 Echo::Different(_) => Verified::Failed(SHOWN_DIFFERENT),
-                Echo::Equal | Echo::ExistenceOnly => Verified::Confirmed,
+                Echo::Equal | Echo::ExistenceOnly | Echo::Formatting(_) => Verified::Confirmed,
             }
         }
         // A search index may be a moment behind.

@@ -216,7 +216,8 @@ const TRIM: &str = "
 const TRIM_EARLIER: &str = "
     DELETE FROM reconcile_line WHERE (run, ma_ho_so) IN (
         SELECT l.run, l.ma_ho_so FROM reconcile_run AS r CROSS JOIN reconcile_line AS l ON l.run = r.id
-        WHERE r.source = ?1 AND r.id < ?2 AND r.ended_at IS NOT NULL LIMIT +?3)";
+        WHERE r.source = ?1 AND r.id < ?2 AND r.ended_at IS NOT NULL
+          AND (r.orders->>'plain') = (SELECT n.orders->>'plain' FROM reconcile_run AS n WHERE n.id = ?2) LIMIT +?3)";
 
 const BOOK_ROWS: &str = "
     SELECT name, at_source, matched, different, missing, unverifiable, quarantined, dead, open, not_ours, explained,

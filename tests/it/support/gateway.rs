@@ -320,7 +320,6 @@ impl TestGateway {
         if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
             assert_eq!(ledger.check().await.expect("a readable ledger"), []);
             super::watch::assert_no_watchdog_barks(&ledger, now).await;
-            super::causes::assert_every_problem_has_its_cause(&ledger, now).await;
             ledger.close().await;
         }
         self.province.shutdown().await.expect("a sound province");
@@ -466,6 +465,10 @@ impl TestGateway {
         match reconcile_once(&self.context, line, Some(&self.line), &self.stop).await {
             Ok(books) => Ok(books),
             Err(VerbError::Source { failure, .. }) => Err(failure),
+            Err(error @ VerbError::UnderWay { .. }) => {
+                let code = "reconcile.under_way";
+                Err(Failure::new(code, Disposition::Retryable, error.to_string()))
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use super::super::operate::insert_audit;
+use super::super::audit::insert_audit;
 use super::super::{column, failed, run};
 use super::plans;
 use crate::domain::job::{ItemCounts, ItemState, JobState, Order, Pace, obeyed};

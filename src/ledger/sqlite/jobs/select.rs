@@ -5,8 +5,8 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 
 use super::super::{failed, json};
-use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
-use crate::domain::selection::{Selection, bucket_name};
+use crate::domain::discrepancy::Bucket;
+use crate::domain::selection::Selection;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
@@ -90,7 +90,7 @@ pub(super) fn bound<'q>(
         .bind(selection.failure.clone())
         .bind(selection.rule.clone())
         .bind(selection.discrepancy.map(DiscrepancyKind::as_str))
-        .bind(selection.bucket.map(bucket_name))
+        .bind(selection.bucket.map(Bucket::as_str))
         .bind(selection.changed_since.map(Timestamp::millis))
 }
 
