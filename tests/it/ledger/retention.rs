@@ -320,7 +320,7 @@ async fn the_file_shrinks_when_retention_has_taken_what_was_in_it() {
 async fn a_ledger_that_cannot_give_back_its_holes_does_so_after_it_was_compacted() {
     let ledger = open_ledger().await;
     let text = |n: usize| -> String {
-        (0..120).map(|k| blake3::hash(format!("{n} {k}").as_bytes()).to_string()).collect()
+        (0..240).map(|k| blake3::hash(format!("{n} {k}").as_bytes()).to_string()).collect()
     };
     ledger.pull(t(0), (0..500).map(|n| item(&format!("{n}"), 1, &text(n))).collect()).await;
     ledger.close().await;
