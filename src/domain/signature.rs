@@ -275,13 +275,16 @@ pub enum Concentration {
 /// Of ten refusals, as many are in one procedure (or agency) that it is the cause.
 const CONCENTRATED_OF_TEN: u64 = 9;
 
+/// Procedure, agency, and how many refusals they had together.
+type Hit = (Option<String>, Option<String>, u64);
+
 /// Where refusals are concentrated; each with its procedure, its agency, and how many there were.
 ///
 /// Where both are one, the procedure is taken: what the portal refuses is far more often how one
 /// procedure is filled in than where.
-pub fn concentration(hits: &[(Option<String>, Option<String>, u64)]) -> Concentration {
+pub fn concentration(hits: &[Hit]) -> Concentration {
     let total: u64 = hits.iter().map(|(_, _, count)| count).sum();
-    let most = |of: fn(&(Option<String>, Option<String>, u64)) -> Option<&String>| {
+    let most = |of: fn(&Hit) -> Option<&String>| {
         let mut sums: std::collections::BTreeMap<&String, u64> = std::collections::BTreeMap::new();
         for hit in hits {
             if let Some(value) = of(hit) {

@@ -63,21 +63,22 @@ pub async fn watch_surges(context: &Context) -> Result<Vec<Told>, LedgerError> {
             continue;
         }
         let held = scope.filter(|_| held).map(|scope| scope.to_string());
-        match &held {
-            Some(scope) => tracing::error!(
+        if let Some(scope) = &held {
+            tracing::error!(
                 code = SURGE,
                 cause = name,
                 scope,
                 until = %until,
                 "{}; sending of it is held, everything else goes on",
                 audit.reason
-            ),
-            None => tracing::warn!(
+            );
+        } else {
+            tracing::warn!(
                 code = SURGE,
                 cause = name,
                 "{}; nothing is held, please look: hoso problems show {name}",
                 audit.reason
-            ),
+            );
         }
         told.push(Told { name: name.clone(), held });
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hoso_gateway::domain::discrepancy::{Bucket, DiscrepancyKind};
-use hoso_gateway::domain::selection::{Selection, bucket_name};
+use hoso_gateway::domain::selection::Selection;
 use hoso_gateway::domain::status::Status;
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::LedgerError;
@@ -170,7 +170,7 @@ fn picked(drawn: &[Drawn], selection: &Selection) -> BTreeSet<String> {
                     dossier.life == Life::Quarantined && rule != "mapping.length"
                 })
                 && (selection.discrepancy.is_none() || missing)
-                && selection.bucket.is_none_or(|wanted| bucket_name(wanted) == bucket_name(bucket))
+                && selection.bucket.is_none_or(|wanted| wanted.as_str() == bucket.as_str())
                 && after(selection.changed_since, dossier.changed)
         })
         .map(|(number, _)| code(number))

@@ -154,10 +154,10 @@ pub(super) async fn release(
         insert_audit(conn, now, audit, "was not held").await?;
         return Ok(CauseOutcome::AlreadySo);
     }
-    let mut result = String::from("released");
-    for scope in &resumed {
-        result.push_str(&format!("; sending of {scope} goes on"));
-    }
+    let parts: Vec<String> = std::iter::once("released".to_owned())
+        .chain(resumed.iter().map(|scope| format!("sending of {scope} goes on")))
+        .collect();
+    let result = parts.join("; ");
     insert_audit(conn, now, audit, &result).await?;
     Ok(CauseOutcome::Done { concerned: ended + resumed.len() as u64 })
 }

@@ -5,7 +5,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 
 use super::super::{failed, json};
-use crate::domain::discrepancy::Bucket;
+use crate::domain::discrepancy::{Bucket, DiscrepancyKind};
 use crate::domain::selection::Selection;
 use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
