@@ -320,6 +320,7 @@ impl TestGateway {
         if let Ok(ledger) = SqliteLedger::open(&path, &SqliteSettings::default()).await {
             assert_eq!(ledger.check().await.expect("a readable ledger"), []);
             super::watch::assert_no_watchdog_barks(&ledger, now).await;
+            super::causes::assert_every_problem_has_its_cause(&ledger, now).await;
             ledger.close().await;
         }
         self.province.shutdown().await.expect("a sound province");
