@@ -199,7 +199,8 @@ pub(super) async fn give_up_unreadable(
         .bind(json(lanes));
     run(conn, doing, query).await?;
     let query = sqlx::query(CLOSE_UNREADABLE_LANES).bind(json(lanes));
-    run(conn, doing, query).await.map(|_| ())
+    run(conn, doing, query).await?;
+    super::cause::sign(conn, now).await
 }
 
 /// As [`LET_ENTRIES_IN`], for the steps of acknowledged dossiers.
@@ -346,7 +347,8 @@ async fn hold_unreadable(
     let query =
         sqlx::query(HOLD_UNREADABLE).bind(now.millis()).bind(json_one(&failure)).bind(json(&lanes));
     run(conn, doing, query).await?;
-    run(conn, doing, sqlx::query(RECOUNT_UNREADABLE).bind(json(&lanes))).await.map(|_| ())
+    run(conn, doing, sqlx::query(RECOUNT_UNREADABLE).bind(json(&lanes))).await?;
+    super::cause::sign(conn, now).await
 }
 
 /// The lines of the body that was read last; steps of one dossier mostly share one.

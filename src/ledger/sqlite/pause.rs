@@ -153,7 +153,6 @@ pub(super) async fn in_force(
     conn: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Vec<SendingPause>, LedgerError> {
-    super::cause::end_holds(conn, now).await?;
     let pauses = open(conn).await?;
     let (over, mut holding): (Vec<SendingPause>, Vec<SendingPause>) =
         pauses.into_iter().partition(|pause| pause.until.is_some_and(|until| until <= now));

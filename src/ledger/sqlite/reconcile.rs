@@ -491,7 +491,8 @@ pub(super) async fn owe_steps_again(
     let reopened = reopened(&rows)?;
     run(conn, doing, sqlx::query(OPEN_FOR_STEPS).bind(json(&reopened))).await?;
     run(conn, doing, sqlx::query(NO_STEPS_PENDING).bind(json(dossiers))).await?;
-    forget_what_it_had(conn, now, dossiers, resend_supplements).await
+    forget_what_it_had(conn, now, dossiers, resend_supplements).await?;
+    super::cause::sign(conn, now).await
 }
 
 const INSERT_BOOKS: &str = "

@@ -114,7 +114,6 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedEntry>, LedgerError> {
         let mut tx = self.begin("claim dossiers").await?;
         let claimed = claim::claim_entries(&mut tx, &self.bodies, now, claim).await?;
-        cause::sign(&mut tx, now).await?;
         finish(tx, "claim dossiers").await?;
         Ok(claimed)
     }
@@ -127,7 +126,6 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<ClaimedSteps>, LedgerError> {
         let mut tx = self.begin("claim steps").await?;
         let claimed = claim::claim_steps(&mut tx, &self.bodies, now, claim, steps_max).await?;
-        cause::sign(&mut tx, now).await?;
         finish(tx, "claim steps").await?;
         Ok(claimed)
     }
@@ -139,7 +137,10 @@ impl Ledger for SqliteLedger {
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
         let counts = settle::settle(&mut tx, now, batch).await?;
-        cause::sign(&mut tx, now).await?;
+        // Whatever succeeds only closes what was open, which needs no signature.
+        if settle::has_failures(batch) {
+            cause::sign(&mut tx, now).await?;
+        }
         finish(tx, "settle calls").await?;
         Ok(counts)
     }
@@ -153,7 +154,6 @@ impl Ledger for SqliteLedger {
         let mut tx = self.begin("claim read-backs").await?;
         let claimed =
             reconcile::claim_unconfirmed(&mut tx, &self.bodies, now, until, limit).await?;
-        cause::sign(&mut tx, now).await?;
         finish(tx, "claim read-backs").await?;
         Ok(claimed)
     }
@@ -401,6 +401,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<UpkeepCounts, LedgerError> {
         let mut tx = self.begin("do upkeep").await?;
         let mut counts = upkeep::upkeep(&mut tx, now, policy).await?;
+        cause::end_holds(&mut tx, now).await?;
         cause::sign_older(&mut tx, now, SIGNED_A_PASS).await?;
         finish(tx, "do upkeep").await?;
         sabotage::point("upkeep.leases");

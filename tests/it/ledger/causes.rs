@@ -139,6 +139,7 @@ async fn a_held_cause_is_not_tried_again_and_delays_no_other_dossier() {
     assert_eq!((hold.by.as_str(), hold.until), ("lan", Some(t(100))));
     // By itself at its end; and on record.
     assert_eq!(send(&ledger, 99, |_| accepted()).await, 0);
+    ledger.keep_up(t(100)).await;
     assert_eq!(send(&ledger, 100, |_| accepted()).await, 2);
     let (_, acts) = ledger.done_so_far(&name).await.unwrap();
     let told: Vec<(&str, &str)> = acts.iter().map(|act| (&*act.actor, &*act.result)).collect();

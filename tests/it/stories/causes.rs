@@ -116,7 +116,7 @@ async fn refusals_from_everywhere_hold_nothing() {
         .collect();
     let gateway = Story::of(0)
         .set("push", "dossiers_per_call", "1")
-        .set("problems", "burst", "4")
+        .set("problems", "burst", "8")
         .start_with(&papers)
         .await;
     for paper in &papers {
