@@ -375,7 +375,7 @@ mod tests {
     fn who_is_harmed_most_comes_first() {
         let at = |seconds: i64| Some(Timestamp::from_millis(seconds * 1000));
         let harm = |finished_unsent, nearest_due, open| Harm { finished_unsent, nearest_due, open };
-        let mut all = vec![
+        let mut all = [
             harm(0, None, 900),
             harm(0, at(50), 3),
             harm(0, at(50), 4),

@@ -10,7 +10,7 @@ use hoso_gateway::clock::SystemClock;
 use hoso_gateway::http::ReqwestHttp;
 use hoso_gateway::lab::older_sync::{self, OlderSyncOptions};
 use hoso_gateway::lab::portal::{Fault, Faults, PortalOptions, ScriptedFault};
-use hoso_gateway::lab::province::{Misbehaviour, MisbehaviourRule};
+use hoso_gateway::lab::province::{Misbehaviour, MisbehaviourRule, ProvinceOptions};
 use hoso_gateway::sabotage::POINTS;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};

@@ -77,7 +77,7 @@ async fn dossiers_with_one_cause_are_one_line_with_its_code_count_and_times() {
     );
     assert_eq!(ledger.members(&dead.name, 3).await.unwrap().len(), 3);
     let of_one = ledger.causes_of(&code(2)).await.unwrap();
-    assert_eq!(of_one, [dead.name.clone()]);
+    assert_eq!(of_one, std::slice::from_ref(&dead.name));
     // An hour later the trend has moved on.
     let later = &ledger.causes(t(5000)).await.unwrap()[0];
     assert_eq!((later.trend.last_hour, later.trend.hour_before), (0, 5));

@@ -492,7 +492,8 @@ impl World {
         .fetch_all(&mut self.beside)
         .await
         .unwrap();
-        let kept: Vec<(String, i64, Option<i64>, Option<i64>, Option<String>)> =
+        type Kept = (String, i64, Option<i64>, Option<i64>, Option<String>);
+        let kept: Vec<Kept> =
             sqlx::query_as("SELECT what, of_row, signature_id, unsigned, failure FROM problem")
                 .fetch_all(&mut self.beside)
                 .await

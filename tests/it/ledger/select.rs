@@ -101,7 +101,7 @@ async fn fill(ledger: &TestLedger, drawn: &[Drawn]) {
     let facts = |code: &str, packet: &mut hoso_gateway::ledger::record::ValidPacket| {
         let number: usize = code[code.len() - 4..].parse().unwrap();
         let dossier = &drawn[number];
-        packet.ma_tthc = dossier.procedure.to_owned();
+        dossier.procedure.clone_into(&mut packet.ma_tthc);
         packet.ma_don_vi = Some(dossier.agency.to_owned());
         packet.facts = PacketFacts {
             status: Some(dossier.status.code().to_owned()),
