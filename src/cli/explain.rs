@@ -73,6 +73,7 @@ fn all() -> impl Iterator<Item = CodeRow> {
         crate::mapping::CODES,
         crate::portal::CODES,
         crate::pipeline::CODES,
+        crate::pipeline::jobs::CODES,
         crate::pipeline::catalogue::CODES,
         crate::pipeline::watch::CODES,
         crate::ledger::CODES,

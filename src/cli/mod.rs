@@ -7,10 +7,12 @@ mod catalogue;
 mod certificates;
 mod check;
 mod config;
+mod criteria;
 mod demo;
 mod dossier;
 mod explain;
 mod failure;
+mod job;
 mod lab;
 mod ledger;
 mod log;
@@ -18,6 +20,7 @@ mod mapping;
 mod migrate;
 mod output;
 mod person;
+mod plan;
 mod portal;
 mod problems;
 mod rehearsal;
@@ -84,6 +87,8 @@ enum Command {
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
+    #[command(subcommand)]
+    Job(job::Which),
     Adopt(adopt::Arguments),
     #[command(subcommand)]
     Run(run::Verb),
@@ -149,6 +154,7 @@ pub fn main() -> ExitCode {
             Command::Problems(which) => problems::run(&invocation, which).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
+            Command::Job(which) => job::run(&invocation, which).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Run(verb) => run::run(&invocation, verb).await,
             Command::Mapping(which) => mapping::run(&invocation, which).await,

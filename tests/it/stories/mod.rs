@@ -6,6 +6,7 @@ mod certificates;
 mod clocks;
 mod drops;
 mod gate;
+mod jobs;
 mod lost_answers;
 mod map;
 mod monitoring;
