@@ -106,6 +106,7 @@ pub(super) fn all() -> impl Iterator<Item = CodeRow> {
         crate::mapping::CODES,
         crate::portal::CODES,
         crate::pipeline::CODES,
+        crate::pipeline::jobs::CODES,
         crate::pipeline::catalogue::CODES,
         crate::pipeline::watch::CODES,
         crate::pipeline::observe::CODES,

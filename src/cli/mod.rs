@@ -8,11 +8,13 @@ mod catalogue;
 mod certificates;
 mod check;
 mod config;
+mod criteria;
 mod demo;
 mod doctor;
 mod dossier;
 mod explain;
 mod failure;
+mod job;
 mod lab;
 mod ledger;
 mod log;
@@ -23,6 +25,7 @@ mod migrate;
 mod observed;
 mod output;
 mod person;
+mod plan;
 mod portal;
 mod problems;
 mod reconcile;
@@ -101,6 +104,8 @@ enum Command {
     #[command(subcommand)]
     Portal(portal::Which),
     Resync(resync::Arguments),
+    #[command(subcommand)]
+    Job(job::Which),
     Adopt(adopt::Arguments),
     #[command(subcommand)]
     Reconcile(reconcile::Which),
@@ -207,6 +212,7 @@ pub fn main() -> ExitCode {
             Command::Problems(arguments) => problems::run(&invocation, arguments).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
             Command::Resync(arguments) => resync::run(&invocation, arguments).await,
+            Command::Job(which) => job::run(&invocation, which).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
             Command::Audit(which) => audit::run(&invocation, which).await,

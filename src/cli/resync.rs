@@ -1,32 +1,92 @@
 //! `hoso resync`: send dossiers again, with a reason.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::criteria::Criteria;
 use super::failure::{Exit, Failure};
 use super::person::Person;
+use super::plan::{Wish, plan_and_run, run_from_file};
 use super::{Invocation, build};
+use crate::domain::job::Mode;
+use crate::domain::selection::Selection;
+use crate::ledger::jobs::PlanOrder;
 use crate::ledger::record::ResyncOutcome;
 use crate::pipeline::resync::{ResyncReport, resync};
 
-/// Send dossiers again, before everything else
+/// Send dossiers again: a few by hand at once, many as a plan and a job
 ///
-/// Opens one obligation for each dossier; asking twice opens nothing twice. The stored document is
-/// mapped anew and sent by whoever owns the portal's gate, also if the portal has it already.
+/// A few codes open one obligation each, before everything else; asking twice opens nothing twice.
+/// Every other selection is frozen as a plan, which says how many dossiers it means, what they cost and
+/// how long they take, and then becomes a job: its first few are looked up at the portal before the
+/// rest leaves at a pace of its own. `hoso job` watches and steers it.
 ///
 /// Example: hoso resync --code H55.242-260126-0001 --reason "the citizen cannot see it"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Dossier codes (MaHoSo)
-    #[arg(long, value_name = "CODE", required = true, num_args = 1..)]
-    code: Vec<String>,
-    /// Only the dossier of this source, if several sources use the code
-    #[arg(long, value_name = "NAME")]
-    source: Option<String>,
+    #[command(flatten)]
+    criteria: Criteria,
+    /// What is sent: the stored revision mapped anew, the bytes that the portal acknowledged last, or
+    /// what the source gives now
+    #[arg(long, value_enum, default_value_t = How::ReMap)]
+    mode: How,
+    /// Send no packet, and the acknowledged progress steps again
+    #[arg(long, conflicts_with = "mode")]
+    steps_only: bool,
+    /// With --steps-only: also requests for a supplement (status 5), which can make a dossier late
+    #[arg(long, requires = "steps_only")]
+    supplements: bool,
+    /// Only make the plan and show it
+    #[arg(long)]
+    dry_run: bool,
+    /// Only make the plan and write it into this file, for review
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    plan: Option<PathBuf>,
+    /// Run the plan of this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "dry_run", "steps_only"])]
+    from_plan: Option<PathBuf>,
+    /// The number of dossiers, repeated; needed above `resync.confirm_above`
+    #[arg(long, value_name = "NUMBER")]
+    confirm: Option<u64>,
+    /// Dossiers a minute at most; `resync.per_minute` unless given
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    per_minute: Option<u32>,
     #[command(flatten)]
     person: Person,
+}
+
+/// The modes that send packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum How {
+    ReMap,
+    AsSent,
+    RePull,
+}
+
+impl Arguments {
+    fn mode(&self) -> Mode {
+        match self.mode {
+            _ if self.steps_only => Mode::StepsOnly,
+            How::ReMap => Mode::ReMap,
+            How::AsSent => Mode::AsSent,
+            How::RePull => Mode::RePull,
+        }
+    }
+
+    /// A few codes and nothing else: no plan is needed to see what is meant.
+    fn is_by_hand(&self, selection: &Selection, by_hand_max: u32) -> bool {
+        selection.is_codes_only()
+            && self.criteria.codes_file.is_none()
+            && selection.codes.len() <= by_hand_max as usize
+            && self.mode() == Mode::ReMap
+            && !self.dry_run
+            && self.plan.is_none()
+            && self.confirm.is_none()
+            && self.per_minute.is_none()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -39,11 +99,37 @@ struct Told {
 
 pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result<(), Failure> {
     let config = invocation.config()?;
+    let wish = Wish {
+        confirm: arguments.confirm,
+        per_minute: arguments.per_minute,
+        actor: arguments.person.actor(),
+        reason: arguments.person.reason.clone(),
+        dry_run: arguments.dry_run || arguments.plan.is_some(),
+        file: arguments.plan.as_deref(),
+    };
+    if let Some(file) = &arguments.from_plan {
+        if !arguments.criteria.is_empty() {
+            return Err(Failure::new(Exit::Usage, "a plan says itself which dossiers it means")
+                .hint("give --from-plan alone, with --reason"));
+        }
+        return Box::pin(run_from_file(invocation, &config, file, &wish)).await;
+    }
+    let selection = arguments.criteria.read()?;
+    if !arguments.is_by_hand(&selection, config.resync.by_hand_max) {
+        let order = PlanOrder {
+            selection,
+            mode: arguments.mode(),
+            supplements: arguments.supplements,
+            actor: wish.actor.clone(),
+            reason: wish.reason.clone(),
+        };
+        return Box::pin(plan_and_run(invocation, &config, order, &wish)).await;
+    }
     let context = build::existing_context(&config).await?;
     let report = resync(
         &context,
-        arguments.source.as_deref(),
-        &arguments.code,
+        arguments.criteria.source.as_deref(),
+        &arguments.criteria.code,
         &arguments.person.actor(),
         &arguments.person.reason,
     )

@@ -13,10 +13,12 @@ use super::status::{broken, broken_words};
 use super::{Invocation, build, log, signals};
 use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
+use crate::ledger::jobs::Job;
 use crate::ledger::observed::ObservedChange;
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
+use crate::pipeline::jobs::jobs_once;
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::observe::{self, observe_once};
 use crate::pipeline::orders::report_gate;
@@ -53,6 +55,11 @@ pub(super) enum Verb {
     /// Example: hoso run push
     #[command(verbatim_doc_comment)]
     Push,
+    /// Work on the jobs of `hoso resync` until they are over or wait for a person
+    ///
+    /// Example: hoso run jobs
+    #[command(verbatim_doc_comment)]
+    Jobs,
     /// Settle unknown outcomes, then close the books between sources, ledger and portal
     ///
     /// Example: hoso run reconcile && hoso run map && hoso run push
@@ -70,6 +77,7 @@ pub(super) async fn run(invocation: &Invocation, verb: Verb) -> Result<(), Failu
         Verb::Pull => pull(invocation, config, context, stop).await,
         Verb::Map => map(invocation, config, context, stop).await,
         Verb::Push => push(invocation, config, context, stop).await,
+        Verb::Jobs => jobs(invocation, config, context, stop).await,
         Verb::Reconcile => reconcile(invocation, config, context, stop).await,
         Verb::Upkeep => upkeep(invocation, context).await,
     })
@@ -264,6 +272,65 @@ async fn push(
             format!(
                 "{handed_over_to} owns the portal's gate and sends what is due ({due_now} {more}now)"
             )
+        }
+    });
+    Ok(())
+}
+
+/// What `run jobs` did, or who does it instead.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Worked {
+    Done { opened: u64, followed: u64, jobs: Vec<Job> },
+    HandedOver { handed_over_to: String },
+}
+
+async fn jobs(
+    invocation: &Invocation,
+    config: &Config,
+    context: &Context,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let sources = build::sources(config, &context.clock)?;
+    let mapping = build::mapping(config)?;
+    let verb = async |line: &PortalLine, stop: &Stop| {
+        let (mut opened, mut followed) = (0, 0);
+        // Unconfirmed work is looked up as often as a service would.
+        let rest = Duration::from_millis(config.reconcile.unconfirmed_every_ms).min(LOOK);
+        while !stop.is_cancelled() {
+            let report = jobs_once(context, line, &sources, stop).await?;
+            opened += report.opened;
+            followed += report.followed;
+            if !report.open && report.ended == 0 && report.opened == 0 && report.followed == 0 {
+                break;
+            }
+            while map_once(context, &mapping).await?.mapped > 0 {}
+            let sent = push_once(context, line, stop).await?;
+            read_back_once(context, line, stop).await?;
+            if report.opened + report.followed + report.ended + sent.calls == 0 {
+                tokio::select! {
+                    () = context.clock.sleep(rest) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+        Ok::<_, VerbError>((opened, followed))
+    };
+    let worked = match with_gate(config, context, stop, "run jobs", verb).await? {
+        Ok(done) => {
+            let (opened, followed) = done?;
+            Worked::Done { opened, followed, jobs: context.ledger.jobs(false, 10).await? }
+        }
+        Err(owner) => Worked::HandedOver { handed_over_to: owner },
+    };
+    let now = context.clock.now();
+    invocation.output.result(&worked, |worked| match worked {
+        Worked::Done { jobs, .. } if jobs.is_empty() => "there is no job".to_owned(),
+        Worked::Done { jobs, .. } => {
+            jobs.iter().map(|job| super::job::line(job, now)).collect::<Vec<_>>().join("\n")
+        }
+        Worked::HandedOver { handed_over_to } => {
+            format!("{handed_over_to} owns the portal's gate and works on the jobs")
         }
     });
     Ok(())

@@ -31,6 +31,7 @@ use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
+use crate::pipeline::jobs::jobs_once;
 use crate::pipeline::map::map_once;
 use crate::pipeline::observe::{CHANGED, observe_once, sentence as what_changed};
 use crate::pipeline::orders::{heed_orders, report_gate};
@@ -439,8 +440,9 @@ async fn portal_loops(
     let (adopting, closing) = (watched("adopt"), watched("reconcile"));
     let scanning = watched("rolling scan");
     let (refreshing, heeding) = (watched("catalogue"), watched("orders"));
+    let resending = watched("jobs");
     // One that ends by a defect asks the others to end; what they have out is settled first.
-    let (pushed, read_back, adopted, reconciled, scanned, refreshed, heeded) = tokio::join!(
+    let (pushed, read_back, adopted, reconciled, scanned, refreshed, resent, heeded) = tokio::join!(
         ending(&stop, push_loop(&pushing, &line, schedule.look, &wakers, &stop)),
         ending(
             &stop,
@@ -462,9 +464,20 @@ async fn portal_loops(
         ending(&stop, Box::pin(rolling_loop(&scanning, &sources, &wakers, &stop))),
         // On the heap: loops side by side would be a large future.
         ending(&stop, Box::pin(catalogue_loop(&refreshing, &line, &wakers, &stop))),
+        ending(
+            &stop,
+            Box::pin(jobs_loop(&resending, &sources, &line, schedule.look, &wakers, &stop)),
+        ),
         ending(&stop, watch_orders(&heeding, &line, schedule.look, &stop)),
     );
-    pushed.and(read_back).and(adopted).and(reconciled).and(scanned).and(refreshed).and(heeded)
+    pushed
+        .and(read_back)
+        .and(adopted)
+        .and(reconciled)
+        .and(scanned)
+        .and(refreshed)
+        .and(resent)
+        .and(heeded)
 }
 
 /// Follows what operators want and tells others how the gate stands, until `stop`. For whoever owns
@@ -812,6 +825,36 @@ async fn catalogue_loop(
         Ok(())
     })
     .await
+}
+
+/// Works on jobs while there are some; whether there are, the orders say.
+async fn jobs_loop(
+    context: &Context,
+    sources: &[SourceLine],
+    line: &PortalLine,
+    look: Duration,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let mut pass: u64 = 0;
+    while !stop.is_cancelled() {
+        context.alive();
+        let mut wait = look;
+        if line.orders.jobs_wait() {
+            pass += 1;
+            let span = tracing::info_span!("pass", of = "jobs", pass);
+            match jobs_once(context, line, sources, stop).instrument(span).await {
+                Ok(report) if report.opened > 0 => {
+                    wakers.map.notify_one();
+                    wakers.push.notify_one();
+                }
+                Ok(_) => {}
+                Err(error) => wait = survive(error)?,
+            }
+        }
+        pause(context, wait, None, stop).await;
+    }
+    Ok(())
 }
 
 async fn every_loop<F, W>(

@@ -81,6 +81,8 @@ pub struct Orders {
     pub pauses: Vec<SendingPause>,
     /// Something urgent could be claimed.
     pub urgent_waits: bool,
+    /// A job is at work, or has something on its way.
+    pub jobs_wait: bool,
 }
 
 /// What became of a resumption.

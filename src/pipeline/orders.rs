@@ -5,6 +5,7 @@
 //! send is judged again by the claim and, for what was claimed already, after the permit and before
 //! the first byte.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -23,6 +24,7 @@ pub const PAUSED: &str = "portal.paused";
 pub struct Orders {
     pauses: Mutex<Vec<SendingPause>>,
     urgent: Notify,
+    jobs: AtomicBool,
 }
 
 impl Orders {
@@ -38,6 +40,11 @@ impl Orders {
             .filter(|pause| pause.until.is_none_or(|until| until > now))
             .find(|pause| pause.scope.covers(ma_tthc, ma_don_vi))
             .map(paused)
+    }
+
+    /// Whether jobs were to be worked on when the orders were read last.
+    pub fn jobs_wait(&self) -> bool {
+        self.jobs.load(Ordering::Relaxed)
     }
 
     /// Ends when something urgent waits to be claimed.
@@ -73,6 +80,7 @@ pub async fn heed_orders(context: &Context, line: &PortalLine) -> Result<(), Ver
     let everything = orders.pauses.iter().find(|pause| pause.scope == PauseScope::All);
     line.gate.hold(everything.map(|pause| (pause.until, paused(pause))));
     *line.orders.pauses() = orders.pauses;
+    line.orders.jobs.store(orders.jobs_wait, Ordering::Relaxed);
     if orders.urgent_waits {
         line.orders.urgent.notify_one();
     }

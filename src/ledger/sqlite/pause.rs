@@ -186,7 +186,8 @@ pub(super) async fn orders(readers: &SqlitePool, now: Timestamp) -> Result<Order
         .fetch_one(&mut *conn)
         .await
         .map_err(|error| failed(doing, error))?;
-    Ok(Orders { pauses, urgent_waits })
+    let jobs_wait = super::jobs::wait(&mut conn).await?;
+    Ok(Orders { pauses, urgent_waits, jobs_wait })
 }
 
 pub(super) async fn open(conn: &mut SqliteConnection) -> Result<Vec<SendingPause>, LedgerError> {

@@ -160,6 +160,9 @@ struct World {
     shown: BTreeMap<(&'static str, i64), DossierView>,
 }
 
+/// A row of what is kept of a problem: what, of which row, its signature and what its cause was.
+type KeptProblem = (String, i64, Option<i64>, Option<i64>, Option<String>);
+
 impl World {
     async fn new() -> Self {
         let ledger = open_ledger().await;
@@ -492,8 +495,7 @@ impl World {
         .fetch_all(&mut self.beside)
         .await
         .unwrap();
-        type Kept = (String, i64, Option<i64>, Option<i64>, Option<String>);
-        let kept: Vec<Kept> =
+        let kept: Vec<KeptProblem> =
             sqlx::query_as("SELECT what, of_row, signature_id, unsigned, failure FROM problem")
                 .fetch_all(&mut self.beside)
                 .await

@@ -8,6 +8,7 @@ mod clocks;
 mod doctor;
 mod drops;
 mod gate;
+mod jobs;
 mod lost_answers;
 mod map;
 mod metrics;

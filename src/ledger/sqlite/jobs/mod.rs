@@ -18,6 +18,10 @@ use crate::ledger::jobs::{
 };
 use crate::ledger::record::AuditRecord;
 
+pub(super) async fn wait(conn: &mut sqlx::SqliteConnection) -> Result<bool, LedgerError> {
+    orders::wait(conn).await
+}
+
 #[async_trait]
 impl Jobs for SqliteLedger {
     async fn select(

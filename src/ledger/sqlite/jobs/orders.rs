@@ -316,6 +316,20 @@ pub(super) async fn paced(
     run(conn, "open items of a job", query).await.map(|_| ())
 }
 
+/// Jobs are few, and most of them are over.
+const JOBS_WAIT: &str = "
+    SELECT EXISTS (SELECT 1 FROM job WHERE state IN ('canary', 'running'))
+        OR EXISTS (SELECT 1 FROM job AS j WHERE EXISTS (SELECT 1 FROM job_item AS i
+                   WHERE i.plan_id = j.plan_id AND i.state IN ('opened', 'sent')))";
+
+/// Whether a job is at work or has something on its way.
+pub(super) async fn wait(conn: &mut SqliteConnection) -> Result<bool, LedgerError> {
+    sqlx::query_scalar(JOBS_WAIT)
+        .fetch_one(conn)
+        .await
+        .map_err(|error| failed("read what operators want", error))
+}
+
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
     TO_START,
@@ -333,4 +347,5 @@ pub(super) const STATEMENTS: &[&str] = &[
     NOTE,
     PROGRESS,
     PACED,
+    JOBS_WAIT,
 ];
