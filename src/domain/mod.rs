@@ -7,6 +7,7 @@ pub mod adoption;
 pub mod catalogue;
 pub mod codes;
 pub mod diagnostic;
+pub mod difference;
 pub mod discrepancy;
 pub mod dossier;
 pub mod entry;

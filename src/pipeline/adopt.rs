@@ -212,7 +212,8 @@ async fn ask(
             match echo {
                 Echo::ExistenceOnly => (Look::Known(Shown::Existence), "known"),
                 Echo::Equal => (Look::Known(Shown::Equal), "known_equal"),
-                Echo::Different(fields) => {
+                Echo::Formatting(found) | Echo::Different(found) => {
+                    let fields: Vec<String> = found.into_iter().map(|one| one.path).collect();
                     differs.clone_from(&fields);
                     (Look::Known(Shown::Different(fields)), "known_different")
                 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::orders::heed_orders;
 use super::push::call_record;
 use super::{Context, PortalLine, Stop, VerbError};
+use crate::domain::difference::{Difference, Shown, echo_differences};
 use crate::domain::entry::{PortalKnown, ReadBack, Settlement, settle_read_back};
 use crate::domain::receipt::Receipt;
 use crate::ledger::record::{CallRecord, SettleBatch, SettledEntry, UnconfirmedEntry};
@@ -150,36 +151,22 @@ pub(super) enum Echo {
     /// Only existence: no field beside the code was shown.
     ExistenceOnly,
     Equal,
-    /// Names of fields that differ.
-    Different(Vec<String>),
+    /// Nothing differs but the way of writing. It is no proof, and no disagreement either.
+    Formatting(Vec<Difference>),
+    Different(Vec<Difference>),
 }
 
 pub(super) fn compare_echo(echoed: &BTreeMap<String, String>, packet: &str) -> Echo {
-    let Ok(packet) = serde_json::from_str::<BTreeMap<String, serde_json::Value>>(packet) else {
-        return Echo::ExistenceOnly;
-    };
-    let mut compared = false;
-    let mut different = Vec::new();
-    for (name, shown) in echoed {
-        let sent = match packet.get(name) {
-            Some(serde_json::Value::String(text)) => text.as_str(),
-            Some(serde_json::Value::Null) => "",
-            // The portal shows more than we sent; that says nothing about the packet.
-            _ => continue,
-        };
-        if name != "MaHoSo" {
-            compared = true;
+    let found = serde_json::from_str(packet)
+        .ok()
+        .and_then(|packet| echo_differences(&packet, echoed, Shown::Masked));
+    match found {
+        None => Echo::ExistenceOnly,
+        Some(found) if found.is_empty() => Echo::Equal,
+        Some(found) if found.iter().all(|difference| difference.formatting_only) => {
+            Echo::Formatting(found)
         }
-        if sent != shown {
-            different.push(name.clone());
-        }
-    }
-    if !different.is_empty() {
-        Echo::Different(different)
-    } else if compared {
-        Echo::Equal
-    } else {
-        Echo::ExistenceOnly
+        Some(found) => Echo::Different(found),
     }
 }
 
@@ -215,8 +202,15 @@ mod tests {
         );
         assert_eq!(
             compare_echo(&echo(&[("TrangThaiHoSo", "4"), ("MaDoiTuong", "")]), packet),
-            Echo::Different(vec!["TrangThaiHoSo".to_owned()])
+            Echo::Different(vec![Difference {
+                path: "TrangThaiHoSo".to_owned(),
+                before: Some("9".to_owned()),
+                after: Some("4".to_owned()),
+                formatting_only: false,
+            }])
         );
+        let spaced = compare_echo(&echo(&[("TrangThaiHoSo", "9 ")]), packet);
+        assert!(matches!(spaced, Echo::Formatting(_)));
         assert_eq!(compare_echo(&echo(&[("SomethingElse", "x")]), packet), Echo::ExistenceOnly);
         assert!(shows_all(&echo(&[("MaHoSo", "H55-1"), ("TrangThaiHoSo", "9")]), packet));
         assert!(!shows_all(&echo(&[("MaHoSo", "H55-1")]), packet));

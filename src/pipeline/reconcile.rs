@@ -469,7 +469,8 @@ fn judge(
             let is_whole = packet.is_some_and(|packet| shows_all(&echoed, packet));
             line.seen = Seen::Exists;
             match echo {
-                Echo::Different(fields) => {
+                Echo::Different(found) => {
+                    let fields: Vec<String> = found.into_iter().map(|one| one.path).collect();
                     note(DiscrepancyKind::Different, fields.join(" "));
                     line.bucket = Bucket::Different;
                 }
@@ -480,7 +481,7 @@ fn judge(
                         line.bucket = Bucket::Matched;
                     }
                 }
-                Echo::ExistenceOnly => {}
+                Echo::ExistenceOnly | Echo::Formatting(_) => {}
             }
         }
         LookUpVerdict::Failed(_) | LookUpVerdict::NotSent { .. } => return false,
