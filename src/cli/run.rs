@@ -14,6 +14,7 @@ use crate::config::{Config, SourceConfig, SourceKind, SystemEnvironment};
 use crate::daemon::{LOOK, watch_orders, with_two_stage_shutdown};
 use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
+use crate::pipeline::lifecycle::reconsider_once;
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::orders::report_gate;
 use crate::pipeline::ownership::{GATE, Ownership};
@@ -186,7 +187,8 @@ async fn map(
     context: &Context,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
+    while !stop.is_cancelled() && reconsider_once(context, &mapping).await?.looked_at > 0 {}
     let mut total = MapReport::default();
     while !stop.is_cancelled() {
         let report = map_once(context, &mapping).await?;

@@ -9,6 +9,7 @@ pub mod adoption;
 pub mod audit;
 mod body;
 pub mod key;
+pub mod mappings;
 mod orders;
 pub mod record;
 pub mod sqlite;
@@ -204,7 +205,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 
 /// Domain verbs over durable state. Object-safe: chosen once, held as `Arc<dyn Ledger>`.
 #[async_trait]
-pub trait Ledger: watch::Watching + Debug + Send + Sync {
+pub trait Ledger: watch::Watching + mappings::Mappings + Debug + Send + Sync {
     // --- pull ---
 
     /// Where reading `source` goes on: the newest position whose page ended at least `overlap_ms`

@@ -92,7 +92,7 @@ pub async fn map_once(context: &Context, mapping: &Arc<Mapping>) -> Result<MapRe
 }
 
 /// Runs `work` where it holds up no socket; on a runtime of one thread there is no such place.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     match tokio::runtime::Handle::current().runtime_flavor() {
@@ -102,7 +102,7 @@ async fn aside<T: Send + 'static>(
 }
 
 /// What dossiers of this pass are compared with.
-async fn catalogue_judge(context: &Context) -> Result<Judge, VerbError> {
+pub(super) async fn catalogue_judge(context: &Context) -> Result<Judge, VerbError> {
     let settings = &context.settings.catalogue;
     if settings.refresh_every_ms.is_none() {
         return Ok(Judge::default());
@@ -160,6 +160,19 @@ fn judge(mapping: &Mapping, catalogue: &Judge, revision: ToMap) -> Judged {
         judge_document(mapping, catalogue, revision, &mut procedure)
     };
     Judged { ma_ho_so, entry_id, dossier_id, procedure, verdict }
+}
+
+/// The findings with which a mapping (or the portal's catalogue) refuses a revision; `None` when it
+/// does not, or when the revision is not for the portal anyway.
+pub(super) fn refuses(
+    mapping: &Mapping,
+    catalogue: &Judge,
+    revision: ToMap,
+) -> Option<Vec<Diagnostic>> {
+    match judge(mapping, catalogue, revision).verdict {
+        Verdict::NotSent(MapOutcome::Quarantined { diagnostics }) => Some(diagnostics),
+        Verdict::NotSent(_) | Verdict::Sound(_) => None,
+    }
 }
 
 fn judge_document(

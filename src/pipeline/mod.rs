@@ -8,7 +8,9 @@ pub mod adopt;
 pub mod audit;
 pub mod catalogue;
 mod claim;
+pub mod compare;
 mod files;
+pub mod lifecycle;
 pub mod map;
 mod mended;
 pub mod orders;
@@ -175,6 +177,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         orders::PAUSED,
         "An operator has stopped sending: of everything, of one procedure, or of one agency. What waits keeps its place and spends no attempt.",
         "`hoso portal status` says who stopped it, why and until when; `hoso portal resume` lets it go on.",
+    ),
+    (
+        "mapping.not_confirmed",
+        "The switch to another mapping concerns more dossiers than may change without a second thought. Nothing was switched.",
+        "Read the comparison; if it is what you want, repeat the command with `--confirm` and the number that it names.",
+    ),
+    (
+        "mapping.cases_failed",
+        "The mapping does not make of its own cases what they expect. Nothing was switched.",
+        "`hoso mapping test DIR` shows each difference: correct the mapping, or the case if it is what was wrong.",
+    ),
+    (
+        "mapping.unusable",
+        "The mapping that was applied last cannot be used by this version of the program, or under these settings.",
+        "Correct it and put it in force: `hoso mapping apply DIR --reason TEXT`; or go back to the settings or the program of before.",
     ),
     (
         "push.late",

@@ -17,6 +17,7 @@ mod hold;
 mod keys;
 mod line;
 mod map;
+mod mappings;
 mod operate;
 mod pause;
 mod plan;

@@ -118,10 +118,12 @@ const INSERT_CALLS: &str = "
     FROM json_each(?1)";
 
 const INSERT_ATTEMPTS: &str = "
-    INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
+    INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail, mapping_version)
     SELECT value->>0, value->>1, value->>2, value->>3,
            coalesce(value->>4, (SELECT max(attempts) FROM step WHERE dossier_id = value->>0), 0),
-           ?1, value->>5, value->>6, value->>7
+           ?1, value->>5, value->>6, value->>7,
+           (SELECT mapping_version FROM entry
+            WHERE id = coalesce(value->>1, (SELECT newest_entry_id FROM dossier WHERE id = value->>0)))
     FROM json_each(?2)";
 
 /// What the attempt of a call says whose lease had run out before its settlement came.

@@ -34,8 +34,8 @@ const FREE_LANES: &str = "
 const BELIEVE_THEM_UNSENT: &str = "UPDATE entry SET state = 'ready' WHERE state = 'unconfirmed' AND failure_code = 'push.lease_expired'";
 
 const NOTE_EXPIRED: &str = "
-    INSERT INTO attempt (dossier_id, entry_id, kind, number, at, outcome, failure_code)
-    SELECT dossier_id, id, 'packet', attempt, ?1, 'unknown', ?2 FROM entry
+    INSERT INTO attempt (dossier_id, entry_id, kind, number, at, outcome, failure_code, mapping_version)
+    SELECT dossier_id, id, 'packet', attempt, ?1, 'unknown', ?2, mapping_version FROM entry
     WHERE state = 'leased' AND lease_expires_at <= ?1";
 
 const HOLD_EXPIRED_SUPPLEMENTS: &str = "
@@ -48,9 +48,10 @@ const RETURN_EXPIRED_STEPS: &str = "
     WHERE state = 'leased' AND dossier_id IN (SELECT id FROM dossier WHERE steps_lease_until <= ?1)";
 
 const NOTE_EXPIRED_STEPS: &str = "
-    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code, detail)
+    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code, detail, mapping_version)
     SELECT d.id, 'steps', max(s.attempts), ?1, 'unknown', ?2,
-           group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' ')
+           group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' '),
+           (SELECT mapping_version FROM entry WHERE id = d.newest_entry_id)
     FROM dossier AS d INDEXED BY dossier_steps_leased JOIN step AS s ON s.dossier_id = d.id AND s.state = 'leased'
     WHERE d.steps_lease_until <= ?1 GROUP BY d.id";
 

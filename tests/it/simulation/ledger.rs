@@ -19,6 +19,9 @@ use hoso_gateway::ledger::adoption::{
     ToAdopt,
 };
 use hoso_gateway::ledger::audit::{AuditChain, AuditFilter, AuditRow};
+use hoso_gateway::ledger::mappings::{
+    AppliedMapping, Mappings, NewMapping, Refused, StoredRange, StoredRevision,
+};
 use hoso_gateway::ledger::record::{
     AuditRecord, Books, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
     CatalogueWish, Claim, ClaimedEntry, ClaimedSteps, DiscrepancyRecord, FetchedCatalogue,
@@ -243,6 +246,18 @@ verbs! { Watching:
     watchdogs() -> [Vec<Watchdog>];
     overdue(before: [Timestamp]) -> [u64];
     bulk(now: [Timestamp], since: [Timestamp]) -> [(bool, Option<Timestamp>)];
+{}
+}
+
+verbs! { Mappings:
+    mapping_in_force() -> [Option<AppliedMapping>];
+    mapping_number() -> [i64];
+    applied_mappings() -> [Vec<AppliedMapping>];
+    apply_mapping(now: [Timestamp], seen: [i64], former: [Option<&NewMapping>], next: [&NewMapping], audit: [&AuditRecord]) -> [i64];
+    stored_range(since: [Option<Timestamp>]) -> [StoredRange];
+    stored_revisions(after: [i64], until: [i64], since: [Option<Timestamp>]) -> [Vec<StoredRevision>];
+    refused_by_others(version: [&str], limit: [u32]) -> [Vec<Refused>];
+    reconsidered(now: [Timestamp], version: [&str], released: [&[i64]], kept: [&[i64]]) -> [u64];
 {}
 }
 
