@@ -418,7 +418,6 @@ impl Ledger for SqliteLedger {
             let mut tx = self.begin("archive the audit").await?;
             counts.rows_dropped += audit::archive(&mut tx, now, &policy.retention).await?;
             finish(tx, "archive the audit").await?;
-            sabotage::point("upkeep.archived");
         }
         counts.pages_freed = retention::give_back(&self.writer).await?;
         counts.stuck = upkeep::stuck(&self.readers, now, policy).await?;
