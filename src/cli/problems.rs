@@ -11,8 +11,9 @@ use super::situation::{Situation, situation};
 use super::{Invocation, build, dossier, explain, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time::Timestamp;
-use crate::ledger::record::RetryScope;
+use crate::ledger::record::{AuditRecord, RetryScope};
 use crate::ledger::view::{Problem, ProblemFilter, ProblemKind};
+use crate::pipeline::audit::refused;
 use crate::pipeline::resync::retry_problems;
 
 /// See what waits for a person, and put it back on its way
@@ -234,6 +235,12 @@ async fn retry(invocation: &Invocation, arguments: RetryArguments) -> Result<(),
     let named = !arguments.codes.is_empty() || arguments.code.is_some();
     let kind = arguments.kind.unwrap_or(Kind::All);
     if !named && kind == Kind::All && !arguments.all {
+        if let Ok(context) = build::existing_context(&invocation.config()?).await {
+            let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
+            let audit = AuditRecord::new(&actor, "retry", "all", reason);
+            refused(&context, &audit, "nothing was named, and not all was asked for").await;
+            context.ledger.close().await;
+        }
         return Err(Failure::new(Exit::Usage, "nothing was named to retry").hint(
             "name dossiers, --code RULE or --kind KIND; --all takes every problem there is",
         ));

@@ -400,3 +400,79 @@ fn shown_differences(one: &Dossier, other: &Dossier) -> Vec<Difference> {
     found.truncate(SAMPLE_FIELDS);
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Settings;
+
+    const NORMAL: &str = include_str!("../../mappings/feed/cases/normal/input.xml");
+
+    fn mapping(change: [&str; 2]) -> Mapping {
+        let settings = Settings { province_codes: vec!["H55".into()], ..Settings::default() };
+        let builtin = Mapping::builtin(&settings).unwrap();
+        let mut files = builtin.files().clone();
+        assert!(files.mapping.contains(change[0]));
+        files.mapping = files.mapping.replace(change[0], change[1]);
+        Mapping::from_files(&files, &settings).unwrap()
+    }
+
+    fn seen(old: [&str; 2], new: [&str; 2], documents: &[&str]) -> Tally {
+        let (old, new) = (mapping(old), mapping(new));
+        let mut tally = Tally::default();
+        for (number, document) in documents.iter().enumerate() {
+            let revision = StoredRevision {
+                ma_ho_so: format!("D{number:03}"),
+                newest: number % 2 == 0,
+                acknowledged: true,
+                not_sent: false,
+                document: Some((*document).to_owned()),
+            };
+            tally.see(&old, &new, &revision);
+        }
+        tally
+    }
+
+    const SAME: [&str; 2] = ["root", "root"];
+    const STRICT: [&str; 2] =
+        [r#"{ from = "Fax", as = "line","#, r#"{ from = "Fax", as = "line", required = true,"#];
+    const OTHER_SOURCE: [&str; 2] =
+        [r#"TenLinhVuc   = { from = "TenLinhVuc""#, r#"TenLinhVuc   = { from = "TenTTHC""#];
+
+    #[test]
+    fn each_revision_is_counted_once_by_what_becomes_of_it() {
+        let all = [NORMAL; 4];
+        let none = seen(SAME, SAME, &all);
+        assert_eq!(none.revisions, Changes { unchanged: 4, ..Changes::default() });
+        assert!(none.samples.is_empty() && none.by_field.is_empty());
+
+        let other = seen(SAME, OTHER_SOURCE, &all);
+        assert_eq!(other.revisions, Changes { changed: 4, ..Changes::default() });
+        assert_eq!(other.dossiers, Changes { changed: 2, ..Changes::default() });
+        assert_eq!(other.acknowledged_and_changed, 2);
+        assert_eq!(other.by_field, BTreeMap::from([(("", "TenLinhVuc"), 4)]));
+
+        let refused = seen(SAME, STRICT, &all);
+        assert_eq!(refused.revisions, Changes { newly_invalid: 4, ..Changes::default() });
+        let rule = BTreeMap::from([("mapping.required".to_owned(), 4)]);
+        assert_eq!(refused.newly_invalid_by_rule, rule);
+        let accepted = seen(STRICT, SAME, &all);
+        assert_eq!(accepted.revisions, Changes { newly_valid: 4, ..Changes::default() });
+        assert_eq!(accepted.newly_valid_by_rule, rule);
+        assert_eq!(seen(STRICT, STRICT, &all).revisions.invalid, 4);
+    }
+
+    #[test]
+    fn the_samples_are_the_first_codes_whoever_saw_them() {
+        let all = [NORMAL; 9];
+        let whole = seen(SAME, OTHER_SOURCE, &all);
+        let mut parts = seen(SAME, OTHER_SOURCE, &all[..0]);
+        parts += seen(SAME, OTHER_SOURCE, &all);
+        parts += seen(SAME, OTHER_SOURCE, &all[..6]);
+        let codes =
+            |tally: &Tally| tally.samples.keys().map(|(_, code)| code.clone()).collect::<Vec<_>>();
+        assert_eq!(codes(&whole), ["D000", "D001", "D002", "D003", "D004"]);
+        assert_eq!(codes(&parts), codes(&whole));
+        assert_eq!(parts.revisions.changed, 15);
+    }
+}

@@ -1,9 +1,11 @@
 //! The real binary, run as an operator runs it, against the ledger of a finished demo.
 
+mod audit;
 mod exits;
 mod help;
 mod ledger;
 mod looks;
+mod mapping;
 mod verbs;
 
 use std::path::{Path, PathBuf};

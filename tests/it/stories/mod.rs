@@ -8,6 +8,7 @@ mod drops;
 mod gate;
 mod lost_answers;
 mod map;
+mod mapping;
 mod monitoring;
 mod operators;
 mod poison;

@@ -4,5 +4,6 @@
 pub(crate) mod binary;
 pub(crate) mod clock;
 pub(crate) mod gateway;
+pub(crate) mod mapping;
 pub(crate) mod paper;
 pub(crate) mod watch;
