@@ -1,16 +1,17 @@
 //! A large ledger: what an operator and a citizen notice of a million dossiers, and of fifty million
 //! attempts kept. Everything goes through the real program and two laboratories.
 //!
-//! `cargo bench --bench years -- [DOSSIERS [ATTEMPTS]]` (default 1,000,000 and 50,000,000; about half
-//! an hour, 12 GB of disk and 10 GB of memory, most of it the laboratory's). Each figure is printed
-//! beside its limit; the program ends with 1 if one is missed.
+//! `cargo bench --bench years -- [DOSSIERS [ATTEMPTS]] [--keep DIR]` (default 1,000,000 and 50,000,000;
+//! about half an hour, 12 GB of disk and 10 GB of memory, most of it the laboratory's). Each figure is
+//! printed beside its limit; the program ends with 1 if one is missed. With `--keep` the filled ledger
+//! stays in that folder, and the next run begins with a copy of it.
 
 #![expect(clippy::print_stdout, reason = "figures are this program's product")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is the machine's time")]
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -90,6 +91,25 @@ impl Site {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Pulls and maps everything, or takes over what an earlier run kept; the peak memory of it.
+    fn fill(&self, dossiers: u64, keep: Option<&Path>) -> u64 {
+        let kept = keep.map(|folder| folder.join(format!("filled-{dossiers}.db")));
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.exists()) {
+            std::fs::copy(kept, self.path("ledger.db")).expect("a copy");
+            println!("filled before: {}", kept.display());
+            return 0;
+        }
+        let (pull, pull_mb) = self.watched(&["run", "pull"]);
+        println!("pulled in {pull:.0} s ({:.0}/s), peak {pull_mb} MB", dossiers as f64 / pull);
+        let (map, map_mb) = self.watched(&["run", "map"]);
+        println!("mapped in {map:.0} s ({:.0}/s), peak {map_mb} MB", dossiers as f64 / map);
+        if let Some(kept) = kept {
+            // Whoever closes a ledger last leaves everything in the file itself.
+            std::fs::copy(self.path("ledger.db"), kept).expect("a copy");
+        }
+        pull_mb.max(map_mb)
     }
 
     fn serve(&self) -> Serving {
@@ -186,7 +206,17 @@ const CHANGES: usize = 200;
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
+    let mut keep: Option<PathBuf> = None;
+    let mut numbers = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--keep" {
+            keep = arguments.next().map(PathBuf::from);
+        } else {
+            numbers.extend(argument.parse::<u64>());
+        }
+    }
+    let mut numbers = numbers.into_iter();
     let dossiers = numbers.next().unwrap_or(1_000_000);
     let attempts = numbers.next().unwrap_or(50_000_000);
     let http = ReqwestHttp::new(Duration::from_secs(5), 4).expect("a client");
@@ -200,11 +230,8 @@ async fn main() {
         Lab::start(&["province", "--no-gzip", "--invalid-share", "0", "--dossiers", &count]);
     let portal = Lab::start(&["portal"]);
     let site = Site::new(&province, &portal, 50, POLL_MS);
-    let (pull, pull_mb) = site.watched(&["run", "pull"]);
-    println!("pulled in {pull:.0} s ({:.0}/s), peak {pull_mb} MB", dossiers as f64 / pull);
-    let (map, map_mb) = site.watched(&["run", "map"]);
-    println!("mapped in {map:.0} s ({:.0}/s), peak {map_mb} MB", dossiers as f64 / map);
-    backlog(&http, &site, &province, &portal, pull_mb.max(map_mb)).await;
+    let filling_mb = site.fill(dossiers, keep.as_deref());
+    backlog(&http, &site, &province, &portal, filling_mb).await;
 
     println!("\n## {attempts} attempts kept, beside a fiftieth of them\n");
     kept_attempts(&site, attempts).await;
@@ -293,15 +320,30 @@ async fn kept_attempts(site: &Site, attempts: u64) {
         let mut conn = sqlx::SqliteConnection::connect(&url).await.expect("the ledger");
         sqlx::query("PRAGMA synchronous = OFF").execute(&mut conn).await.expect("a setting");
         sqlx::query(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome)
-             SELECT 1 + (i * 7919) % (SELECT max(id) FROM dossier), NULL, NULL, 'packet', 1,
-                    1700000000000 + i, 'accepted' FROM n",
+            // Every dossier once a round, so the one before is a round back, or the last of earlier rows.
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1),
+             m (base, round) AS (
+                 SELECT (SELECT coalesce(max(id), 0) FROM attempt), (SELECT max(id) FROM dossier))
+             INSERT INTO attempt (id, dossier_id, entry_id, call_id, kind, number, at, outcome, previous_id)
+             SELECT base + i, 1 + (i * 7919) % round, NULL, NULL, 'packet', 1, 1700000000000 + i, 'accepted',
+                    CASE WHEN i > round THEN base + i - round
+                         ELSE (SELECT last_attempt_id FROM dossier WHERE id = 1 + (i * 7919) % round) END
+             FROM n CROSS JOIN m",
         )
         .bind(i64::try_from(more).expect("a number"))
         .execute(&mut conn)
         .await
         .expect("rows");
+        sqlx::query(
+            "UPDATE dossier SET last_attempt_id = a.id
+             FROM (SELECT id, dossier_id FROM attempt WHERE id > (SELECT max(id) FROM attempt)
+                       - min(?1, (SELECT max(id) FROM dossier))) AS a
+             WHERE dossier.id = a.dossier_id",
+        )
+        .bind(i64::try_from(more).expect("a number"))
+        .execute(&mut conn)
+        .await
+        .expect("chains");
         conn.close().await.expect("closed");
         let status = site.timed(&["status"]);
         let explain = site.timed(&["dossier", "explain", &code]);

@@ -1,5 +1,6 @@
 //! `hoso audit`: who did what, whether the record of it is whole, and a copy of it for others.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -351,9 +352,10 @@ fn verify_file(invocation: &Invocation, file: &Path) -> Result<(), Failure> {
         let mut text = format!("{whole}: {rows}, exported {}\n", words::when(verdict.made_at, now));
         for finding in &chain.findings {
             let examples = finding.examples.join(", ");
-            text.push_str(&format!("  {}: {} ({examples})\n", finding.what, finding.count));
+            // Writing to a String cannot fail, here and below.
+            let _infallible = writeln!(text, "  {}: {} ({examples})", finding.what, finding.count);
         }
-        text.push_str(&format!("behind {}\nhead {}\n", verdict.behind, chain.head));
+        let _infallible = writeln!(text, "behind {}\nhead {}", verdict.behind, chain.head);
         text.push_str("a file can be written anew as a whole: compare the head with the ledger's (--against)\n");
         text
     });

@@ -18,8 +18,8 @@ use crate::sabotage;
 
 /// Share of the lease that claimed work may wait for the quota before it leaves.
 const WAIT_SHARE: u64 = 4;
-/// Claimed work keeps its order, so no more calls are claimed than leave in about this time: a change
-/// that becomes known later waits no longer behind them.
+/// No more calls are claimed than leave in about this time: a change that becomes known later is not
+/// claimed before.
 const CLAIM_AHEAD_MS: u64 = 500;
 /// When to look again after this process found that it does not own the gate.
 const GATE_LOST_PAUSE: Duration = Duration::from_secs(1);
@@ -122,8 +122,9 @@ pub(super) async fn claim(
     claimed.extend(batch_steps(lanes, settings.dossiers_per_steps_call, lease.token));
     let leave_by = lease.expires_at - Duration::from_millis(settings.call_timeout_ms);
     jobs.extend(claimed.into_iter().map(|job| Claimed { job, leave_by, probing }));
-    // Stable: the others keep the order in which they were claimed, so that each gets its share.
-    jobs.make_contiguous().sort_by_key(|claimed| !claimed.job.is_urgent());
+    // Stable: inside a turn they keep the order in which they were claimed. What goes last keeps its
+    // share all the same, because nothing more is claimed until enough of it has left.
+    jobs.make_contiguous().sort_by_key(|claimed| claimed.job.turn());
     Ok(full && !probing)
 }
 
@@ -177,6 +178,15 @@ impl Job {
 
     pub(super) fn is_urgent(&self) -> bool {
         self.priority() == Priority::Urgent
+    }
+
+    /// Of what is claimed, what somebody waits for leaves before what is worked off in bulk.
+    fn turn(&self) -> u8 {
+        match self.priority() {
+            Priority::Urgent => 0,
+            Priority::Live => 1,
+            Priority::DeadlineNear | Priority::Backfill | Priority::Audit => 2,
+        }
     }
 
     /// Procedure and agency of everything in it.

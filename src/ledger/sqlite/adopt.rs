@@ -9,10 +9,10 @@ use super::super::adoption::{
 };
 use super::super::body::{Bodies, Row};
 use super::super::record::AuditRecord;
+use super::attempt::AttemptRow;
 use super::audit::insert_audit;
 use super::plan::STEP_MAYBE_SENT;
-use super::settle::{AttemptRow, insert_attempts, insert_calls};
-use super::{column, failed, json, json_one, run};
+use super::{attempt, call, column, failed, json, json_one, run};
 use crate::domain::adoption::Adoption;
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::priority::Priority;
@@ -155,7 +155,7 @@ const TO_ADOPT: &str = "
     FROM entry AS e INDEXED BY entry_awaiting JOIN dossier AS d ON d.id = e.dossier_id
     LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'awaiting' AND e.priority = ?1 AND e.due_at <= ?2 AND (?3 IS NULL OR d.source = ?3)
-    ORDER BY e.due_at, e.id LIMIT ?4";
+    ORDER BY e.due_at, e.id LIMIT +?4";
 
 const NEXT_DUE: &str = "
     SELECT min(e.due_at) FROM entry AS e INDEXED BY entry_awaiting JOIN dossier AS d ON d.id = e.dossier_id
@@ -294,7 +294,7 @@ pub(super) async fn settle_adoption(
     batch: &AdoptionBatch,
 ) -> Result<AdoptionCounts, LedgerError> {
     let doing = "adopt dossiers";
-    let first_call = insert_calls(conn, &batch.calls).await?;
+    let first_call = call::insert(conn, &batch.calls).await?;
     let settled = answer_entries(conn, now, &batch.dossiers).await?;
     let mut counts = AdoptionCounts::default();
     let mut lanes: Vec<(i64, &str, Option<i64>)> = Vec::new();
@@ -376,7 +376,7 @@ pub(super) async fn settle_adoption(
     if !batch.resend_supplements && !filed.is_empty() {
         doubted(conn, now, &filed).await?;
     }
-    insert_attempts(conn, now, &attempts).await?;
+    attempt::insert(conn, doing, now, &attempts).await?;
     if let Some(id) = batch.run {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let query = sqlx::query(NOTE_RUN)

@@ -7,12 +7,11 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row as Place};
 use super::super::record::{
-    AuditRecord, CatalogueChange, CatalogueSpending, CatalogueStanding, CatalogueVersion,
-    CatalogueWish, FetchOutcome, FetchedCatalogue, HeldScope,
+    AuditRecord, CatalogueChange, CatalogueStanding, CatalogueVersion, CatalogueWish, FetchOutcome,
+    FetchedCatalogue, HeldScope,
 };
 use super::audit::insert_audit;
-use super::settle::insert_calls;
-use super::{column, envelope, failed, json, json_one, run};
+use super::{call, column, envelope, failed, json, json_one, run};
 use crate::domain::catalogue::{CatalogueDiff, CatalogueItem, CatalogueKey, CatalogueKind};
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
@@ -126,7 +125,7 @@ pub(super) async fn record(
     now: Timestamp,
     fetched: &FetchedCatalogue,
 ) -> Result<CatalogueChange, LedgerError> {
-    insert_calls(conn, &fetched.calls).await?;
+    call::insert(conn, &fetched.calls).await?;
     let change = match &fetched.outcome {
         FetchOutcome::NotSent => CatalogueChange::default(),
         FetchOutcome::Failed(failure) => {
@@ -335,30 +334,6 @@ pub(super) async fn ask(
     Ok(asked)
 }
 
-const SPENDING: &str = "
-    SELECT coalesce(sum(service IN (SELECT value FROM json_each(?2))), 0) AS calls,
-           coalesce(sum(CASE WHEN service = ?3 AND outcome = 'useful' THEN items END), 0) AS dossiers
-    FROM call WHERE started_at >= ?1";
-
-pub(super) async fn spending(
-    readers: &SqlitePool,
-    since: Timestamp,
-    services: &[&str],
-    dossiers: &str,
-) -> Result<CatalogueSpending, LedgerError> {
-    let row = sqlx::query(SPENDING)
-        .bind(since.millis())
-        .bind(json(services))
-        .bind(dossiers.to_owned())
-        .fetch_one(readers)
-        .await
-        .map_err(|error| failed("count calls", error))?;
-    Ok(CatalogueSpending {
-        calls: count(column(&row, "call", "calls", 0)?),
-        dossiers: count(column(&row, "call", "dossiers", 0)?),
-    })
-}
-
 /// Never one that a newer revision has overtaken: that one is on its way, or was sent. Both states are
 /// named for the index over what waits for a person.
 const RELEASE_HELD: &str = "
@@ -402,6 +377,5 @@ pub(super) const STATEMENTS: &[&str] = &[
     NOTE_PROCEDURES,
     ASK_FOR_LISTS,
     ASK_FOR_DETAILS,
-    SPENDING,
     RELEASE_HELD,
 ];

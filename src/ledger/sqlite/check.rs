@@ -73,6 +73,28 @@ const INVARIANTS: &[(&str, &str)] = &[
          GROUP BY what, name HAVING sum(n) <> 0",
     ),
     (
+        "attempts that no dossier's history shows",
+        "SELECT lost || ' of them' FROM (
+             SELECT (SELECT count(*) FROM attempt WHERE previous_id IS NOT NULL)
+                  - (SELECT coalesce(sum((
+                         WITH RECURSIVE chain (id, previous_id) AS (
+                             SELECT id, previous_id FROM attempt WHERE id = d.last_attempt_id AND dossier_id = d.id
+                             UNION ALL
+                             SELECT a.id, a.previous_id FROM chain AS c CROSS JOIN attempt AS a ON a.id = c.previous_id
+                             WHERE a.dossier_id = d.id AND a.id < c.id)
+                         SELECT count(*) FROM chain WHERE previous_id IS NOT NULL)), 0)
+                     FROM dossier AS d) AS lost)
+         WHERE lost <> 0",
+    ),
+    (
+        "five minutes of calls that differ from their tally",
+        "SELECT slice FROM (
+             SELECT slice, calls FROM call_tally WHERE slice >= (SELECT at FROM call_tally_since)
+             UNION ALL
+             SELECT started_at / 300000 * 300000, -1 FROM call WHERE started_at >= (SELECT at FROM call_tally_since))
+         WHERE slice >= (SELECT min(started_at) FROM call) GROUP BY slice HAVING sum(calls) <> 0",
+    ),
+    (
         "steps that are owed and have nothing to send",
         "SELECT d.ma_ho_so FROM step AS s JOIN dossier AS d ON d.id = s.dossier_id
          WHERE s.state IN ('pending', 'leased') AND NOT EXISTS (SELECT 1 FROM step_body AS b WHERE b.id = s.body_id)",

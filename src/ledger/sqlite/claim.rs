@@ -24,14 +24,14 @@ const LET_ENTRIES_IN: &str = "
               AND ((p.scope = 'procedure' AND p.value = d.ma_tthc)
                    OR (p.scope = 'agency' AND p.value = d.ma_don_vi))) THEN 2 ELSE 1 END
     WHERE id IN (SELECT id FROM entry WHERE state = 'ready' AND line = 0 AND priority = ?1 AND due_at <= ?2
-                 ORDER BY due_at LIMIT ?3)";
+                 ORDER BY due_at LIMIT +?3)";
 
 /// The head of one class's line. Those who came in and whose time was put off again are passed over.
 const ENTRIES_IN_LINE: &str = "
     SELECT e.id FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
     WHERE e.state = 'ready' AND e.line = 1 AND e.priority = ?1 AND e.due_at <= ?2 AND d.lane_token IS NULL
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
-    ORDER BY e.appointed_at, e.due_at, e.id LIMIT ?3";
+    ORDER BY e.appointed_at, e.due_at, e.id LIMIT +?3";
 
 const CHOSEN_ENTRIES: &str = "
     SELECT e.id, e.dossier_id, e.priority, d.ma_ho_so, d.ma_tthc, d.ma_don_vi, e.attempt, e.retries,
@@ -207,14 +207,14 @@ const LET_STEPS_IN: &str = "
                    OR (p.scope = 'agency' AND p.value = dossier.ma_don_vi))) THEN 2 ELSE 1 END
     WHERE id IN (SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted'
                    AND lane_token IS NULL AND steps_line = 0 AND priority = ?1 AND steps_due_at <= ?2
-                 ORDER BY steps_due_at LIMIT ?3)";
+                 ORDER BY steps_due_at LIMIT +?3)";
 
 const STEPS_IN_LINE: &str = "
     SELECT id FROM dossier
     WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 1
       AND priority = ?1 AND steps_due_at <= ?2
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = dossier.source AND x.over_at IS NULL)
-    ORDER BY appointed_at, steps_due_at, id LIMIT ?3";
+    ORDER BY appointed_at, steps_due_at, id LIMIT +?3";
 
 const CHOSEN_LANES: &str = "
     SELECT d.id, d.ma_ho_so, d.ma_tthc, d.ma_don_vi, d.priority, d.steps_retries, d.steps_alone

@@ -31,11 +31,12 @@ pub(super) const TRY_WRITING: &str =
     "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
 
 /// Tables that grow with the years. Of a large ledger they are read behind the start.
-const LARGE: [&str; 17] = [
+const LARGE: [&str; 18] = [
     "acked_files",
     "attempt",
     "audit",
     "call",
+    "call_tally",
     "catalogue_body",
     "discrepancy",
     "document",

@@ -142,27 +142,27 @@ const TABLES: [Table; 4] = [
     Table {
         name: "document",
         others: "SELECT revision_id FROM document WHERE revision_id > ?1 AND substr(body, 1, ?2) <> ?3
-                 ORDER BY revision_id LIMIT ?4",
+                 ORDER BY revision_id LIMIT +?4",
         one: "SELECT body, x'' FROM document WHERE revision_id = ?1",
         replace: "UPDATE document SET body = ?2 WHERE revision_id = ?1",
     },
     Table {
         name: "packet",
         others: "SELECT entry_id FROM packet WHERE entry_id > ?1 AND substr(body, 1, ?2) <> ?3
-                 ORDER BY entry_id LIMIT ?4",
+                 ORDER BY entry_id LIMIT +?4",
         one: "SELECT body, x'' FROM packet WHERE entry_id = ?1",
         replace: "UPDATE packet SET body = ?2 WHERE entry_id = ?1",
     },
     Table {
         name: "step_body",
-        others: "SELECT id FROM step_body WHERE id > ?1 AND substr(body, 1, ?2) <> ?3 ORDER BY id LIMIT ?4",
+        others: "SELECT id FROM step_body WHERE id > ?1 AND substr(body, 1, ?2) <> ?3 ORDER BY id LIMIT +?4",
         one: "SELECT body, x'' FROM step_body WHERE id = ?1",
         replace: "UPDATE step_body SET body = ?2 WHERE id = ?1",
     },
     Table {
         name: "refused_document",
         others: "SELECT id FROM refused_document WHERE id > ?1 AND body IS NOT NULL AND substr(body, 1, ?2) <> ?3
-                 ORDER BY id LIMIT ?4",
+                 ORDER BY id LIMIT +?4",
         one: "SELECT body, hash FROM refused_document WHERE id = ?1 AND body IS NOT NULL",
         replace: "UPDATE refused_document SET body = ?2 WHERE id = ?1",
     },

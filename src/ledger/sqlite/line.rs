@@ -28,7 +28,7 @@ const SET_ASIDE: &str = "
 
 const REFUSALS: &str = "
     SELECT started_at, service, http_status, message FROM call
-    WHERE started_at >= ?1 AND outcome = 'throttled' ORDER BY started_at DESC LIMIT ?2";
+    WHERE started_at >= ?1 AND outcome = 'throttled' ORDER BY started_at DESC LIMIT +?2";
 
 pub(super) async fn waiting(
     readers: &SqlitePool,

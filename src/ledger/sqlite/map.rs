@@ -34,7 +34,7 @@ const TO_MAP: &str = "
     WHERE e.state = 'received'
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = e.dossier_id AND o.state = 'received'
                       AND (o.revision_id, o.id) < (e.revision_id, e.id))
-    ORDER BY e.priority, e.id LIMIT ?1";
+    ORDER BY e.priority, e.id LIMIT +?1";
 
 /// Returns also the entries whose document cannot be read back; they must not stop the others.
 pub(super) async fn to_map(

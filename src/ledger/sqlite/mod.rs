@@ -6,8 +6,10 @@
 //! transaction; SQL repeats the guard.
 
 mod adopt;
+mod attempt;
 mod audit;
 mod backup;
+mod call;
 mod catalogue;
 mod check;
 mod claim;

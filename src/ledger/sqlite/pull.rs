@@ -157,7 +157,7 @@ const CLAIM_UNREAD: &str = "
     WHERE id IN (SELECT id FROM refused_document
                  WHERE source = ?1 AND resolved_at IS NULL AND whole = 0 AND ma_ho_so IS NOT NULL
                    AND asked_at <= ?3
-                 ORDER BY asked_at, id LIMIT ?4)
+                 ORDER BY asked_at, id LIMIT +?4)
     RETURNING ma_ho_so";
 
 pub(super) async fn claim_unread(

@@ -19,7 +19,7 @@ const DUE_UNCONFIRMED: &str = "
     FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id LEFT JOIN packet AS p ON p.entry_id = e.id
     WHERE e.state = 'unconfirmed' AND e.due_at <= ?1
       AND NOT EXISTS (SELECT 1 FROM restored AS x WHERE x.source = d.source AND x.over_at IS NULL)
-    ORDER BY e.priority, e.due_at, e.id LIMIT ?2";
+    ORDER BY e.priority, e.due_at, e.id LIMIT +?2";
 
 const DEFER_UNCONFIRMED: &str = "
     UPDATE entry SET due_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'unconfirmed'";
@@ -103,7 +103,7 @@ pub(super) async fn standings(
 const OWN_STANDINGS: &str = "
     SELECT d.id, d.ma_ho_so, d.newest_version, d.newest_changed_at, d.acked_at, e.state
     FROM dossier AS d CROSS JOIN entry AS e ON e.id = d.newest_entry_id
-    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT ?3";
+    WHERE d.source = ?1 AND d.ma_ho_so > ?2 AND d.first_seen_at >= ?4 ORDER BY d.ma_ho_so LIMIT +?3";
 
 pub(super) async fn own_standings(
     readers: &SqlitePool,
@@ -208,7 +208,7 @@ const ACKNOWLEDGED_CODES: &str = "
     WHERE source = ?1 AND ma_ho_so > ?2 AND (acked_entry_id IS NOT NULL OR adoption = 'known') AND first_seen_at <= ?4
       AND NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.id = newest_entry_id AND e.state = 'not_ours'
                       AND e.failure_code = 'source.recoded')
-    ORDER BY ma_ho_so LIMIT ?3";
+    ORDER BY ma_ho_so LIMIT +?3";
 
 pub(super) async fn acknowledged_codes(
     readers: &SqlitePool,

@@ -35,7 +35,7 @@ pub(super) struct Class {
 
 const PACKETS_WINDOW: &str = "
     SELECT stored_at AS at, entry_id AS id FROM packet WHERE (stored_at, entry_id) > (?1, ?2)
-    ORDER BY stored_at, entry_id LIMIT ?3";
+    ORDER BY stored_at, entry_id LIMIT +?3";
 
 /// Packets of settled entries; those that wait for a person keep theirs.
 const PACKETS_DOOMED: &str = "
@@ -48,7 +48,7 @@ const PACKETS_DELETE: &str =
 
 const DOCUMENTS_WINDOW: &str = "
     SELECT stored_at AS at, revision_id AS id FROM document WHERE (stored_at, revision_id) > (?1, ?2)
-    ORDER BY stored_at, revision_id LIMIT ?3";
+    ORDER BY stored_at, revision_id LIMIT +?3";
 
 const DOCUMENTS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
@@ -62,7 +62,7 @@ const DOCUMENTS_DELETE: &str =
 
 const STEP_BODIES_WINDOW: &str = "
     SELECT stored_at AS at, id FROM step_body WHERE (stored_at, id) > (?1, ?2)
-    ORDER BY stored_at, id LIMIT ?3";
+    ORDER BY stored_at, id LIMIT +?3";
 
 const STEP_BODIES_DOOMED: &str = "
     SELECT b.id, b.dossier_id FROM json_each(?1) AS j CROSS JOIN step_body AS b ON b.id = j.value
@@ -75,7 +75,7 @@ const STEP_BODIES_DELETE: &str =
 
 const EVIDENCE_WINDOW: &str = "
     SELECT at, id FROM refused_document WHERE body IS NOT NULL AND (at, id) > (?1, ?2)
-    ORDER BY at, id LIMIT ?3";
+    ORDER BY at, id LIMIT +?3";
 
 /// What the source has not mended yet waits for a person, who needs to see it.
 const EVIDENCE_DOOMED: &str = "
@@ -88,7 +88,7 @@ const EVIDENCE_DELETE: &str =
     "UPDATE refused_document SET body = NULL WHERE id IN (SELECT value FROM json_each(?1))";
 
 const REFUSED_WINDOW: &str =
-    "SELECT at, id FROM refused_document WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT at, id FROM refused_document WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const REFUSED_DOOMED: &str = "
     SELECT f.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN refused_document AS f ON f.id = j.value
@@ -98,29 +98,33 @@ const REFUSED_DELETE: &str =
     "DELETE FROM refused_document WHERE id IN (SELECT value FROM json_each(?1))";
 
 const ATTEMPTS_WINDOW: &str =
-    "SELECT at, id FROM attempt WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT at, id FROM attempt WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
-/// Of dossiers that are settled as a whole.
+/// Of dossiers that are settled as a whole; with one go all that are before it in its chain, so that no
+/// chain is cut in its middle.
 const ATTEMPTS_DOOMED: &str = "
-    SELECT a.id, a.dossier_id FROM json_each(?1) AS j CROSS JOIN attempt AS a ON a.id = j.value
+    WITH RECURSIVE doomed (id, dossier_id, previous_id) AS (
+    SELECT a.id, a.dossier_id, a.previous_id FROM json_each(?1) AS j CROSS JOIN attempt AS a ON a.id = j.value
     WHERE a.at <= ?2
       AND NOT EXISTS (SELECT 1 FROM legal_hold AS h WHERE h.dossier_id = a.dossier_id AND h.released_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.dossier_id = a.dossier_id AND o.state IN
                       ('received', 'quarantined', 'ready', 'leased', 'unconfirmed', 'dead'))
       AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = a.dossier_id
-                      AND s.state IN ('pending', 'leased', 'held'))";
+                      AND s.state IN ('pending', 'leased', 'held'))
+    UNION
+    SELECT a.id, a.dossier_id, a.previous_id FROM doomed AS c CROSS JOIN attempt AS a ON a.id = c.previous_id
+    WHERE a.dossier_id = c.dossier_id AND a.id < c.id)
+    SELECT id, dossier_id FROM doomed";
 
 const ATTEMPTS_DELETE: &str = "DELETE FROM attempt WHERE id IN (SELECT value FROM json_each(?1))";
 
 const CALLS_WINDOW: &str =
-    "SELECT started_at AS at, id FROM call WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT started_at AS at, id FROM call WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// A call belongs to every dossier that was in it: it stays while one of them keeps its attempts.
 /// State by state, because each has its own small index.
 const CALLS_DOOMED: &str = "
-    SELECT c.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN call AS c ON c.id = j.value
-    WHERE c.started_at <= ?2 AND c.id NOT IN (
-        SELECT a.call_id FROM (
+    WITH RECURSIVE kept (dossier_id) AS (
             SELECT dossier_id FROM legal_hold WHERE released_at IS NULL
             UNION SELECT dossier_id FROM entry WHERE state IN ('quarantined', 'dead') AND changed_at > 0
             UNION SELECT dossier_id FROM entry WHERE state = 'received' AND created_at <= ?2
@@ -128,14 +132,25 @@ const CALLS_DOOMED: &str = "
             UNION SELECT dossier_id FROM entry WHERE state = 'awaiting' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'leased' AND created_at <= ?2
             UNION SELECT dossier_id FROM entry WHERE state = 'unconfirmed' AND created_at <= ?2
-            UNION SELECT dossier_id FROM step WHERE state = 'held' AND changed_at > 0) AS kept
-        CROSS JOIN attempt AS a ON a.dossier_id = kept.dossier_id
+            UNION SELECT dossier_id FROM step WHERE state = 'held' AND changed_at > 0),
+    chain (id, previous_id, dossier_id, call_id) AS (
+        SELECT a.id, a.previous_id, a.dossier_id, a.call_id FROM kept CROSS JOIN dossier AS d ON d.id = kept.dossier_id
+        CROSS JOIN attempt AS a ON a.id = d.last_attempt_id WHERE a.dossier_id = d.id
+        UNION ALL
+        SELECT a.id, a.previous_id, a.dossier_id, a.call_id FROM chain AS c CROSS JOIN attempt AS a ON a.id = c.previous_id
+        WHERE a.dossier_id = c.dossier_id AND a.id < c.id)
+    SELECT c.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN call AS c ON c.id = j.value
+    WHERE c.started_at <= ?2
+      AND c.id NOT IN (
+        SELECT call_id FROM chain WHERE call_id IS NOT NULL
+        UNION ALL
+        SELECT a.call_id FROM kept CROSS JOIN attempt AS a ON a.dossier_id = kept.dossier_id AND a.previous_id IS NULL
         WHERE a.call_id IS NOT NULL AND a.at <= ?2)";
 
 const CALLS_DELETE: &str = "DELETE FROM call WHERE id IN (SELECT value FROM json_each(?1))";
 
 const ENTRIES_WINDOW: &str =
-    "SELECT changed_at AS at, id FROM entry WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+    "SELECT changed_at AS at, id FROM entry WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// The newest entry and the acknowledged (or presumed) one stay, whatever their age: they are what the ledger
 /// knows of the dossier.
@@ -151,7 +166,7 @@ const ENTRIES_DOOMED: &str = "
 
 const ENTRIES_DELETE: &str = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?1))";
 
-const REVISIONS_WINDOW: &str = "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const REVISIONS_WINDOW: &str = "SELECT received_at AS at, id FROM revision WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const REVISIONS_DOOMED: &str = "
     SELECT r.id, r.dossier_id FROM json_each(?1) AS j CROSS JOIN revision AS r ON r.id = j.value
@@ -163,7 +178,7 @@ const REVISIONS_DOOMED: &str = "
 
 const REVISIONS_DELETE: &str = "DELETE FROM revision WHERE id IN (SELECT value FROM json_each(?1))";
 
-const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const BOOKS_WINDOW: &str = "SELECT ended_at AS at, id FROM reconciliation WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 /// The last books of a source stay.
 const BOOKS_DOOMED: &str = "
@@ -174,7 +189,7 @@ const BOOKS_DOOMED: &str = "
 const BOOKS_DELETE: &str =
     "DELETE FROM reconciliation WHERE id IN (SELECT value FROM json_each(?1))";
 
-const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT ?3";
+const DISCREPANCIES_WINDOW: &str = "SELECT found_at AS at, id FROM discrepancy WHERE id > ?2 AND ?1 IS NOT NULL ORDER BY id LIMIT +?3";
 
 const DISCREPANCIES_DOOMED: &str = "
     SELECT x.id, NULL AS dossier_id FROM json_each(?1) AS j CROSS JOIN discrepancy AS x ON x.id = j.value

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
-use super::super::record::{CallRecord, SettleBatch, SettleCounts, SettledEntry};
-use super::{column, failed, hex, json, json_one, run, step_key};
+use super::super::record::{SettleBatch, SettleCounts, SettledEntry};
+use super::attempt::AttemptRow;
+use super::{attempt, call, column, failed, json, json_one, run, step_key};
 use crate::domain::entry::{PortalKnown, Settlement};
 use crate::domain::failure::Failure;
 use crate::domain::step::StepState;
@@ -108,39 +109,8 @@ const MARK_SYNCHRONISED: &str = "
                   AND n.state IN ('accepted', 'unchanged'))
       AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'held')";
 
-const LAST_CALL: &str = "SELECT coalesce(max(id), 0) FROM call";
-
-const INSERT_CALLS: &str = "
-    INSERT INTO call (id, service, priority, started_at, duration_ms, items, sent_bytes, answer_bytes,
-                      http_status, error_code, message, outcome, body_hash, correlation_id)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-           value->>8, value->>9, value->>10, value->>11, unhex(value->>12), value->>13
-    FROM json_each(?1)";
-
-const INSERT_ATTEMPTS: &str = "
-    INSERT INTO attempt (dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail, mapping_version)
-    SELECT value->>0, value->>1, value->>2, value->>3,
-           coalesce(value->>4, (SELECT max(attempts) FROM step WHERE dossier_id = value->>0), 0),
-           ?1, value->>5, value->>6, value->>7,
-           (SELECT mapping_version FROM entry
-            WHERE id = coalesce(value->>1, (SELECT newest_entry_id FROM dossier WHERE id = value->>0)))
-    FROM json_each(?2)";
-
 /// What the attempt of a call says whose lease had run out before its settlement came.
 const LATE: &str = "came after its lease had run out; nothing else was written";
-
-/// dossier, entry, call, kind, number (for steps: of the step that was sent most often), outcome,
-/// failure code, detail
-pub(super) type AttemptRow<'a> = (
-    i64,
-    Option<i64>,
-    Option<i64>,
-    &'static str,
-    Option<u32>,
-    &'static str,
-    Option<&'a str>,
-    Option<String>,
-);
 
 pub(super) async fn settle(
     conn: &mut SqliteConnection,
@@ -148,7 +118,7 @@ pub(super) async fn settle(
     batch: &SettleBatch,
 ) -> Result<SettleCounts, LedgerError> {
     let mut counts = SettleCounts::default();
-    let first_call = insert_calls(conn, &batch.calls).await?;
+    let first_call = call::insert(conn, &batch.calls).await?;
     let call_id =
         |call: Option<usize>| call.and_then(|at| i64::try_from(at).ok()).map(|at| first_call + at);
     let mut attempts: Vec<AttemptRow<'_>> = Vec::new();
@@ -197,20 +167,8 @@ pub(super) async fn settle(
         let query = sqlx::query(MARK_SYNCHRONISED).bind(now.millis()).bind(json(&touched));
         run(conn, "settle calls", query).await?;
     }
-    insert_attempts(conn, now, &attempts).await?;
+    attempt::insert(conn, "settle calls", now, &attempts).await?;
     Ok(counts)
-}
-
-pub(super) async fn insert_attempts(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    attempts: &[AttemptRow<'_>],
-) -> Result<(), LedgerError> {
-    if attempts.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query(INSERT_ATTEMPTS).bind(now.millis()).bind(json(attempts));
-    run(conn, "settle calls", query).await.map(|_| ())
 }
 
 /// A dossier that was not at the portal when it was adopted, and is there now: refused at its first
@@ -240,43 +198,6 @@ async fn settle_adopted(
         super::adopt::doubted(conn, now, &ids(found)).await?;
     }
     Ok(())
-}
-
-/// Returns the id that the first of them got.
-pub(super) async fn insert_calls(
-    conn: &mut SqliteConnection,
-    calls: &[CallRecord],
-) -> Result<i64, LedgerError> {
-    let doing = "settle calls";
-    let last: i64 = sqlx::query_scalar(LAST_CALL)
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(|error| failed(doing, error))?;
-    let rows: Vec<_> = (last + 1..)
-        .zip(calls)
-        .map(|(id, call)| {
-            (
-                id,
-                call.service,
-                call.priority.rank(),
-                call.started_at,
-                call.duration_ms,
-                call.items,
-                call.sent_bytes,
-                call.answer_bytes,
-                call.http_status,
-                call.error_code.as_deref(),
-                call.message.as_str(),
-                call.outcome,
-                hex(&call.body_hash),
-                call.correlation_id.as_deref(),
-            )
-        })
-        .collect();
-    if !rows.is_empty() {
-        run(conn, doing, sqlx::query(INSERT_CALLS).bind(json(&rows))).await?;
-    }
-    Ok(last + 1)
 }
 
 async fn settle_entries(
@@ -484,7 +405,4 @@ pub(super) const STATEMENTS: &[&str] = &[
     SETTLE_STEPS_TOGETHER,
     SETTLE_STEP_LANES,
     MARK_SYNCHRONISED,
-    LAST_CALL,
-    INSERT_CALLS,
-    INSERT_ATTEMPTS,
 ];

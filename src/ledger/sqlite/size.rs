@@ -21,7 +21,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Everything that is not in a class of its own is `dossiers` (never deleted) or `other`.
 const CLASSES: &[(&str, &[&str])] = &[
     ("bodies", &["document", "packet", "step_body", "refused_document"]),
-    ("attempts", &["attempt", "call"]),
+    ("attempts", &["attempt", "call", "call_tally"]),
     ("revisions", &["revision", "entry"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
     ("audit", &["audit", "audit_segment", "legal_hold"]),

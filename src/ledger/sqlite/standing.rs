@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::super::LedgerError;
 use super::super::record::Books;
-use super::super::view::{CallTotals, Sending, SourceStanding, Standing};
+use super::super::view::{Sending, SourceStanding, Standing};
 use super::health::{OLDEST_OPEN, in_force, pause};
 use super::view::time;
 use super::{column, envelope, failed, unreadable};
@@ -48,16 +48,16 @@ const DISCREPANCIES_BY_KIND: &str =
 const DUE_NOW: &str = "
     SELECT (SELECT count(*) FROM (SELECT 1 FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
                 WHERE e.state = 'ready' AND e.line = 0 AND e.priority IN (0, 1, 2, 3, 4) AND e.due_at <= ?1
-                  AND d.lane_token IS NULL LIMIT ?2)),
+                  AND d.lane_token IS NULL LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM entry AS e JOIN dossier AS d ON d.id = e.dossier_id
                 WHERE e.state = 'ready' AND e.line = 1 AND e.priority IN (0, 1, 2, 3, 4) AND e.due_at <= ?1
-                  AND d.lane_token IS NULL LIMIT ?2)),
+                  AND d.lane_token IS NULL LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM dossier
                 WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 0
-                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT ?2)),
+                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT +?2)),
            (SELECT count(*) FROM (SELECT 1 FROM dossier
                 WHERE steps_pending > 0 AND packet_state = 'accepted' AND lane_token IS NULL AND steps_line = 1
-                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT ?2))
+                  AND priority IN (0, 1, 2, 3, 4) AND steps_due_at <= ?1 LIMIT +?2))
     WHERE NOT EXISTS (SELECT 1 FROM sending_pause WHERE ended_at IS NULL AND scope = 'all'
                       AND (until IS NULL OR until > ?1))";
 
@@ -247,32 +247,6 @@ pub(super) async fn sources(
     Ok(sources)
 }
 
-const CALL_TOTALS: &str = "
-    SELECT service, outcome, count(*) AS n FROM call WHERE started_at >= ?1 GROUP BY service, outcome";
-
-pub(super) async fn call_totals(
-    readers: &SqlitePool,
-    since: Timestamp,
-) -> Result<CallTotals, LedgerError> {
-    let rows = sqlx::query(CALL_TOTALS)
-        .bind(since.millis())
-        .fetch_all(readers)
-        .await
-        .map_err(|error| failed(DOING, error))?;
-    let mut totals = CallTotals::default();
-    for row in &rows {
-        let service: String = column(row, "call", "service", 0)?;
-        let outcome: String = column(row, "call", "outcome", 0)?;
-        let n = unsigned(column(row, "call", "n", 0)?);
-        totals.calls += n;
-        if outcome == "useful" {
-            totals.useful += n;
-        }
-        totals.by_service.entry(service).or_default().insert(outcome, n);
-    }
-    Ok(totals)
-}
-
 pub(super) async fn rows(
     conn: &mut SqliteConnection,
     statement: &'static str,
@@ -322,5 +296,4 @@ pub(super) const STATEMENTS: &[&str] = &[
     LAST_BOOKS,
     GATE_OWNER,
     REREADING,
-    CALL_TOTALS,
 ];

@@ -6,8 +6,9 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::super::record::{UpkeepCounts, UpkeepPolicy};
+use super::attempt::AttemptRow;
 use super::plan::outcome_unknown;
-use super::{failed, json_one, run};
+use super::{attempt, call, failed, json_one, run};
 use crate::domain::failure::{Disposition, Failure};
 use crate::domain::time::Timestamp;
 use crate::sabotage::{self, Defect};
@@ -33,10 +34,8 @@ const FREE_LANES: &str = "
 
 const BELIEVE_THEM_UNSENT: &str = "UPDATE entry SET state = 'ready' WHERE state = 'unconfirmed' AND failure_code = 'push.lease_expired'";
 
-const NOTE_EXPIRED: &str = "
-    INSERT INTO attempt (dossier_id, entry_id, kind, number, at, outcome, failure_code, mapping_version)
-    SELECT dossier_id, id, 'packet', attempt, ?1, 'unknown', ?2, mapping_version FROM entry
-    WHERE state = 'leased' AND lease_expires_at <= ?1";
+const EXPIRED: &str = "
+    SELECT dossier_id, id, attempt FROM entry WHERE state = 'leased' AND lease_expires_at <= ?1";
 
 const HOLD_EXPIRED_SUPPLEMENTS: &str = "
     UPDATE step SET state = 'held', changed_at = ?1, failure = ?2
@@ -47,11 +46,9 @@ const RETURN_EXPIRED_STEPS: &str = "
     UPDATE step SET state = 'pending', changed_at = ?1, failure = ?2
     WHERE state = 'leased' AND dossier_id IN (SELECT id FROM dossier WHERE steps_lease_until <= ?1)";
 
-const NOTE_EXPIRED_STEPS: &str = "
-    INSERT INTO attempt (dossier_id, kind, number, at, outcome, failure_code, detail, mapping_version)
-    SELECT d.id, 'steps', max(s.attempts), ?1, 'unknown', ?2,
-           group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' '),
-           (SELECT mapping_version FROM entry WHERE id = d.newest_entry_id)
+const EXPIRED_STEPS: &str = "
+    SELECT d.id, max(s.attempts),
+           group_concat(s.thoi_diem || '/' || s.trang_thai || iif(s.ordinal > 0, '#' || (s.ordinal + 1), ''), ' ')
     FROM dossier AS d INDEXED BY dossier_steps_leased JOIN step AS s ON s.dossier_id = d.id AND s.state = 'leased'
     WHERE d.steps_lease_until <= ?1 GROUP BY d.id";
 
@@ -130,13 +127,13 @@ const STUCK: &str = "
 const RAISE_ENTRIES: &str = "
     UPDATE entry SET priority = 2 WHERE id IN (
         SELECT id FROM entry WHERE state = 'ready' AND priority > 2 AND finished = 0 AND appointed_at <= ?1
-        ORDER BY appointed_at LIMIT ?2)";
+        ORDER BY appointed_at LIMIT +?2)";
 
 const RAISE_STEPS: &str = "
     UPDATE dossier SET priority = 2 WHERE id IN (
         SELECT id FROM dossier WHERE steps_pending > 0 AND packet_state = 'accepted' AND priority > 2
           AND finished = 0 AND appointed_at <= ?1
-        ORDER BY appointed_at LIMIT ?2)";
+        ORDER BY appointed_at LIMIT +?2)";
 
 pub(super) async fn upkeep(
     conn: &mut SqliteConnection,
@@ -166,7 +163,7 @@ pub(super) async fn upkeep(
         Disposition::Ambiguous,
         "the call's outcome was never written: its process stopped or was too slow",
     );
-    run(conn, doing, sqlx::query(NOTE_EXPIRED).bind(at).bind(unknown.code.clone())).await?;
+    note_expired(conn, now, &unknown).await?;
     run(conn, doing, sqlx::query(DOUBT_PACKETS).bind(at)).await?;
     let query =
         sqlx::query(EXPIRE_ENTRIES).bind(at).bind(json_one(&unknown)).bind(unknown.code.clone());
@@ -177,8 +174,7 @@ pub(super) async fn upkeep(
     }
 
     let step_unknown = outcome_unknown();
-    let query = sqlx::query(NOTE_EXPIRED_STEPS).bind(at).bind(step_unknown.code.clone());
-    run(conn, doing, query).await?;
+    note_expired_steps(conn, now, &step_unknown).await?;
     if !policy.resend_unknown_supplement {
         let query = sqlx::query(HOLD_EXPIRED_SUPPLEMENTS).bind(at).bind(json_one(&step_unknown));
         counts.steps_held = run(conn, doing, query).await?;
@@ -196,8 +192,51 @@ pub(super) async fn upkeep(
 
     let keep = i64::try_from(policy.cursor_retention_ms).unwrap_or(i64::MAX);
     run(conn, doing, sqlx::query(DROP_CURSORS).bind(keep)).await?;
+    call::drop_slices(conn, now).await?;
     counts.sources_resumed = super::restore::resume(conn, now).await?;
     Ok(counts)
+}
+
+async fn note_expired(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    unknown: &Failure,
+) -> Result<(), LedgerError> {
+    let doing = "do upkeep";
+    let expired: Vec<(i64, i64, u32)> = sqlx::query_as(EXPIRED)
+        .bind(now.millis())
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let code = Some(unknown.code.as_str());
+    let attempts: Vec<AttemptRow<'_>> = expired
+        .into_iter()
+        .map(|(dossier_id, entry_id, number)| {
+            (dossier_id, Some(entry_id), None, "packet", Some(number), "unknown", code, None)
+        })
+        .collect();
+    attempt::insert(conn, doing, now, &attempts).await
+}
+
+async fn note_expired_steps(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    unknown: &Failure,
+) -> Result<(), LedgerError> {
+    let doing = "do upkeep";
+    let expired: Vec<(i64, u32, Option<String>)> = sqlx::query_as(EXPIRED_STEPS)
+        .bind(now.millis())
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(|error| failed(doing, error))?;
+    let code = Some(unknown.code.as_str());
+    let attempts: Vec<AttemptRow<'_>> = expired
+        .into_iter()
+        .map(|(dossier_id, number, steps)| {
+            (dossier_id, None, None, "steps", Some(number), "unknown", code, steps)
+        })
+        .collect();
+    attempt::insert(conn, doing, now, &attempts).await
 }
 
 pub(super) async fn stuck(
@@ -231,10 +270,10 @@ pub(super) const STATEMENTS: &[&str] = &[
     EXPIRE_ENTRIES,
     FREE_LANES,
     BELIEVE_THEM_UNSENT,
-    NOTE_EXPIRED,
+    EXPIRED,
     HOLD_EXPIRED_SUPPLEMENTS,
     RETURN_EXPIRED_STEPS,
-    NOTE_EXPIRED_STEPS,
+    EXPIRED_STEPS,
     EXPIRE_STEP_LANES,
     DROP_CURSORS,
     STUCK,

@@ -22,8 +22,8 @@ use super::super::view::{
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, audit, catalogue, claim, finish, health, hold, line, map, operate, pause,
-    pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, audit, call, catalogue, claim, finish, health, hold, line, map, operate,
+    pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -298,7 +298,7 @@ impl Ledger for SqliteLedger {
         services: &[&str],
         dossiers: &str,
     ) -> Result<CatalogueSpending, LedgerError> {
-        catalogue::spending(&self.readers, since, services, dossiers).await
+        call::spending(&self.readers, since, services, dossiers).await
     }
 
     async fn release_held(&self, now: Timestamp, scopes: &[HeldScope]) -> Result<u64, LedgerError> {
@@ -551,7 +551,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError> {
-        standing::call_totals(&self.readers, since).await
+        call::totals(&self.readers, since).await
     }
 
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError> {

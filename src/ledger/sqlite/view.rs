@@ -8,6 +8,7 @@ use super::super::view::{
     AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
     ProblemFilter, ProblemKind, RevisionView, StepView, TrimmedView,
 };
+use super::attempt::OF_DOSSIER;
 use super::{column, envelope, failed, unreadable};
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
@@ -38,11 +39,6 @@ const ENTRIES: &str = "
 const STEPS: &str = "
     SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
     FROM step WHERE dossier_id = ?1 ORDER BY thoi_diem, place, trang_thai, ordinal";
-
-const ATTEMPTS: &str = "
-    SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
-           c.http_status, c.error_code, c.message, c.correlation_id
-    FROM attempt AS a LEFT JOIN call AS c ON c.id = a.call_id WHERE a.dossier_id = ?1 ORDER BY a.id";
 
 const DISCREPANCIES: &str = "
     SELECT kind, detail, found_at, resolved_at, resolution FROM discrepancy WHERE dossier_id = ?1 ORDER BY id";
@@ -105,7 +101,7 @@ pub(super) async fn dossier(
             revisions: of(conn, REVISIONS, id, revision).await?,
             entries: of(conn, ENTRIES, id, entry).await?,
             steps: of(conn, STEPS, id, step).await?,
-            attempts: of(conn, ATTEMPTS, id, attempt).await?,
+            attempts: of(conn, OF_DOSSIER, id, attempt).await?,
             discrepancies: of(conn, DISCREPANCIES, id, discrepancy).await?,
             audit: audit(conn, ma_ho_so).await?,
         });
@@ -267,7 +263,7 @@ const PROBLEMS: &str = "
                kind || ': ' || json_extract(failure, '$.message') FROM catalogue
         WHERE failing_since IS NOT NULL AND kind <> 'details')
     WHERE (?1 IS NULL OR ma_ho_so = ?1) AND (?2 IS NULL OR code = ?2)
-    ORDER BY since, ma_ho_so LIMIT ?3";
+    ORDER BY since, ma_ho_so LIMIT +?3";
 
 pub(super) async fn problems(
     readers: &SqlitePool,
@@ -352,14 +348,5 @@ pub(super) fn required_time(
 
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[
-    DOSSIER,
-    REVISIONS,
-    ENTRIES,
-    STEPS,
-    ATTEMPTS,
-    DISCREPANCIES,
-    AUDIT,
-    PROBLEMS,
-    NEWEST_DOCUMENT,
-];
+pub(super) const STATEMENTS: &[&str] =
+    &[DOSSIER, REVISIONS, ENTRIES, STEPS, DISCREPANCIES, AUDIT, PROBLEMS, NEWEST_DOCUMENT];

@@ -43,7 +43,7 @@ const DOSSIERS: &str = "
                  slice.lane_token IS NOT NULL AND slice.n = 0 AND slice.steps_lease_until IS NULL AS lane
           FROM (SELECT x.*, (SELECT count(*) FROM entry AS y WHERE y.dossier_id = x.id
                              AND y.state IN ('leased', 'unconfirmed')) AS n
-                FROM dossier AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+                FROM dossier AS x WHERE x.id > ?1 ORDER BY x.id LIMIT +?2) AS slice
           LEFT JOIN entry AS e ON e.id = slice.newest_entry_id
           LEFT JOIN revision AS r ON r.id = slice.newest_revision_id
           LEFT JOIN entry AS a ON a.id = slice.acked_entry_id)";
@@ -72,7 +72,7 @@ const ENTRIES: &str = "
                      AND NOT EXISTS (SELECT 1 FROM audit AS u WHERE u.target = d.ma_ho_so) AS audit
           FROM (SELECT x.id, x.dossier_id, x.state, x.attempt, x.receipt, x.failure_code, x.retries, x.changed_at,
                        x.forced, x.priority, x.created_at
-                FROM entry AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+                FROM entry AS x WHERE x.id > ?1 ORDER BY x.id LIMIT +?2) AS slice
           JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 const OF_ENTRIES: [&str; 4] = [FALSE_SUCCESS, NO_REASON, ATTEMPTS, AUDIT];
@@ -82,7 +82,7 @@ const REVISIONS: &str = "
     SELECT count(*), max(id), sum(lost), min(iif(lost, ma_ho_so, NULL))
     FROM (SELECT slice.id, d.ma_ho_so,
                  NOT EXISTS (SELECT 1 FROM entry AS e WHERE e.revision_id = slice.id) AS lost
-          FROM (SELECT x.id, x.dossier_id FROM revision AS x WHERE x.id > ?1 ORDER BY x.id LIMIT ?2) AS slice
+          FROM (SELECT x.id, x.dossier_id FROM revision AS x WHERE x.id > ?1 ORDER BY x.id LIMIT +?2) AS slice
           JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 /// What operators did, against the rows that say who.
@@ -94,7 +94,7 @@ const PAUSES: &str = "
                  OR (slice.ended_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
                       WHERE u.target = slice.target AND u.action = 'portal resume' AND u.at = slice.ended_at)) AS silent
           FROM (SELECT id, began_at, ended_at, iif(scope = 'all', 'everything', scope || ' ' || value) AS target
-                FROM sending_pause WHERE id > ?1 ORDER BY id LIMIT ?2) AS slice)";
+                FROM sending_pause WHERE id > ?1 ORDER BY id LIMIT +?2) AS slice)";
 
 const HOLDS: &str = "
     SELECT count(*), max(id), sum(silent), min(iif(silent, ma_ho_so, NULL))
@@ -103,7 +103,7 @@ const HOLDS: &str = "
                       WHERE u.target = d.ma_ho_so AND u.at = slice.placed_at))
                  OR (slice.released_at >= ?3 AND NOT EXISTS (SELECT 1 FROM audit AS u
                       WHERE u.target = d.ma_ho_so AND u.at = slice.released_at)) AS silent
-          FROM (SELECT * FROM legal_hold WHERE id > ?1 ORDER BY id LIMIT ?2) AS slice
+          FROM (SELECT * FROM legal_hold WHERE id > ?1 ORDER BY id LIMIT +?2) AS slice
           JOIN dossier AS d ON d.id = slice.dossier_id)";
 
 /// Upkeep ends each lease that ran out; one that is still there has no end, or nobody looks.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use hoso_gateway::domain::entry::{EntryState as S, PortalKnown, Settlement};
 use hoso_gateway::domain::failure::Disposition;
 use hoso_gateway::domain::priority::Priority;
+use hoso_gateway::ledger::Ledger as _;
 use hoso_gateway::ledger::record::{CallRecord, PullCommit, SettleBatch, SettleCounts};
+use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 
 use super::support::{
     LEASE_SECONDS, accepted, again, audit, claiming, dead, failure, flipped, in_doubt, item,
-    open_ledger, page, settled, t,
+    open_ledger, page, settled, t, upkeep_policy,
 };
 
 const A: &str = "H55.242-260126-0001";
@@ -320,6 +322,37 @@ async fn calls_and_what_they_meant_are_on_record() {
     assert_eq!((totals.calls, totals.useful), (3, 2));
     assert_eq!(totals.by_service["DongBoHoSoMC"]["refused"], 1);
     assert_eq!(ledger.call_totals(t(6)).await.unwrap().calls, 0);
+}
+
+#[tokio::test]
+async fn calls_of_any_stretch_of_time_are_counted_to_the_last_one() {
+    let ledger = open_ledger().await;
+    // Around the borders of a slice, out of order, and some in one transaction.
+    let seconds = [0, 299, 300, 301, 4000, 86_399, 86_400, 100_000, 250, 86_401];
+    for pair in seconds.chunks(2) {
+        let calls =
+            pair.iter().map(|at| CallRecord { started_at: t(*at), ..call("useful") }).collect();
+        let batch = SettleBatch { calls, ..SettleBatch::default() };
+        ledger.settle(t(100_001), &batch).await.unwrap();
+    }
+    let counted_rightly = async || {
+        for since in [-1000, 0, 1, 250, 299, 300, 301, 600, 3600, 86_400, 86_402, 100_000, 100_001]
+        {
+            let expected = seconds.iter().filter(|at| **at >= since).count() as u64;
+            let totals = ledger.call_totals(t(since)).await.unwrap();
+            assert_eq!((totals.calls, totals.useful), (expected, expected), "since {since}");
+        }
+    };
+    counted_rightly().await;
+    let beside = SqliteLedger::open(&ledger.path(), &SqliteSettings::default()).await.unwrap();
+    assert_eq!(beside.check().await.unwrap(), []);
+    beside.close().await;
+    // The tally of what is long ago goes; the calls are still there.
+    ledger.upkeep(t(200 * 86_400), &upkeep_policy()).await.unwrap();
+    counted_rightly().await;
+    let late = SettleBatch { calls: vec![call("useful")], ..SettleBatch::default() };
+    ledger.settle(t(200 * 86_400), &late).await.unwrap();
+    assert_eq!(ledger.call_totals(t(-1000)).await.unwrap().calls, seconds.len() as u64 + 1);
 }
 
 #[tokio::test]

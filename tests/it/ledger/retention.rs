@@ -185,6 +185,67 @@ async fn what_waits_for_a_person_keeps_its_history_for_ever() {
     assert_eq!(ledger.claim(t(3001 * DAYS), 2).await.len(), 1);
 }
 
+/// How many attempts a dossier's history shows, and how many there are.
+async fn shown_and_there(ledger: &TestLedger, code: &str) -> (i64, i64) {
+    let view = ledger.view(code).await;
+    let mut conn = beside(&ledger.path()).await;
+    let there = sqlx::query_scalar("SELECT count(*) FROM attempt WHERE dossier_id = ?1")
+        .bind(view.dossier_id)
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    conn.close().await.unwrap();
+    (i64::try_from(view.attempts.len()).unwrap(), there)
+}
+
+#[tokio::test]
+async fn a_history_never_loses_its_middle() {
+    let ledger = open_ledger().await;
+    deliver(&ledger, t(DAYS), A, 1, "v1 | 0800/2").await;
+    // Its second revision is refused, so nothing of it may go for a long time.
+    ledger.receive(t(2 * DAYS), item(A, 2, "v2")).await;
+    let claimed = ledger.claim_one(t(2 * DAYS), 1).await;
+    ledger.settle_one(t(2 * DAYS), &claimed, 1, dead()).await;
+    deliver(&ledger, t(3 * DAYS), B, 1, "v1 | 0800/2").await;
+    let mut policy = keep(10, 100, 200, 400);
+    policy.retention.rows_max = 2;
+    for _ in 0..2 {
+        ledger.upkeep(t(150 * DAYS), &policy).await.unwrap();
+    }
+    let kept = shown_and_there(&ledger, A).await;
+    assert!(kept.0 >= 3 && kept.0 == kept.1, "{kept:?}");
+    // Retention stands behind its first attempts when they are settled; the later ones come first.
+    let scope = RetryScope { dead: true, ..RetryScope::default() };
+    ledger.retry(t(151 * DAYS), &scope, &audit(A)).await.unwrap();
+    ledger.map(t(151 * DAYS)).await;
+    ledger.accept_all(t(151 * DAYS)).await;
+    for pass in 0..8 {
+        ledger.upkeep(t(400 * DAYS), &policy).await.unwrap();
+        let (shown, there) = shown_and_there(&ledger, A).await;
+        assert_eq!(shown, there, "pass {pass}");
+    }
+    assert_eq!(shown_and_there(&ledger, A).await, (0, 0));
+    let trimmed = ledger.view(A).await.trimmed.unwrap();
+    assert_eq!(trimmed.attempts, u64::try_from(kept.0).unwrap() + 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_gets_the_number_of_a_deleted_one_stays_with_its_dossier() {
+    let ledger = open_ledger().await;
+    deliver(&ledger, t(DAYS), A, 1, "v1 | 0800/2").await;
+    deliver(&ledger, t(2 * DAYS), B, 1, "v1 | 0800/2").await;
+    keep_up(&ledger, 200, &keep(10, 100, 200, 400)).await;
+    assert_eq!(rows(&ledger, "attempt").await, 0, "numbers begin anew");
+    // The first of these gets the number that was another dossier's, then those of its own.
+    deliver(&ledger, t(201 * DAYS), B, 2, "v2 | 0800/2 0900/4").await;
+    assert_eq!(shown_and_there(&ledger, A).await, (0, 0));
+    assert_eq!(shown_and_there(&ledger, B).await, (2, 2));
+    deliver(&ledger, t(202 * DAYS), A, 2, "v2 | 0800/2 0900/4").await;
+    for code in [A, B] {
+        assert_eq!(shown_and_there(&ledger, code).await, (2, 2));
+    }
+}
+
 #[tokio::test]
 async fn the_last_books_of_a_source_stay() {
     let ledger = open_ledger().await;

@@ -203,8 +203,14 @@ async fn a_ledger_of_the_first_release_is_migrated_whole_and_goes_on() {
     let expected = ["acked", "held", "leased", "pending", "presumed_sent", "withdrawn"];
     assert_eq!(steps, expected.map(|state| (state, 1)));
 
+    assert_eq!(ledger.call_totals(t(0)).await.unwrap().calls, 1);
+
     work_goes_on(&ledger).await;
     assert_eq!(ledger.check().await.unwrap(), []);
+    // Attempts from before and after the migration are one history.
+    let history = ledger.dossier("D6").await.unwrap().remove(0).attempts;
+    let outcomes: Vec<&str> = history.iter().map(|attempt| attempt.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["accepted", "unknown"]);
     ledger.close().await;
     let again = SqliteLedger::open(&path, &SqliteSettings::default()).await.unwrap();
     assert_eq!(again.standing(t(20)).await.unwrap().gate_owner, None);
