@@ -9,6 +9,7 @@
 //! - [`xml`]: hardened XML reading.
 //! - [`config`]: one commented file, every mistake told at once.
 //! - [`source`]: the provincial system: what changed, one dossier, the index.
+//! - [`messages`]: what operators read, in Vietnamese and English.
 //! - [`mapping`]: XML in, typed dossier and diagnostics out, by a declarative table.
 //! - [`ledger`]: what the source said, what is owed, what was sent, what came back.
 //! - [`portal`]: the national portal: session, gate, calls, verdicts.
@@ -32,6 +33,7 @@ pub mod lab;
 pub mod ledger;
 pub mod machine;
 pub mod mapping;
+pub mod messages;
 pub mod notify;
 pub mod pipeline;
 pub mod portal;

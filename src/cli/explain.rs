@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Invocation;
 use super::failure::{Exit, Failure};
 use super::words;
+use crate::messages::{self, Language, say};
 
 /// Say what a code means and what to do about it
 ///
@@ -20,31 +21,47 @@ pub(super) struct Arguments {
 }
 
 /// One row of the tables of codes.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct CodeRow {
+#[derive(Debug, Clone, Copy)]
+pub struct CodeRow {
     pub code: &'static str,
     pub meaning: &'static str,
     pub what_to_do: &'static str,
 }
 
+/// A code in the reader's language.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CodeSaid {
+    pub code: &'static str,
+    pub meaning: String,
+    pub what_to_do: String,
+}
+
+impl CodeSaid {
+    /// Code, meaning, what to do: a paragraph each.
+    pub(super) fn text(&self, language: Language) -> String {
+        let todo = say(language, "code.what_to_do", &[("what", &self.what_to_do)]);
+        format!("{}\n\n{}\n\n{todo}", self.code, self.meaning)
+    }
+}
+
 pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), Failure> {
+    let language = invocation.language();
     let Some(code) = &arguments.code else {
-        let all: Vec<CodeRow> = all().collect();
+        let all: Vec<CodeSaid> = all().map(|row| said(language, &row)).collect();
+        let headings = ["code.heading", "code.meaning_heading"].map(|key| say(language, key, &[]));
         invocation.output.result(&all, |all| {
             words::table(
-                &["CODE", "MEANING"],
+                &headings.each_ref().map(String::as_str),
                 all.iter()
-                    .map(|row| vec![row.code.to_owned(), first_sentence(row.meaning).to_owned()]),
+                    .map(|row| vec![row.code.to_owned(), first_sentence(&row.meaning).to_owned()]),
             )
         });
         return Ok(());
     };
     let code = code.trim_matches(['[', ']', '`']);
-    match find(code) {
+    match find(language, code) {
         Some(row) => {
-            invocation.output.result(&row, |row| {
-                format!("{}\n\n{}\n\nWhat to do: {}", row.code, row.meaning, row.what_to_do)
-            });
+            invocation.output.result(&row, |row| row.text(language));
             Ok(())
         }
         None => {
@@ -57,17 +74,29 @@ pub(super) fn run(invocation: &Invocation, arguments: &Arguments) -> Result<(), 
     }
 }
 
-/// The row of a code.
-pub(super) fn find(code: &str) -> Option<CodeRow> {
-    all().find(|row| row.code == code)
+/// What a code says.
+pub(super) fn find(language: Language, code: &str) -> Option<CodeSaid> {
+    all().find(|row| row.code == code).map(|row| said(language, &row))
 }
 
-/// What to do about a code; nothing for one that is not known.
-pub(super) fn advice(code: &str) -> Option<&'static str> {
-    find(code).map(|row| row.what_to_do)
+/// What to do about a code; nothing for one that is not known, or where nothing is to be done.
+pub(super) fn advice(language: Language, code: &str) -> Option<String> {
+    let row = all().find(|row| row.code == code)?;
+    (row.what_to_do != "Nothing.").then(|| said(language, &row).what_to_do)
 }
 
-fn all() -> impl Iterator<Item = CodeRow> {
+/// A code without Vietnamese words (tests know of none) is told in English rather than not at all.
+fn said(language: Language, row: &CodeRow) -> CodeSaid {
+    let words = match language {
+        Language::Vietnamese => messages::code(row.code),
+        Language::English => None,
+    };
+    let (meaning, what_to_do) =
+        words.map_or((row.meaning, row.what_to_do), |words| (&*words.meaning, &*words.what_to_do));
+    CodeSaid { code: row.code, meaning: meaning.to_owned(), what_to_do: what_to_do.to_owned() }
+}
+
+pub(super) fn all() -> impl Iterator<Item = CodeRow> {
     [
         crate::source::CODES,
         crate::mapping::CODES,

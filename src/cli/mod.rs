@@ -15,6 +15,7 @@ mod failure;
 mod lab;
 mod ledger;
 mod log;
+mod manual;
 mod mapping;
 mod migrate;
 mod output;
@@ -35,12 +36,14 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+pub use explain::CodeRow;
 pub use failure::{Exit, Failure};
 pub use output::Output;
 
-use crate::config::Config;
+use crate::config::{Config, SystemEnvironment};
+use crate::messages::Language;
 
 const AFTER_HELP: &str = "\
 Where to begin:
@@ -69,8 +72,17 @@ struct Arguments {
     /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Language of explanations; otherwise `language` in the configuration, or the locale
+    #[arg(long, global = true, value_name = "LANGUAGE")]
+    language: Option<Spoken>,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Spoken {
+    Vi,
+    En,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +109,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Which),
     Explain(explain::Arguments),
+    Completions(manual::CompletionsArguments),
+    Man(manual::ManArguments),
     #[command(subcommand)]
     Ledger(ledger::Which),
     Migrate(migrate::Arguments),
@@ -109,12 +123,30 @@ enum Command {
 pub struct Invocation {
     pub config_path: Option<PathBuf>,
     pub output: Output,
+    /// The language that the command line asks for.
+    pub asked_language: Option<Language>,
 }
 
 impl Invocation {
     /// The configuration, as far as it can be read.
     pub fn config(&self) -> Result<Config, Failure> {
         build::config(self.config_path.as_deref())
+    }
+
+    /// In which language operators read: as the command line says, the configuration, the locale. A
+    /// configuration that cannot be read says nothing.
+    pub fn language(&self) -> Language {
+        use crate::config::Language as Configured;
+        if let Some(asked) = self.asked_language {
+            return asked;
+        }
+        match self.config().map(|config| config.language) {
+            Ok(Configured::Vi) => Language::Vietnamese,
+            Ok(Configured::En) => Language::English,
+            Ok(Configured::Auto) | Err(_) => {
+                Language::of_locale(&Configured::locale(&SystemEnvironment))
+            }
+        }
     }
 
     /// The configuration, with everything that running needs.
@@ -125,6 +157,16 @@ impl Invocation {
     }
 }
 
+/// Every stable code of the program, with its English words.
+pub fn code_rows() -> impl Iterator<Item = CodeRow> {
+    explain::all()
+}
+
+/// Every stable code of the program.
+pub fn codes() -> impl Iterator<Item = &'static str> {
+    code_rows().map(|row| row.code)
+}
+
 /// Reads a command line (the program's name first) and does nothing of it.
 pub fn read(words: &[String]) -> Result<(), clap::Error> {
     Arguments::try_parse_from(words).map(drop)
@@ -133,8 +175,14 @@ pub fn read(words: &[String]) -> Result<(), clap::Error> {
 /// Parses, runs, and tells failures; the process's `main`.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let invocation =
-        Invocation { config_path: arguments.config, output: Output::new(arguments.json) };
+    let invocation = Invocation {
+        config_path: arguments.config,
+        output: Output::new(arguments.json),
+        asked_language: arguments.language.map(|spoken| match spoken {
+            Spoken::Vi => Language::Vietnamese,
+            Spoken::En => Language::English,
+        }),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -159,6 +207,11 @@ pub fn main() -> ExitCode {
             Command::Catalogue(which) => catalogue::run(&invocation, which).await,
             Command::Config(which) => config::run(&invocation, &which),
             Command::Explain(arguments) => explain::run(&invocation, &arguments),
+            Command::Completions(arguments) => {
+                manual::completions(&invocation, &arguments);
+                Ok(())
+            }
+            Command::Man(arguments) => manual::man(&invocation, &arguments),
             Command::Ledger(which) => ledger::run(&invocation, which).await,
             Command::Migrate(arguments) => migrate::run(&invocation, arguments).await,
             Command::Lab(which) => lab::run(&invocation, which).await,

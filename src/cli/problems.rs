@@ -97,7 +97,7 @@ enum Kind {
 struct Shown {
     problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<explain::CodeRow>,
+    code: Option<explain::CodeSaid>,
     dossiers: Vec<Situation>,
 }
 
@@ -182,7 +182,8 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let now = SystemClock::new().now();
-    let meaning = explain::find(&arguments.code);
+    let language = invocation.language();
+    let meaning = explain::find(language, &arguments.code);
     let (ma_ho_so, code) = match meaning {
         Some(_) => (None, Some(arguments.code.clone())),
         None => (Some(arguments.code.clone()), None),
@@ -196,7 +197,7 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         if views.is_empty() && problems.is_empty() {
             return Err(dossier::unknown(&arguments.code));
         }
-        dossiers.extend(views.iter().map(|view| situation(view, &sending, now)));
+        dossiers.extend(views.iter().map(|view| situation(view, &sending, now, language)));
     }
     ledger.close().await;
     let shown = Shown { problems, code: meaning, dossiers };
@@ -204,11 +205,7 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         let mut text = String::new();
         if let Some(meaning) = &shown.code {
             // Writing to a String cannot fail, here and below.
-            let _infallible = write!(
-                text,
-                "{}\n\n{}\n\nWhat to do: {}\n\n",
-                meaning.code, meaning.meaning, meaning.what_to_do
-            );
+            let _infallible = write!(text, "{}\n\n", meaning.text(language));
         }
         if shown.problems.is_empty() {
             text.push_str("no problem\n");
@@ -221,7 +218,7 @@ async fn show(invocation: &Invocation, arguments: ShowArguments) -> Result<(), F
         for problem in &shown.problems {
             if problem.kind == ProblemKind::RefusedDocument
                 && shown.code.is_none()
-                && let Some(advice) = explain::advice(&problem.code)
+                && let Some(advice) = explain::advice(language, &problem.code)
             {
                 let _infallible = writeln!(text, "\n[{}] {advice}", problem.code);
             }

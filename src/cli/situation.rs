@@ -1,7 +1,7 @@
 //! A dossier's situation in plain words: where it is, what it waits for, until when, who must act.
 //!
 //! Every state of an entry and of a step has an answer here; a new state does not compile without
-//! one.
+//! one. The words themselves are in the catalogue of messages.
 
 use std::fmt::{Display, Formatter};
 
@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use super::{explain, words};
 use crate::domain::diagnostic::{Diagnostic, Severity};
+use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::record::{PauseScope, SendingPause};
 use crate::ledger::view::{DossierView, EntryView, Sending};
-use crate::pipeline::orders;
+use crate::messages::{self, Language};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Situation {
@@ -34,12 +35,22 @@ pub(super) struct Situation {
     pub facts: Vec<String>,
     /// What a person must or may do; never empty.
     pub person: Vec<String>,
+    /// Why a person need not do anything; said only when that is the whole answer.
+    #[serde(skip)]
+    calm: Vec<String>,
     #[serde(skip)]
     now: Timestamp,
+    #[serde(skip)]
+    language: Language,
 }
 
 /// Explains a dossier as things stand: who sends, if anybody does, and what is paused.
-pub(super) fn situation(view: &DossierView, sending: &Sending, now: Timestamp) -> Situation {
+pub(super) fn situation(
+    view: &DossierView,
+    sending: &Sending,
+    now: Timestamp,
+    language: Language,
+) -> Situation {
     let gate_owner = sending.gate_owner.as_deref();
     let mut told = Situation {
         ma_ho_so: view.ma_ho_so.clone(),
@@ -50,61 +61,49 @@ pub(super) fn situation(view: &DossierView, sending: &Sending, now: Timestamp) -
         until: None,
         facts: Vec::new(),
         person: Vec::new(),
+        calm: Vec::new(),
         now,
+        language,
     };
     match view.newest_entry() {
         Some(entry) => told.entry(view, entry, gate_owner),
-        None => {
-            told.standing = String::from("It is known, but nothing is owed for it");
-        }
+        None => told.standing = told.say("explain.nothing_owed", &[]),
     }
     told.steps(view, gate_owner);
     told.pauses(view, &sending.pauses);
-    // What was believed has become owed again.
-    let is_suspicion = view.newest_entry().is_some_and(|entry| {
-        matches!(entry.state, EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed)
-    });
-    for found in view.discrepancies.iter().filter(|found| found.resolved_at.is_none()) {
-        told.facts.push(format!(
-            "open discrepancy since {}: {}: {}",
-            words::when(found.found_at, now),
-            found.kind.replace('_', " "),
-            found.detail
-        ));
-        told.person.push(match found.kind.as_str() {
-            "not_received" | "behind" => {
-                "wait for the next poll; if it stays, ask the operator of the source \
-                    why its feed is behind its index"
-                    .to_owned()
-            }
-            "missing" if is_suspicion => {
-                "nothing; a portal that does not show a dossier is believed when a later \
-                 reconciliation finds the same (`hoso run reconcile`)"
-                    .to_owned()
-            }
-            "missing" | "different" => {
-                format!("`hoso resync --code {} --reason TEXT` sends it again", view.ma_ho_so)
-            }
-            _ => "clear it with the agency: the portal cannot take anything back".to_owned(),
-        });
-    }
-    // "Nothing" is an answer only when it is the whole answer.
-    if told.person.iter().any(|act| !act.starts_with("nothing")) {
-        told.person.retain(|act| !act.starts_with("nothing"));
+    told.discrepancies(view);
+    if told.person.is_empty() {
+        told.person = std::mem::take(&mut told.calm);
     }
     if told.person.is_empty() {
-        told.person.push("nothing".to_owned());
+        told.person.push(told.say("explain.nothing", &[]));
     }
     told
 }
 
 impl Situation {
-    fn awaits(&mut self, what: impl Into<String>) {
-        self.waits_for.push(what.into());
+    fn say(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        messages::say(self.language, key, values)
     }
 
-    fn may(&mut self, what: impl Into<String>) {
-        self.person.push(what.into());
+    fn awaits(&mut self, key: &str, values: &[(&str, &dyn Display)]) {
+        self.waits_for.push(self.say(key, values));
+    }
+
+    /// A person must or may act.
+    fn may(&mut self, key: &str, values: &[(&str, &dyn Display)]) {
+        let line = self.say(key, values);
+        if !self.person.contains(&line) {
+            self.person.push(line);
+        }
+    }
+
+    /// Nobody has to act.
+    fn rests(&mut self, key: &str, values: &[(&str, &dyn Display)]) {
+        let line = self.say(key, values);
+        if !self.calm.contains(&line) {
+            self.calm.push(line);
+        }
     }
 
     fn entry(&mut self, view: &DossierView, entry: &EntryView, gate_owner: Option<&str>) {
@@ -112,126 +111,91 @@ impl Situation {
         self.since = Some(entry.changed_at);
         let standing = match entry.state {
             EntryState::Received => {
-                self.awaits(
-                    "mapping, which follows within seconds while `hoso \
-                    serve` runs",
-                );
-                self.may("nothing; `hoso run map` does it at once");
-                "Its newest change was received and is not mapped yet"
+                self.awaits("explain.waits_mapping", &[]);
+                self.rests("explain.map_at_once", &[]);
+                "explain.received"
             }
             EntryState::Quarantined => {
-                self.awaits(
-                    "better data from the source, which is pulled by \
-                    itself, or a changed mapping",
-                );
-                self.person.push(format!(
-                    "correct the dossier at its source; or, after a change of the \
-                        mapping: hoso problems retry {code} --reason TEXT"
-                ));
-                "The mapping refused it; nothing is sent"
+                self.awaits("explain.waits_better_data", &[]);
+                self.may("explain.correct_at_source", &[("code", code)]);
+                "explain.quarantined"
             }
             EntryState::NotOurs => {
                 let revision = view.revisions.last();
                 if entry.rule.as_deref() == Some("source.recoded") {
-                    "Its source goes on with it under another code; nothing more is sent \
-                        under this one"
+                    "explain.recoded"
                 } else if revision.is_some_and(|revision| revision.deleted) {
-                    "It was deleted at the source; deletions are never sent"
+                    "explain.deleted"
                 } else if revision.is_some_and(|revision| revision.ministry) {
-                    "A ministry's system owns its status; it is mirrored here and never sent"
+                    "explain.ministry"
                 } else {
-                    "It belongs to another province or is outside the gateway's task; \
-                        it is never sent"
+                    "explain.not_ours"
                 }
             }
-            EntryState::Unchanged => {
-                "The portal has exactly this packet already; there \
-                was nothing to send"
-            }
+            EntryState::Unchanged => "explain.unchanged",
             EntryState::Ready => {
                 self.until = (entry.due_at > self.now).then_some(entry.due_at);
                 match (self.until, &entry.failure) {
-                    (Some(_), Some(failure)) => self.awaits(format!(
-                        "its time, because of the last failure ({})",
-                        failure.code
-                    )),
-                    (Some(_), None) => self.awaits("its time"),
-                    (None, _) if view.lane_busy => {
-                        self.awaits("an earlier call of the same dossier, which is on its way");
+                    (Some(_), Some(failure)) => {
+                        self.awaits("explain.waits_time_because", &[("failure", &failure.code)]);
                     }
-                    (None, _) => self.awaits("its turn within the portal's quota"),
+                    (Some(_), None) => self.awaits("explain.waits_time", &[]),
+                    (None, _) if view.lane_busy => self.awaits("explain.waits_lane", &[]),
+                    (None, _) => self.awaits("explain.waits_turn", &[]),
                 }
                 self.sender(gate_owner);
-                "It is mapped and waits to be sent"
+                "explain.ready"
             }
             EntryState::Leased => {
                 self.until = entry.lease_expires_at;
-                self.awaits(
-                    "the portal's answer; without one, the portal is \
-                    asked what it has",
-                );
-                "It is being sent"
+                self.awaits("explain.waits_answer", &[]);
+                "explain.leased"
             }
             EntryState::Unconfirmed => {
                 self.until = (entry.due_at > self.now).then_some(entry.due_at);
-                self.awaits(
-                    "a look at the portal, because nobody knows whether \
-                    the last call was taken",
-                );
+                self.awaits("explain.waits_look", &[]);
                 self.sender(gate_owner);
-                "It was sent, and the outcome is unknown; it is not sent again before \
-                    the portal was asked"
+                "explain.unconfirmed"
             }
             EntryState::Accepted => {
                 self.since = view.acked_at.or(self.since);
-                "The portal acknowledged its newest packet"
+                "explain.accepted"
             }
             EntryState::Dead => {
                 let out_of_attempts = entry
                     .failure
                     .as_ref()
                     .is_some_and(|failure| failure.code == "push.out_of_attempts");
-                self.awaits("a person");
-                self.person.push(format!(
-                    "mend the cause, then: hoso problems retry {code} \
-                    --reason TEXT"
-                ));
-                if out_of_attempts {
-                    "It was tried as often as allowed and is not sent any more"
-                } else {
-                    "The portal refused it for good; it is not sent again as it is"
-                }
+                self.awaits("explain.waits_person", &[]);
+                self.may("explain.mend_and_retry", &[("code", code)]);
+                if out_of_attempts { "explain.out_of_attempts" } else { "explain.refused" }
             }
-            EntryState::Superseded => "A newer change took its place",
+            EntryState::Superseded => "explain.superseded",
             EntryState::Awaiting => {
                 self.until = (entry.due_at > self.now).then_some(entry.due_at);
-                let cut_over = view.cut_over.map_or_else(String::new, |at| format!(" before {at}"));
-                self.awaits(format!(
-                    "a look at the portal, because an older program may have sent it{cut_over}"
-                ));
+                match &view.cut_over {
+                    Some(at) => self.awaits("explain.waits_look_older_before", &[("time", at)]),
+                    None => self.awaits("explain.waits_look_older", &[]),
+                }
                 if entry.priority <= Priority::DeadlineNear {
                     self.sender(gate_owner);
                 } else {
-                    self.may("nothing; it is asked about when it changes, or by `hoso adopt`");
+                    self.rests("explain.asked_when_changed", &[]);
                 }
-                "It is mapped; nothing of it is sent before the portal was asked"
+                "explain.awaiting"
             }
             EntryState::Presumed => {
-                self.may(format!(
-                    "nothing; if the portal shows something else: hoso resync --code {code} \
-                     --reason TEXT"
-                ));
-                "The portal has it, and an older program is believed to have sent this; the \
-                 portal never acknowledged it here"
+                self.rests("explain.resync_if_other", &[("code", code)]);
+                "explain.presumed"
             }
         };
-        standing.clone_into(&mut self.standing);
+        self.standing = self.say(standing, &[]);
         // What was found before it was put back is answered by mapping it anew.
         if entry.state == EntryState::Received {
             return;
         }
         if let Some(failure) = &entry.failure {
-            self.failure("last failure", failure);
+            self.failure("explain.last_failure", failure);
         }
         for diagnostic in &entry.diagnostics {
             self.finding(diagnostic);
@@ -239,6 +203,7 @@ impl Situation {
     }
 
     fn steps(&mut self, view: &DossierView, gate_owner: Option<&str>) {
+        let language = self.language;
         let count =
             |state: &str| view.steps.iter().filter(|step| step.state == state).count() as u64;
         let (pending, leased, held) = (count("pending"), count("leased"), count("held"));
@@ -246,52 +211,52 @@ impl Situation {
             matches!(entry.state, EntryState::Quarantined | EntryState::NotOurs | EntryState::Dead)
         });
         if leased > 0 {
-            self.waits_for
-                .push(format!("the portal's answer about {}", words::count(leased, "step")));
+            self.waits_for.push(messages::count(language, leased, "explain.waits_steps_answer"));
         }
         let presumed = count("presumed_sent");
         if presumed > 0 {
-            self.facts.push(format!(
-                "{} believed to be sent by the older program before the cut-over",
-                words::count(presumed, "step")
-            ));
+            self.facts.push(messages::count(language, presumed, "explain.steps_presumed"));
         }
         if pending > 0 && !refused {
             let due = view.steps_due_at.filter(|at| *at > self.now);
-            let why = if view.packet_state == "accepted" {
+            let what = messages::count(language, pending, "explain.waits_steps");
+            let what = if view.packet_state == "accepted" {
                 match (due, &view.steps_failure) {
-                    (Some(_), Some(failure)) => format!(", because of {}", failure.code),
-                    _ => String::new(),
+                    (Some(_), Some(failure)) => {
+                        self.say("explain.because", &[("what", &what), ("failure", &failure.code)])
+                    }
+                    _ => what,
                 }
             } else {
-                ", which follow when the dossier itself is acknowledged".to_owned()
+                self.say("explain.after_dossier", &[("what", &what)])
             };
-            self.waits_for.push(format!("{} to be sent{why}", words::count(pending, "step")));
+            self.waits_for.push(what);
             if view.newest_entry().is_none_or(|entry| !entry.state.is_open()) {
                 self.until = self.until.max(due);
                 self.sender(gate_owner);
             }
         }
         if let Some(failure) = view.steps_failure.as_ref().filter(|_| pending + leased > 0) {
-            self.failure("last failure of its steps", failure);
+            self.failure("explain.steps_failure", failure);
         }
         if held > 0 {
-            self.waits_for.push(format!(
-                "a person, for {} that must not be repeated blindly",
-                words::count(held, "step")
-            ));
+            self.waits_for.push(messages::count(language, held, "explain.waits_person_steps"));
             for step in view.steps.iter().filter(|step| step.state == "held") {
-                let named = format!("held step {}/{}", step.thoi_diem_xu_ly, step.trang_thai);
-                match &step.failure {
-                    Some(failure) => self.failure(&named, failure),
-                    None => self.facts.push(named),
+                let (time, status) = (&step.thoi_diem_xu_ly, &step.trang_thai);
+                let named: [(&str, &dyn Display); 2] = [("time", time), ("status", status)];
+                let fact = match &step.failure {
+                    Some(failure) => self.say(
+                        "explain.held_step_failure",
+                        &[("time", time), ("status", status), ("failure", failure)],
+                    ),
+                    None => self.say("explain.held_step", &named),
+                };
+                self.facts.push(fact);
+                if let Some(failure) = &step.failure {
+                    self.advise(&failure.code);
                 }
             }
-            self.person.push(format!(
-                "look at the portal whether the held step is there; if it is not: hoso \
-                    problems retry {} --kind held --reason TEXT",
-                view.ma_ho_so
-            ));
+            self.may("explain.look_held", &[("code", &view.ma_ho_so)]);
         }
     }
 
@@ -302,32 +267,73 @@ impl Situation {
         let waits = view.newest_entry().is_some_and(|entry| sendable.contains(&entry.state))
             || (view.packet_state == "accepted" && view.steps_due_at.is_some());
         for pause in pauses.iter().filter(|pause| waits && pause.scope.covers(tthc, don_vi)) {
-            self.waits_for.insert(0, orders::sentence(pause));
-            let scope = match &pause.scope {
-                PauseScope::All => String::new(),
-                PauseScope::Procedure(code) => format!(" --procedure {code}"),
-                PauseScope::Agency(code) => format!(" --agency {code}"),
+            let until = match &pause.until {
+                Some(until) => self.say("explain.until_time", &[("time", until)]),
+                None => self.say("explain.until_resumed", &[]),
             };
-            self.person.retain(|line| !line.starts_with("nothing"));
-            self.person.push(format!("when it may go on: hoso portal resume{scope} --reason TEXT"));
+            let (actor, reason) = (&pause.actor, &pause.reason);
+            let (why, scope) = match &pause.scope {
+                PauseScope::All => ("explain.paused_all", String::new()),
+                PauseScope::Procedure(code) => {
+                    ("explain.paused_procedure", format!(" --procedure {code}"))
+                }
+                PauseScope::Agency(code) => ("explain.paused_agency", format!(" --agency {code}")),
+            };
+            let why = self.say(
+                why,
+                &[
+                    ("value", &pause.scope.value()),
+                    ("actor", actor),
+                    ("reason", reason),
+                    ("until", &until),
+                ],
+            );
+            self.waits_for.insert(0, why);
+            self.may("explain.resume", &[("scope", &scope)]);
+        }
+    }
+
+    fn discrepancies(&mut self, view: &DossierView) {
+        // What was believed has become owed again.
+        let is_suspicion = view.newest_entry().is_some_and(|entry| {
+            matches!(
+                entry.state,
+                EntryState::Accepted | EntryState::Unchanged | EntryState::Presumed
+            )
+        });
+        for found in view.discrepancies.iter().filter(|found| found.resolved_at.is_none()) {
+            let since = messages::when(self.language, found.found_at, self.now);
+            let kind = words::discrepancy(self.language, &found.kind);
+            let fact = self.say(
+                "explain.open_discrepancy",
+                &[("since", &since), ("kind", &kind), ("detail", &found.detail)],
+            );
+            self.facts.push(fact);
+            match DiscrepancyKind::parse(&found.kind) {
+                Some(DiscrepancyKind::NotReceived | DiscrepancyKind::Behind) => {
+                    self.may("explain.wait_poll", &[]);
+                }
+                Some(DiscrepancyKind::Missing) if is_suspicion => {
+                    self.rests("explain.missing_once", &[]);
+                }
+                Some(DiscrepancyKind::Missing | DiscrepancyKind::Different) => {
+                    self.may("explain.resync", &[("code", &view.ma_ho_so)]);
+                }
+                _ => self.may("explain.clear_with_agency", &[]),
+            }
         }
     }
 
     /// Something is due: does anybody send?
     fn sender(&mut self, gate_owner: Option<&str>) {
-        let line = match gate_owner {
-            Some(owner) => format!("nothing; {owner} sends it"),
-            None => "start the service (`hoso serve`) or run `hoso run push`: nobody \
-                sends at the moment"
-                .to_owned(),
-        };
-        if !self.person.contains(&line) {
-            self.person.push(line);
+        match &gate_owner {
+            Some(owner) => self.rests("explain.someone_sends", &[("owner", owner)]),
+            None => self.may("explain.nobody_sends", &[]),
         }
     }
 
-    fn failure(&mut self, what: &str, failure: &Failure) {
-        self.facts.push(format!("{what}: {failure}"));
+    fn failure(&mut self, key: &str, failure: &Failure) {
+        self.facts.push(self.say(key, &[("failure", failure)]));
         self.advise(&failure.code);
     }
 
@@ -339,10 +345,8 @@ impl Situation {
     }
 
     fn advise(&mut self, code: &str) {
-        let line = match explain::advice(code) {
-            Some("Nothing.") | None => return,
-            Some(advice) => format!("[{code}] {advice}"),
-        };
+        let Some(advice) = explain::advice(self.language, code) else { return };
+        let line = format!("[{code}] {advice}");
         if !self.person.contains(&line) {
             self.person.push(line);
         }
@@ -351,17 +355,20 @@ impl Situation {
 
 impl Display for Situation {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} from {}", self.ma_ho_so, self.source)?;
+        let heading = |key: &str| self.say(key, &[]);
+        let from = [("code", &self.ma_ho_so as &dyn Display), ("source", &self.source)];
+        writeln!(f, "{}", self.say("explain.from", &from))?;
         writeln!(f, "\n{}.\n", self.standing)?;
+        let when = |at| vec![messages::when(self.language, at, self.now)];
         if let Some(since) = self.since {
-            writeln!(f, "since       {}", words::when(since, self.now))?;
+            list(f, &heading("explain.since"), &when(since))?;
         }
-        list(f, "waits for", &self.waits_for)?;
+        list(f, &heading("explain.waits_for"), &self.waits_for)?;
         if let Some(until) = self.until {
-            writeln!(f, "until       {}", words::when(until, self.now))?;
+            list(f, &heading("explain.until"), &when(until))?;
         }
-        list(f, "found", &self.facts)?;
-        list(f, "to do", &self.person)
+        list(f, &heading("explain.found"), &self.facts)?;
+        list(f, &heading("explain.to_do"), &self.person)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::ledger::audit::AuditHead;
 use crate::ledger::record::Sizes;
 use crate::ledger::view::{CallTotals, Standing};
 use crate::ledger::watch::Watchdog;
+use crate::messages::Language;
 use crate::pipeline::{orders, watch};
 
 /// Say where everything stands, the verdict first
@@ -240,7 +241,11 @@ fn text(status: &Status) -> String {
     line("dossiers", standing.dossiers.values().sum(), "");
     line("  synchronised", standing.synchronised, "packet and every step acknowledged");
     for (state, count) in &standing.dossiers {
-        line(&format!("  {}", state.as_str().replace('_', " ")), *count, words::state(*state));
+        line(
+            &format!("  {}", state.as_str().replace('_', " ")),
+            *count,
+            &words::state(Language::English, *state),
+        );
     }
     line("steps", standing.steps.values().sum(), "");
     for (state, count) in &standing.steps {

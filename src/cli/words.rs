@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::domain::discrepancy::DiscrepancyKind;
 use crate::domain::entry::EntryState;
+use crate::domain::step::StepState;
 use crate::domain::time::{Timestamp, span};
+use crate::messages::{Language, say};
 
 /// `2026-01-26 08:30:00+07:00 (3 min ago)`.
 pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
@@ -58,21 +61,54 @@ pub(super) fn bytes(number: u64) -> String {
 }
 
 /// A state in the words of somebody who has never read the program.
-pub(super) const fn state(state: EntryState) -> &'static str {
-    match state {
-        EntryState::Received => "received, waits to be mapped",
-        EntryState::Quarantined => "refused by the mapping, needs a person or better data",
-        EntryState::NotOurs => "never sent: deleted, re-coded, a ministry's, or another province's",
-        EntryState::Unchanged => "nothing to send, the portal has exactly this",
-        EntryState::Ready => "waits to be sent",
-        EntryState::Leased => "is being sent",
-        EntryState::Unconfirmed => "sent, outcome unknown; the portal is asked first",
-        EntryState::Accepted => "the portal acknowledged it",
-        EntryState::Dead => "refused for good or out of attempts, needs a person",
-        EntryState::Superseded => "a newer change took its place",
-        EntryState::Awaiting => "an older program may have sent it; the portal is asked first",
-        EntryState::Presumed => "at the portal by an older program, never acknowledged here",
-    }
+pub(super) fn state(language: Language, state: EntryState) -> String {
+    let key = match state {
+        EntryState::Received => "state.received",
+        EntryState::Quarantined => "state.quarantined",
+        EntryState::NotOurs => "state.not_ours",
+        EntryState::Unchanged => "state.unchanged",
+        EntryState::Ready => "state.ready",
+        EntryState::Leased => "state.leased",
+        EntryState::Unconfirmed => "state.unconfirmed",
+        EntryState::Accepted => "state.accepted",
+        EntryState::Dead => "state.dead",
+        EntryState::Superseded => "state.superseded",
+        EntryState::Awaiting => "state.awaiting",
+        EntryState::Presumed => "state.presumed",
+    };
+    say(language, key, &[])
+}
+
+/// A step's state; one that is not known as it is stored.
+pub(super) fn step_state(language: Language, state: &str) -> String {
+    let key = match StepState::parse(state) {
+        Some(StepState::Pending) => "state.step_pending",
+        Some(StepState::Leased) => "state.step_leased",
+        Some(StepState::Acked) => "state.step_acked",
+        Some(StepState::Held) => "state.step_held",
+        Some(StepState::Withdrawn) => "state.step_withdrawn",
+        Some(StepState::PresumedSent) => "state.step_presumed_sent",
+        None => state,
+    };
+    say(language, key, &[])
+}
+
+/// A kind of discrepancy; one that is not known as it is stored.
+pub(super) fn discrepancy(language: Language, kind: &str) -> String {
+    let key = match DiscrepancyKind::parse(kind) {
+        Some(DiscrepancyKind::NotReceived) => "state.discrepancy_not_received",
+        Some(DiscrepancyKind::Behind) => "state.discrepancy_behind",
+        Some(DiscrepancyKind::Missing) => "state.discrepancy_missing",
+        Some(DiscrepancyKind::Different) => "state.discrepancy_different",
+        Some(DiscrepancyKind::Extra) => "state.discrepancy_extra",
+        Some(DiscrepancyKind::DeletedAtSource) => "state.discrepancy_deleted_at_source",
+        Some(DiscrepancyKind::StepChanged) => "state.discrepancy_step_changed",
+        Some(DiscrepancyKind::StepVanished) => "state.discrepancy_step_vanished",
+        Some(DiscrepancyKind::FileVanished) => "state.discrepancy_file_vanished",
+        Some(DiscrepancyKind::Recoded) => "state.discrepancy_recoded",
+        None => kind,
+    };
+    say(language, key, &[])
 }
 
 /// Columns without lines; nothing is cut, so that `grep` and `cut` find everything.

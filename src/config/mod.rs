@@ -11,6 +11,7 @@
 mod alarms;
 mod catalogue;
 mod gate;
+mod language;
 mod ledger;
 mod log;
 mod mapping;
@@ -39,6 +40,7 @@ use serde::Serialize;
 pub use alarms::Alarms;
 pub use catalogue::{Catalogue, CodePolicy};
 pub use gate::{Gate, Window};
+pub use language::Language;
 pub use ledger::{Ledger, Synchronous};
 pub use log::{Log, LogFormat};
 pub use mapping::Mapping;
@@ -84,6 +86,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
 /// Everything that can be set, complete and checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
+    pub language: Language,
     pub ledger: Ledger,
     pub retention: Retention,
     pub province: Province,
@@ -137,6 +140,7 @@ impl Config {
             return Err(problems.into_errors());
         };
         let mut config = Self {
+            language: document.section("language", &mut problems),
             ledger: document.section("ledger", &mut problems),
             retention: document.section("retention", &mut problems),
             province: document.section("province", &mut problems),

@@ -13,6 +13,7 @@ pub mod dossier;
 pub mod entry;
 pub mod failure;
 pub mod lease;
+pub mod masked;
 pub mod masking;
 pub mod priority;
 pub mod receipt;

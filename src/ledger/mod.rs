@@ -11,6 +11,7 @@ mod body;
 pub mod key;
 pub mod mappings;
 mod orders;
+pub mod past;
 pub mod record;
 pub mod sqlite;
 pub mod view;
@@ -39,8 +40,8 @@ use record::{
     SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
-    Standing, Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
+    Sending, Standing, Waiting, WaitingWork,
 };
 
 /// Why a verb of the ledger failed. Nothing of it was written.
@@ -581,6 +582,14 @@ pub trait Ledger: watch::Watching + mappings::Mappings + Debug + Send + Sync {
     async fn call_totals(&self, since: Timestamp) -> Result<CallTotals, LedgerError>;
     async fn dossier(&self, ma_ho_so: &str) -> Result<Vec<DossierView>, LedgerError>;
     async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError>;
+    /// What is left of a revision's bodies (the newest one's, unless one is named) and of the
+    /// dossier's steps; of an entry of it, unless its last one is meant.
+    async fn kept(
+        &self,
+        dossier_id: i64,
+        revision_id: Option<i64>,
+        entry_id: Option<i64>,
+    ) -> Result<Option<KeptBodies>, LedgerError>;
     /// The stored `<HoSo>` document of the newest revision, if retention has not taken it.
     async fn newest_document(&self, dossier_id: i64) -> Result<Option<String>, LedgerError>;
 

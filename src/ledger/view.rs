@@ -247,6 +247,51 @@ pub struct EntryView {
     pub rule: Option<String>,
     pub diagnostics: Vec<Diagnostic>,
     pub superseded_by: Option<i64>,
+    /// The last time; absent if it never was, or before the ledger kept it.
+    pub mapped_at: Option<Timestamp>,
+    /// What it was before something put it back on its way, oldest first.
+    pub past: Vec<PastState>,
+}
+
+/// Where an entry stood for a while, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct PastState {
+    pub entry_id: i64,
+    pub state: EntryState,
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub failure: Option<Failure>,
+    pub rule: Option<String>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What is left of one revision's bodies, and of the dossier's steps. Personal data: whoever shows
+/// it masks it.
+#[derive(Debug, Clone)]
+pub struct KeptBodies {
+    pub revision_id: i64,
+    pub received_at: Timestamp,
+    /// `None` past retention.
+    pub document: Option<String>,
+    /// The last obligation that came of the revision.
+    pub entry_id: Option<i64>,
+    pub mapped_at: Option<Timestamp>,
+    pub mapping_version: Option<String>,
+    /// `None` past retention, or when nothing could be mapped.
+    pub packet: Option<String>,
+    pub packet_stored_at: Option<Timestamp>,
+    pub acked_entry_id: Option<i64>,
+    pub steps: Vec<KeptStep>,
+}
+
+#[derive(Debug, Clone)]
+pub struct KeptStep {
+    pub thoi_diem_xu_ly: String,
+    pub trang_thai: String,
+    pub ordinal: u32,
+    pub state: String,
+    /// `None` past retention.
+    pub body: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -260,8 +305,13 @@ pub struct StepView {
     pub failure: Option<Failure>,
 }
 
+/// What the attempt of a call says whose lease had run out before its settlement came.
+pub const LATE: &str = "came after its lease had run out; nothing else was written";
+
 #[derive(Debug, Clone, Serialize)]
 pub struct AttemptView {
+    /// Absent for steps.
+    pub entry_id: Option<i64>,
     pub kind: String,
     pub number: u32,
     pub at: Timestamp,
@@ -276,6 +326,15 @@ pub struct AttemptView {
     pub message: Option<String>,
     /// What a platform in between calls the call.
     pub correlation_id: Option<String>,
+    /// BLAKE3 of the request's body with its secrets emptied, as hexadecimal digits.
+    pub body_hash: Option<String>,
+}
+
+impl AttemptView {
+    /// Its outcome came too late to change anything.
+    pub fn is_late(&self) -> bool {
+        self.detail.as_deref().is_some_and(|detail| detail.ends_with(LATE))
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]

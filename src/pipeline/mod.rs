@@ -5,6 +5,7 @@
 //! loops over time here (see `daemon`), no SQL, no XML, no wire formats.
 
 pub mod adopt;
+pub mod ask;
 pub mod audit;
 pub mod catalogue;
 mod claim;

@@ -18,6 +18,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("notify", &[]),
     ("xml", &["domain"]),
     ("config", &["domain"]),
+    ("messages", &["domain"]),
     ("source", &["domain", "http", "xml", "clock"]),
     ("mapping", &["domain", "xml"]),
     ("portal", &["domain", "http", "clock", "ids"]),
@@ -32,7 +33,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "domain", "clock", "ids", "http", "xml", "config", "source", "mapping", "portal",
-            "ledger", "lab", "pipeline", "daemon", "machine", "notify",
+            "ledger", "lab", "pipeline", "daemon", "machine", "notify", "messages",
         ],
     ),
 ];

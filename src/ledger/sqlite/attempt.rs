@@ -46,8 +46,8 @@ pub(super) const OF_DOSSIER: &str = "
         WHERE a.dossier_id = ?1 AND a.id < c.id),
     known (id) AS (
         SELECT id FROM chain UNION SELECT id FROM attempt WHERE dossier_id = ?1 AND previous_id IS NULL)
-    SELECT a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
-           c.http_status, c.error_code, c.message, c.correlation_id
+    SELECT a.entry_id, a.kind, a.number, a.at, a.outcome, a.failure_code, a.detail, c.service, c.duration_ms, c.items,
+           c.http_status, c.error_code, c.message, c.correlation_id, lower(hex(c.body_hash)) AS body_hash
     FROM known AS k CROSS JOIN attempt AS a ON a.id = k.id LEFT JOIN call AS c ON c.id = a.call_id ORDER BY a.id";
 
 /// dossier, entry, call, kind, number (`None` for steps: of the step that was sent most often),

@@ -31,7 +31,7 @@ pub(super) const TRY_WRITING: &str =
     "INSERT OR REPLACE INTO quota_promise (window, until) VALUES ('', 0)";
 
 /// Tables that grow with the years. Of a large ledger they are read behind the start.
-const LARGE: [&str; 18] = [
+const LARGE: [&str; 19] = [
     "acked_files",
     "attempt",
     "audit",
@@ -42,6 +42,7 @@ const LARGE: [&str; 18] = [
     "document",
     "dossier",
     "entry",
+    "entry_past",
     "packet",
     "reconciliation",
     "refused_document",

@@ -142,7 +142,7 @@ const SUPERSEDE: &str = "
       AND entry.state IN ('received', 'quarantined', 'ready', 'awaiting', 'dead')";
 
 const UPDATE_ENTRIES: &str = "
-    UPDATE entry SET state = j.state, changed_at = ?1, due_at = ?1, priority = j.priority,
+    UPDATE entry SET state = j.state, changed_at = ?1, mapped_at = ?1, due_at = ?1, priority = j.priority,
            packet_hash = unhex(j.packet_hash), mapping_version = j.mapping_version, program_version = ?2,
            failure = NULL, failure_code = j.failure_code, diagnostics = j.diagnostics,
            superseded_by = j.superseded_by

@@ -16,6 +16,7 @@ mod claim;
 mod file;
 mod health;
 mod hold;
+mod kept;
 mod keys;
 mod line;
 mod map;

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::super::LedgerError;
 use super::super::record::{SettleBatch, SettleCounts, SettledEntry};
+use super::super::view::LATE;
 use super::attempt::AttemptRow;
 use super::{attempt, call, column, failed, json, json_one, run, step_key};
 use crate::domain::entry::{PortalKnown, Settlement};
@@ -108,9 +109,6 @@ const MARK_SYNCHRONISED: &str = "
       AND EXISTS (SELECT 1 FROM entry AS n WHERE n.id = dossier.newest_entry_id
                   AND n.state IN ('accepted', 'unchanged'))
       AND NOT EXISTS (SELECT 1 FROM step AS s WHERE s.dossier_id = dossier.id AND s.state = 'held')";
-
-/// What the attempt of a call says whose lease had run out before its settlement came.
-const LATE: &str = "came after its lease had run out; nothing else was written";
 
 pub(super) async fn settle(
     conn: &mut SqliteConnection,

@@ -22,7 +22,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 const CLASSES: &[(&str, &[&str])] = &[
     ("bodies", &["document", "packet", "step_body", "refused_document"]),
     ("attempts", &["attempt", "call", "call_tally"]),
-    ("revisions", &["revision", "entry"]),
+    ("revisions", &["revision", "entry", "entry_past"]),
     ("dossiers", &["dossier", "step", "trimmed", "acked_files"]),
     ("audit", &["audit", "audit_segment", "legal_hold"]),
     ("books", &["reconciliation", "discrepancy"]),

@@ -17,13 +17,13 @@ use super::super::record::{
     SourcePosition, ToMap, UnconfirmedEntry, UpkeepCounts, UpkeepPolicy,
 };
 use super::super::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
-    Standing, Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
+    Sending, Standing, Waiting, WaitingWork,
 };
 use super::super::{Ledger, LedgerError};
 use super::{
-    SqliteLedger, adopt, audit, call, catalogue, claim, finish, health, hold, line, map, operate,
-    pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
+    SqliteLedger, adopt, audit, call, catalogue, claim, finish, health, hold, kept, line, map,
+    operate, pause, pull, reconcile, retention, settle, singleton, size, standing, upkeep, view,
 };
 use crate::domain::catalogue::{CatalogueItem, CatalogueKey};
 use crate::domain::discrepancy::DiscrepancyKind;
@@ -560,6 +560,15 @@ impl Ledger for SqliteLedger {
 
     async fn problems(&self, filter: &ProblemFilter) -> Result<Vec<Problem>, LedgerError> {
         view::problems(&self.readers, filter).await
+    }
+
+    async fn kept(
+        &self,
+        dossier_id: i64,
+        revision_id: Option<i64>,
+        entry_id: Option<i64>,
+    ) -> Result<Option<KeptBodies>, LedgerError> {
+        kept::kept(&self.readers, &self.bodies, dossier_id, revision_id, entry_id).await
     }
 
     async fn newest_document(&self, dossier_id: i64) -> Result<Option<String>, LedgerError> {

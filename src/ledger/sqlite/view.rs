@@ -5,11 +5,12 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::super::LedgerError;
 use super::super::body::{Bodies, Row};
 use super::super::view::{
-    AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, Problem,
+    AttemptView, AuditView, DiscrepancyView, DossierView, EntryView, HoldView, PastState, Problem,
     ProblemFilter, ProblemKind, RevisionView, StepView, TrimmedView,
 };
 use super::attempt::OF_DOSSIER;
 use super::{column, envelope, failed, unreadable};
+use crate::domain::diagnostic::Diagnostic;
 use crate::domain::entry::{EntryState, PortalKnown};
 use crate::domain::failure::Failure;
 use crate::domain::priority::Priority;
@@ -33,8 +34,13 @@ const REVISIONS: &str = "
 const ENTRIES: &str = "
     SELECT id, revision_id, state, priority, forced, created_at, changed_at, due_at, attempt, retries,
            lease_expires_at, nullif(lower(hex(packet_hash)), '') AS packet_hash, mapping_version, failure, failure_code,
-           diagnostics, superseded_by
+           diagnostics, superseded_by, mapped_at
     FROM entry WHERE dossier_id = ?1 ORDER BY id";
+
+/// Of all its entries, oldest first.
+const PAST: &str = "
+    SELECT p.entry_id, p.state, p.since, p.until, p.failure, p.failure_code, p.diagnostics
+    FROM entry AS e JOIN entry_past AS p ON p.entry_id = e.id WHERE e.dossier_id = ?1 ORDER BY p.id";
 
 const STEPS: &str = "
     SELECT thoi_diem, trang_thai, ordinal, state, changed_at, attempts, failure
@@ -99,7 +105,7 @@ pub(super) async fn dossier(
             steps_due_at: time(row, "dossier", "steps_due_at", id)?.filter(|_| steps_pending > 0),
             steps_failure: failure(row, "dossier", "steps_failure", id)?,
             revisions: of(conn, REVISIONS, id, revision).await?,
-            entries: of(conn, ENTRIES, id, entry).await?,
+            entries: entries(conn, id).await?,
             steps: of(conn, STEPS, id, step).await?,
             attempts: of(conn, OF_DOSSIER, id, attempt).await?,
             discrepancies: of(conn, DISCREPANCIES, id, discrepancy).await?,
@@ -138,6 +144,43 @@ fn revision(row: &SqliteRow) -> Result<RevisionView, LedgerError> {
     })
 }
 
+async fn entries(
+    conn: &mut SqliteConnection,
+    dossier_id: i64,
+) -> Result<Vec<EntryView>, LedgerError> {
+    let mut entries = of(conn, ENTRIES, dossier_id, entry).await?;
+    for state in of(conn, PAST, dossier_id, past).await? {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == state.entry_id) {
+            entry.past.push(state);
+        }
+    }
+    Ok(entries)
+}
+
+fn past(row: &SqliteRow) -> Result<PastState, LedgerError> {
+    let id: i64 = column(row, "entry_past", "entry_id", 0)?;
+    let state: String = column(row, "entry_past", "state", id)?;
+    Ok(PastState {
+        entry_id: id,
+        state: EntryState::parse(&state).unwrap_or(EntryState::Quarantined),
+        since: required_time(row, "entry_past", "since", id)?,
+        until: required_time(row, "entry_past", "until", id)?,
+        failure: failure(row, "entry_past", "failure", id)?,
+        rule: column(row, "entry_past", "failure_code", id)?,
+        diagnostics: diagnostics(row, "entry_past", id)?,
+    })
+}
+
+fn diagnostics(
+    row: &SqliteRow,
+    table: &'static str,
+    id: i64,
+) -> Result<Vec<Diagnostic>, LedgerError> {
+    Ok(envelope(column(row, table, "diagnostics", id)?, table, "diagnostics", id)
+        .unwrap_or_default()
+        .unwrap_or_default())
+}
+
 fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
     let id: i64 = column(row, "entry", "id", 0)?;
     let corrupt = |column| LedgerError::Corrupt { table: "entry", column, row: id };
@@ -160,10 +203,10 @@ fn entry(row: &SqliteRow) -> Result<EntryView, LedgerError> {
         mapping_version: column(row, "entry", "mapping_version", id)?,
         failure: failure(row, "entry", "failure", id)?,
         rule: column(row, "entry", "failure_code", id)?,
-        diagnostics: envelope(column(row, "entry", "diagnostics", id)?, "entry", "diagnostics", id)
-            .unwrap_or_default()
-            .unwrap_or_default(),
+        diagnostics: diagnostics(row, "entry", id)?,
         superseded_by: column(row, "entry", "superseded_by", id)?,
+        mapped_at: time(row, "entry", "mapped_at", id)?,
+        past: Vec::new(),
     })
 }
 
@@ -192,6 +235,7 @@ fn step(row: &SqliteRow) -> Result<StepView, LedgerError> {
 
 fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
     Ok(AttemptView {
+        entry_id: column(row, "attempt", "entry_id", 0)?,
         kind: column(row, "attempt", "kind", 0)?,
         number: column(row, "attempt", "number", 0)?,
         at: required_time(row, "attempt", "at", 0)?,
@@ -206,6 +250,7 @@ fn attempt(row: &SqliteRow) -> Result<AttemptView, LedgerError> {
         error_code: column(row, "call", "error_code", 0)?,
         message: column(row, "call", "message", 0)?,
         correlation_id: column(row, "call", "correlation_id", 0)?,
+        body_hash: column(row, "call", "body_hash", 0)?,
     })
 }
 
@@ -349,4 +394,4 @@ pub(super) fn required_time(
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] =
-    &[DOSSIER, REVISIONS, ENTRIES, STEPS, DISCREPANCIES, AUDIT, PROBLEMS, NEWEST_DOCUMENT];
+    &[DOSSIER, REVISIONS, ENTRIES, PAST, STEPS, DISCREPANCIES, AUDIT, PROBLEMS, NEWEST_DOCUMENT];

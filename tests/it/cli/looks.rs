@@ -40,7 +40,7 @@ fn an_accepted_dossier_needs_nothing() {
 fn a_dossier_shows_its_steps_and_its_history_in_the_order_of_time() {
     let code = accepted();
     let show = on_settled(&["dossier", "show", &code]);
-    for part in ["revision", "state         accepted", "acknowledged", "steps", "acked"] {
+    for part in ["revision", "state           accepted", "acknowledged", "steps", "acked"] {
         assert!(show.out.contains(part), "{part} is missing:\n{}", show.out);
     }
     let history = on_settled(&["dossier", "history", &code]);

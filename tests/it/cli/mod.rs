@@ -1,7 +1,9 @@
 //! The real binary, run as an operator runs it, against the ledger of a finished demo.
 
 mod audit;
+mod dossier;
 mod exits;
+mod handbook;
 mod help;
 mod ledger;
 mod looks;
@@ -55,6 +57,7 @@ fn command(arguments: &[&str]) -> Command {
         // What anybody can set names nobody in the audit.
         .env("USER", "can-bo-thu-nghiem")
         .env_remove("SUDO_USER")
+        .env("LC_ALL", "C")
         .env("COLUMNS", "100");
     command
 }

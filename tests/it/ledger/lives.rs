@@ -15,16 +15,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hoso_gateway::domain::adoption::{Look, Shown, Waiting, adopt};
-use hoso_gateway::domain::entry::{EntryState, PortalKnown, Settlement};
+use hoso_gateway::domain::entry::{EntryState, EntryState as S, PortalKnown, Settlement};
 use hoso_gateway::domain::failure::Disposition;
 use hoso_gateway::domain::retry::RetryPolicy;
 use hoso_gateway::domain::step::StepState;
 use hoso_gateway::domain::time::Timestamp;
 use hoso_gateway::ledger::adoption::{AdoptedDossier, AdoptionBatch, AdoptionOrder, AdoptionScope};
+use hoso_gateway::ledger::past::{Gap, past};
 use hoso_gateway::ledger::record::{
     ClaimedEntry, ClaimedSteps, RetryScope, SettleBatch, SettledEntry, SettledSteps,
 };
-use hoso_gateway::ledger::view::DossierView;
+use hoso_gateway::ledger::view::{DossierView, RevisionView};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -33,7 +34,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::support::{
     SOURCE, TestLedger, accepted, again, audit, claiming, dead, deleted, failure, flipped,
-    in_doubt, item, mapped, open_ledger, settled_steps, t, unknown,
+    in_doubt, item, mapped, open_ledger, settled, settled_steps, t, unknown,
 };
 
 // Few, so that their lives are long and come back to where they were.
@@ -155,6 +156,8 @@ struct World {
     before: BTreeMap<String, DossierView>,
     /// The portal lost these in the verb that is being checked.
     lost: BTreeSet<String>,
+    /// What was shown of a dossier at the end of each moment.
+    shown: BTreeMap<(&'static str, i64), DossierView>,
 }
 
 impl World {
@@ -176,6 +179,7 @@ impl World {
             retried: false,
             before: BTreeMap::new(),
             lost: BTreeSet::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -367,7 +371,15 @@ impl World {
             (true, false, true) => dead(),
             (true, false, false) => again(now + Duration::from_secs(20), entry.retries + 1),
         };
-        self.ledger.settle_one(now, &entry, token, settlement).await;
+        let outcome = match &settlement {
+            Settlement::Accepted { .. } => "accepted",
+            Settlement::Unconfirmed { .. } => "unknown",
+            Settlement::Dead { .. } => "refused",
+            Settlement::Ready { .. } => "failed",
+        };
+        let settled = SettledEntry { outcome, ..settled(&entry, Some(token), settlement) };
+        let batch = SettleBatch { entries: vec![settled], ..SettleBatch::default() };
+        self.ledger.settle(now, &batch).await.unwrap();
     }
 
     async fn claim_steps(&mut self, limit: u32, steps_max: u32, reaches: bool) {
@@ -430,6 +442,11 @@ impl World {
                 Some(_) => flipped(until, PortalKnown::Yes),
                 None => flipped(until, PortalKnown::No),
             };
+            let outcome = match &settlement {
+                Settlement::Accepted { .. } => "proven",
+                Settlement::Unconfirmed { .. } => "failed",
+                _ => "found",
+            };
             entries.push(SettledEntry {
                 entry_id: entry.entry_id,
                 dossier_id: entry.dossier_id,
@@ -437,7 +454,7 @@ impl World {
                 attempt: entry.attempt,
                 settlement,
                 call: None,
-                outcome: "read back",
+                outcome,
             });
         }
         let batch = SettleBatch { entries, ..SettleBatch::default() };
@@ -471,6 +488,7 @@ impl World {
             if let Some(before) = self.before.get(code) {
                 check_change(before, &view, self.lost.contains(code));
             }
+            self.shown.insert((code, self.now), view.clone());
             self.before.insert(code.to_owned(), view);
         }
         self.lost.clear();
@@ -540,6 +558,63 @@ impl World {
             }
         }
         panic!("not everything settled: {:#?}", self.before);
+    }
+
+    /// What the ledger says today of each moment is what it said then, or that it does not know.
+    /// Returns how many moments it knew, and how many it did not.
+    fn check_past(&self) -> (u32, u32) {
+        let (mut known, mut unknown) = (0, 0);
+        for ((code, at), then) in &self.shown {
+            let today = &self.before[*code];
+            let past = past(today, t(*at));
+            let told = past.revision.map(|revision| revision.id);
+            let newest = |view: &DossierView| {
+                let order = |one: &&RevisionView| (one.version, one.changed_at, one.id);
+                view.revisions.iter().max_by_key(order).map(|one| one.id)
+            };
+            assert_eq!(told, newest(then), "{code} at {at}: what the source had said");
+            let believed = past.believed.expect("something was owed");
+            let entry = then.entries.iter().find(|one| one.id == believed.entry_id);
+            let entry = entry.expect("it was owed then");
+            match believed.state {
+                None => {
+                    unknown += 1;
+                    assert!(past.gaps.contains(&Gap::MappingTimeUnknown));
+                    assert!(matches!(entry.state, S::Received | S::Ready | S::Leased));
+                }
+                // Nobody writes down when a call begins.
+                Some(S::Ready) if !believed.recorded => {
+                    known += 1;
+                    assert!(
+                        matches!(entry.state, S::Ready | S::Leased),
+                        "{code} at {at}: {entry:?}"
+                    );
+                }
+                Some(state) => {
+                    known += 1;
+                    // A call that was out and unknown may have begun again.
+                    let again = !believed.recorded && state == S::Unconfirmed;
+                    assert!(
+                        state == entry.state || (again && entry.state == S::Leased),
+                        "{code} at {at}: {believed:?} but {entry:?}\n{today:#?}"
+                    );
+                }
+            }
+            for (step, was) in past.steps.iter().zip(&then.steps) {
+                if let Some(state) = &step.state {
+                    let same = (&step.thoi_diem_xu_ly, &step.trang_thai)
+                        == (&was.thoi_diem_xu_ly, &was.trang_thai);
+                    assert!(!same || *state == was.state, "{code} at {at}: {step:?} was {was:?}");
+                }
+            }
+            if let Some(packet) = &past.portal.packet
+                && packet.packet_hash.is_some()
+                && then.acked_entry_id.is_some()
+            {
+                assert_eq!(Some(packet.entry_id), then.acked_entry_id, "{code} at {at}");
+            }
+        }
+        (known, unknown)
     }
 
     /// Steps that wait because their dossier's packet waits for a person.
@@ -624,6 +699,7 @@ proptest! {
                 world.step(op).await;
             }
             world.drain().await;
+            world.check_past();
             world.beside.close().await.unwrap();
             world.ledger.close().await;
         });
@@ -648,6 +724,8 @@ async fn long_lives_meet_every_situation() {
             }
         }
         world.drain().await;
+        let (known, unknown) = world.check_past();
+        assert!(known > 50 && unknown * 10 < known, "{known} known, {unknown} not");
     }
     let missed: Vec<String> = EntryState::ALL
         .iter()

@@ -31,8 +31,8 @@ use hoso_gateway::ledger::record::{
 };
 use hoso_gateway::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use hoso_gateway::ledger::view::{
-    CallTotals, DossierView, Health, InForce, Pause, Problem, ProblemFilter, Refusal, Sending,
-    Standing, Waiting, WaitingWork,
+    CallTotals, DossierView, Health, InForce, KeptBodies, Pause, Problem, ProblemFilter, Refusal,
+    Sending, Standing, Waiting, WaitingWork,
 };
 use hoso_gateway::ledger::watch::{Sight, WatchBounds, WatchChange, Watchdog, Watching};
 use hoso_gateway::ledger::{Ledger, LedgerError};
@@ -318,6 +318,7 @@ verbs! { Ledger:
     call_totals(since: [Timestamp]) -> [CallTotals];
     dossier(ma_ho_so: [&str]) -> [Vec<DossierView>];
     problems(filter: [&ProblemFilter]) -> [Vec<Problem>];
+    kept(dossier_id: [i64], revision_id: [Option<i64>], entry_id: [Option<i64>]) -> [Option<KeptBodies>];
     newest_document(dossier_id: [i64]) -> [Option<String>];
     release_singleton(name: [&str], token: [i64]) -> [()];
     remember_quota(window: [&str], until: [Timestamp]) -> [()];

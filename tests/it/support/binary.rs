@@ -287,7 +287,7 @@ unconfirmed_every_ms = 100
 
 fn hoso(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hoso"));
-    command.arg("--config").arg(config).stdin(Stdio::null());
+    command.arg("--config").arg(config).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 

@@ -66,6 +66,7 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         line::STATEMENTS,
         singleton::STATEMENTS,
         view::STATEMENTS,
+        kept::STATEMENTS,
         standing::STATEMENTS,
         catalogue::STATEMENTS,
         retention::STATEMENTS,
