@@ -18,7 +18,7 @@ use crate::mapping::DocsFormat;
 /// Example: hoso mapping docs mappings/feed --output anh-xa.html
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Folder with mapping.toml
     dir: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Html)]

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::domain::time::{Timestamp, span};
 use crate::ledger::record::AuditRecord;
 use crate::mapping::{CasesReport, Mapping};
-use crate::pipeline::compare::{Change, Changes, Comparison, Sample, compare};
+use crate::pipeline::compare::{Change, Comparison, Sample, compare};
 use crate::pipeline::{Context, audit, lifecycle};
 
 /// Dossiers that a switch may concern without their number being repeated.
@@ -33,7 +33,7 @@ const CONFIRM_ABOVE: u64 = 100;
 /// Example: hoso mapping compare mappings/feed-2027 --since 2026-01-01
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct CompareArguments {
+pub(in crate::cli) struct CompareArguments {
     /// [OLD] NEW: folders or versions
     #[arg(required = true, num_args = 1..=2, value_names = ["OLD", "NEW"])]
     mappings: Vec<String>,
@@ -55,7 +55,7 @@ pub(super) struct CompareArguments {
 /// Example: hoso mapping apply mappings/feed-2027 --confirm 1234 --reason "decision 12/2026"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct ApplyArguments {
+pub(in crate::cli) struct ApplyArguments {
     /// A folder with mapping.toml and cases, or the version of a mapping that was applied before
     #[arg(value_name = "NEW")]
     mapping: String,
@@ -71,7 +71,7 @@ pub(super) struct ApplyArguments {
 /// Example: hoso mapping list
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(super) struct ListArguments {}
+pub(in crate::cli) struct ListArguments {}
 
 pub(super) async fn compare_two(
     invocation: &Invocation,
@@ -235,7 +235,7 @@ fn passed(mapping: &Mapping, folder: &Path) -> Result<CasesReport, Failure> {
     let failed = report.cases.iter().filter(|case| !case.differences.is_empty()).count();
     Err(Failure::new(
         Exit::Findings,
-        format!("nothing was switched: {} of the mapping's own cases fail\n{report}", failed),
+        format!("nothing was switched: {failed} of the mapping's own cases fail\n{report}"),
     )
     .code("mapping.cases_failed")
     .hint("`hoso mapping test DIR` shows them"))
@@ -286,20 +286,17 @@ fn compared(comparison: &Comparison) -> String {
             ),
         }
     );
-    let rows: [(&str, fn(&Changes) -> u64); 6] = [
-        ("unchanged", |changes| changes.unchanged),
-        ("other packet", |changes| changes.changed),
-        ("newly valid", |changes| changes.newly_valid),
-        ("newly refused", |changes| changes.newly_invalid),
-        ("refused by both", |changes| changes.invalid),
-        ("other steps", |changes| changes.steps_changed),
+    let (revisions, dossiers) = (&comparison.revisions, &comparison.dossiers);
+    let rows = [
+        ("unchanged", revisions.unchanged, dossiers.unchanged),
+        ("other packet", revisions.changed, dossiers.changed),
+        ("newly valid", revisions.newly_valid, dossiers.newly_valid),
+        ("newly refused", revisions.newly_invalid, dossiers.newly_invalid),
+        ("refused by both", revisions.invalid, dossiers.invalid),
+        ("other steps", revisions.steps_changed, dossiers.steps_changed),
     ];
-    let cells = rows.iter().map(|(name, count)| {
-        vec![
-            (*name).to_owned(),
-            words::thousands(count(&comparison.revisions)),
-            words::thousands(count(&comparison.dossiers)),
-        ]
+    let cells = rows.into_iter().map(|(name, revisions, dossiers)| {
+        vec![name.to_owned(), words::thousands(revisions), words::thousands(dossiers)]
     });
     text.push('\n');
     text.push_str(&words::table(&["", "REVISIONS", "DOSSIERS NOW"], cells));
