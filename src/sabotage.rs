@@ -157,6 +157,8 @@ pub const POINTS: &[(&str, &str)] = &[
     ("keys.resealed_part", "some bodies are under the key, the next ones"),
     ("keys.resealed", "all bodies are under the key, the older one is forgotten"),
     ("keys.complete", "the older key is forgotten, the journal is emptied"),
+    ("mapping.applying", "a mapping is written, it is in force"),
+    ("mapping.applied", "a mapping is in force, the command says so"),
     ("compact.part", "one statement of compacting, the next"),
 ];
 

@@ -16,6 +16,7 @@ use crate::domain::time::span;
 use crate::ledger::adoption::{AdoptionOrder, AdoptionRun, AwaitingCounts};
 use crate::ledger::record::AuditRecord;
 use crate::pipeline::adopt::{IndexCheck, check_index, work_on_run};
+use crate::pipeline::audit::on_record;
 use crate::pipeline::{Context, PortalLine, SourceLine, Stop};
 
 /// Between two looks at a run that another process works on.
@@ -228,7 +229,8 @@ async fn adopt(
         &arguments.reason,
     )
     .selection(format!("{} awaiting, budget {budget}", words::count(awaiting, "dossier")));
-    let run = context.ledger.open_adoption(context.clock.now(), &order, &audit).await?;
+    let work = context.ledger.open_adoption(context.clock.now(), &order, &audit);
+    let run = on_record(context, &audit, work).await?;
     let mut asked_by = None;
     let mut teller = Teller { output: invocation.output, awaiting, told_at: None };
     loop {

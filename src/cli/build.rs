@@ -26,6 +26,7 @@ use crate::ledger::sqlite::{SqliteLedger, SqliteSettings};
 use crate::mapping::{self, Mapping, ProcedureTable};
 use crate::pipeline::catalogue::known::CatalogueMemory;
 use crate::pipeline::catalogue::{CatalogueSettings, CodePolicies};
+use crate::pipeline::lifecycle::{self, Unusable};
 use crate::pipeline::orders::heed_orders;
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::problems::SurgeSettings;
@@ -174,6 +175,27 @@ pub fn mapping(config: &Config) -> Result<Arc<Mapping>, Failure> {
     )
 }
 
+/// The mapping in force with its number: the one that was applied last, or (0) the configuration's.
+pub async fn mapping_in_force(
+    config: &Config,
+    ledger: &dyn Ledger,
+) -> Result<(i64, Arc<Mapping>), Failure> {
+    let found = lifecycle::in_force(ledger, &mapping_settings(config)).await;
+    match found.map_err(unusable_mapping)? {
+        Some((number, mapping)) => Ok((number, Arc::new(mapping))),
+        None => Ok((0, mapping(config)?)),
+    }
+}
+
+pub fn unusable_mapping(unusable: Unusable) -> Failure {
+    match unusable {
+        Unusable::Ledger(error) => error.into(),
+        other => Failure::new(Exit::Files, other.to_string())
+            .code("mapping.unusable")
+            .hint("put one in force that this program takes: hoso mapping apply DIR --reason TEXT"),
+    }
+}
+
 /// The table of procedures that the configuration names.
 pub fn procedures(config: &Config) -> Result<ProcedureTable, mapping::FileErrors> {
     match &config.mapping.procedures_file {
@@ -204,12 +226,13 @@ pub fn daemon(
     context: &Context,
     pulse: &Pulse,
     holder: &str,
+    mapping: Arc<Mapping>,
 ) -> Result<Daemon, Failure> {
     Ok(Daemon {
         open_portal: open_portal(config, context)?,
         context: context.clone(),
         sources: sources(config, &context.clock)?,
-        mapping: mapping(config)?,
+        mapping,
         schedule: schedule(config),
         holder: holder.to_owned(),
         config_hash: config.hash(),

@@ -16,6 +16,7 @@ use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::record::{AuditRecord, CatalogueStanding, CatalogueVersion, CatalogueWish};
+use crate::pipeline::audit::{on_record, refused};
 use crate::pipeline::catalogue::{CatalogueReport, refresh_catalogue_once};
 use crate::pipeline::{Context, PortalLine, Stop};
 
@@ -139,6 +140,15 @@ async fn refresh(
     arguments: RefreshArguments,
 ) -> Result<(), Failure> {
     if config.catalogue.refresh_every_ms == 0 {
+        let names: Vec<String> =
+            arguments.kinds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+        let audit = AuditRecord::new(
+            &person::actor(arguments.actor.as_deref()),
+            "catalogue refresh",
+            &names.join(" "),
+            arguments.reason.as_deref().unwrap_or("fetch now"),
+        );
+        refused(context, &audit, "catalogues are turned off").await;
         return Err(Failure::new(Exit::Usage, "catalogues are turned off")
             .hint("`catalogue.refresh_every_ms = 0` says so in the configuration"));
     }
@@ -155,7 +165,8 @@ async fn refresh(
         arguments.reason.as_deref().unwrap_or("fetch now"),
     );
     let wish = CatalogueWish { kinds, accept_shrunken: arguments.accept_shrunken };
-    let asked_for = context.ledger.ask_for_catalogues(context.clock.now(), &wish, &audit).await?;
+    let work = context.ledger.ask_for_catalogues(context.clock.now(), &wish, &audit);
+    let asked_for = on_record(context, &audit, work).await?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         refresh_catalogue_once(context, line, Priority::Urgent, stop).await
     };

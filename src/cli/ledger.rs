@@ -12,14 +12,14 @@ use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::person::Person;
-use super::{Invocation, build, words};
+use super::{Invocation, build, person, words};
 use crate::clock::{Clock, SystemClock};
 use crate::config::SourceKind;
 use crate::domain::time::Timestamp;
-use crate::ledger::Ledger;
 use crate::ledger::key::BodyKey;
 use crate::ledger::record::{AuditRecord, Finding, Manifest, Resealed, Sizes};
 use crate::ledger::sqlite::{self, Restoration};
+use crate::ledger::{Ledger, LedgerError};
 use crate::pipeline::VerbError;
 
 /// Keep the ledger for years: its size, its soundness, its backups, its keys
@@ -152,6 +152,17 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     }
 }
 
+/// The row of a file command beside what it did; the command's own outcome does not depend on it.
+async fn note_beside(ledger: &dyn Ledger, audit: &AuditRecord, result: &str) {
+    if let Err(error) = ledger.note_act(now(), audit, result).await {
+        tracing::error!(action = %audit.action, %error, "an act could not be written into the audit");
+    }
+}
+
+fn failed_words(error: &LedgerError) -> String {
+    format!("failed: {error} ({})", error.code())
+}
+
 fn act(action: &str, person: &Person) -> AuditRecord {
     AuditRecord::new(&person.actor(), action, "ledger", &person.reason)
 }
@@ -255,6 +266,17 @@ async fn backup(invocation: &Invocation, file: &Path) -> Result<(), Failure> {
     let config = invocation.config()?;
     let ledger = build::ledger_file(&config, false).await?;
     let manifest = ledger.backup(file, now()).await;
+    let audit = AuditRecord::new(
+        &person::user(),
+        "backup",
+        &file.display().to_string(),
+        "a copy of the ledger",
+    );
+    let result = match &manifest {
+        Ok(manifest) => format!("{}, {}", words::bytes(manifest.bytes), manifest.hash),
+        Err(error) => failed_words(error),
+    };
+    note_beside(&ledger, &audit, &result).await;
     ledger.close().await;
     invocation.output.result(&manifest?, |manifest| {
         format!(
@@ -340,7 +362,15 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
         &config.sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>(),
         &audit,
     )
-    .await?;
+    .await;
+    // Into the ledger that is still there, where somebody will look for it.
+    if let Err(error) = &done
+        && let Ok(present) = build::ledger_file(&config, false).await
+    {
+        note_beside(&present, &audit, &failed_words(error)).await;
+        present.close().await;
+    }
+    let done = done?;
     let restored = Restored { restoration: done, given_back };
     invocation.output.result(&restored, |done| restored_text(done, &config.ledger.path));
     Ok(())
@@ -394,6 +424,14 @@ async fn compact(invocation: &Invocation) -> Result<(), Failure> {
     let config = invocation.config()?;
     let ledger = build::ledger_file(&config, false).await?;
     let done = ledger.compact(now()).await;
+    let audit = AuditRecord::new(&person::user(), "compact", "ledger", "room back to the disk");
+    let result = match &done {
+        Ok((before, after)) => {
+            format!("{} before, {} now", words::bytes(*before), words::bytes(*after))
+        }
+        Err(error) => failed_words(error),
+    };
+    note_beside(&ledger, &audit, &result).await;
     ledger.close().await;
     let (bytes_before, bytes_after) = done?;
     invocation.output.result(&Compacted { bytes_before, bytes_after }, |done| {
@@ -452,8 +490,13 @@ async fn rotate_key(invocation: &Invocation, person: &Person) -> Result<(), Fail
     // A key that is new to the ledger while a service runs: that service does not know it.
     let before = build::ledger_file(&config, false).await?;
     let (standing, pending) = (before.standing(now()).await, before.key_is_new());
+    let standing = standing?;
+    if standing.gate_owner.is_some() && pending {
+        let why = "refused: the service does not use the configured key yet";
+        note_beside(&before, &act("rotate-key", person), why).await;
+    }
     before.close().await;
-    if let (Some(owner), true) = (standing?.gate_owner, pending) {
+    if let (Some(owner), true) = (standing.gate_owner, pending) {
         return Err(Failure::new(
             Exit::Ledger,
             format!("{owner} does not use the configured key yet"),
@@ -465,6 +508,9 @@ async fn rotate_key(invocation: &Invocation, person: &Person) -> Result<(), Fail
     let now = now();
     let audit = act("rotate-key", person);
     let done = ledger.reseal(now, &audit).await;
+    if let Err(error) = &done {
+        note_beside(&ledger, &audit, &failed_words(error)).await;
+    }
     ledger.close().await;
     let done = done?;
     invocation.output.result(&done, resealed_text);

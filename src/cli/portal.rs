@@ -14,8 +14,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::codes::{AgencyCode, ProcedureCode};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
-use crate::ledger::record::{GateNote, PauseScope, Resumed, SendingPause};
+use crate::ledger::record::{AuditRecord, GateNote, PauseScope, Resumed, SendingPause};
 use crate::ledger::view::{Refusal, WaitingWork};
+use crate::pipeline::audit::refused;
 use crate::pipeline::orders;
 use crate::portal::GateStatus;
 
@@ -191,6 +192,10 @@ async fn pause(invocation: &Invocation, arguments: PauseArguments) -> Result<(),
     let now = context.clock.now();
     let until = arguments.until.or(arguments.duration.map(|duration| now + duration));
     if until.is_some_and(|until| until <= now) {
+        let scope = arguments.scope.scope().to_string();
+        let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
+        let audit = AuditRecord::new(&actor, "portal pause", &scope, reason);
+        refused(&context, &audit, "its end lies in the past").await;
         context.ledger.close().await;
         return Err(Failure::new(Exit::Usage, "--until lies in the past")
             .hint("without an offset it is Vietnam time; --for 2h counts from now"));

@@ -19,6 +19,7 @@ use crate::ledger::record::{Books, UpkeepCounts};
 use crate::ledger::watch::Watchdog;
 use crate::mapping::Mapping;
 use crate::pipeline::jobs::jobs_once;
+use crate::pipeline::lifecycle::reconsider_once;
 use crate::pipeline::map::{MapReport, map_once};
 use crate::pipeline::observe::{self, observe_once};
 use crate::pipeline::orders::report_gate;
@@ -198,7 +199,8 @@ async fn map(
     context: &Context,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
+    while !stop.is_cancelled() && reconsider_once(context, &mapping).await?.looked_at > 0 {}
     let mut total = MapReport::default();
     while !stop.is_cancelled() {
         let report = map_once(context, &mapping).await?;

@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigErrors, Environment, SystemEnvironment};
 use crate::daemon::{Change, Herald, with_two_stage_shutdown};
 use crate::ledger::record::PauseScope;
 use crate::machine::{self, Exposure};
+use crate::mapping::Mapping;
 use crate::notify::Notifier;
 use crate::pipeline::pulse::Pulse;
 use crate::pipeline::{Context, Stop, audit, orders};
@@ -59,7 +60,9 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
         tracing::warn!("everything is paused; `hoso portal resume` lets sending begin");
     }
     let pulse = Pulse::default();
-    let daemon = build::daemon(&config, &context, &pulse, &build::holder("serve"))?;
+    let (number, mapping) = build::mapping_in_force(&config, context.ledger.as_ref()).await?;
+    tell_other_mapping(&config, number, &mapping);
+    let daemon = build::daemon(&config, &context, &pulse, &build::holder("serve"), mapping)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = short(&daemon.config_hash),
@@ -93,6 +96,7 @@ pub(super) async fn run(invocation: &Invocation, arguments: Arguments) -> Result
             context: &context,
             pulse: &pulse,
             changes,
+            mapping: number,
         };
         let reloading = async {
             if first_begun.await.is_ok() {
@@ -150,6 +154,21 @@ fn herald(env: &dyn Environment) -> Result<Herald, Failure> {
     Ok(Herald::new(notifier, watchdog))
 }
 
+/// Between two looks for a mapping that was applied meanwhile.
+const MAPPING_LOOK: Duration = Duration::from_secs(1);
+
+/// Who edits the configuration's folder and forgets to apply it should hear of it.
+fn tell_other_mapping(config: &Config, number: i64, in_force: &Mapping) {
+    let named = if number > 0 { build::mapping(config).ok() } else { None };
+    if let Some(named) = named.filter(|named| named.files() != in_force.files()) {
+        tracing::warn!(
+            in_force = in_force.version(),
+            configured = named.version(),
+            "the mapping that was applied is in force, and not the configuration's: `hoso mapping apply`"
+        );
+    }
+}
+
 /// What a reload needs of the running service.
 struct Reloading<'a> {
     invocation: &'a Invocation,
@@ -158,13 +177,27 @@ struct Reloading<'a> {
     context: &'a Context,
     pulse: &'a Pulse,
     changes: mpsc::Sender<Change>,
+    /// The number of the mapping in force.
+    mapping: i64,
+}
+
+/// Why the service goes on with something else.
+enum Wish {
+    /// The service manager asked for the configuration to be read again.
+    Reload,
+    /// A person has put another mapping in force.
+    Mapping,
 }
 
 impl Reloading<'_> {
-    async fn on_request(&self, mut running: Config, mut requests: mpsc::Receiver<()>) {
-        while requests.recv().await.is_some() {
+    async fn on_request(mut self, mut running: Config, mut requests: mpsc::Receiver<()>) {
+        while let Some(wish) = self.wish(&mut requests).await {
             self.herald.reloading();
-            match self.take(&running).await {
+            let taken = match wish {
+                Wish::Reload => self.take(&running).await,
+                Wish::Mapping => self.take_mapping(&running).await,
+            };
+            match taken {
                 Ok(next) => running = next,
                 Err(refusals) => {
                     for refusal in &refusals {
@@ -185,12 +218,46 @@ impl Reloading<'_> {
         }
     }
 
-    /// Nothing of the running service is touched before everything of the next one is built.
-    async fn take(&self, running: &Config) -> Result<Config, Vec<Failure>> {
+    /// The next wish; a ledger that does not answer is asked again.
+    async fn wish(&self, requests: &mut mpsc::Receiver<()>) -> Option<Wish> {
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.recv() => return request.map(|()| Wish::Reload),
+                () = self.context.clock.sleep(MAPPING_LOOK) => {
+                    let number = self.context.ledger.mapping_number().await;
+                    if number.is_ok_and(|number| number != self.mapping) {
+                        return Some(Wish::Mapping);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, running: &Config) -> Result<Config, Vec<Failure>> {
         let config = self.read(running)?;
+        self.go_on_with(config).await
+    }
+
+    /// The same configuration under the mapping that was applied.
+    async fn take_mapping(&mut self, running: &Config) -> Result<Config, Vec<Failure>> {
+        // One that cannot be used is told once, and not with every look.
+        if let Ok(number) = self.context.ledger.mapping_number().await {
+            self.mapping = number;
+        }
+        self.go_on_with(running.clone()).await
+    }
+
+    /// Nothing of the running service is touched before everything of the next one is built.
+    async fn go_on_with(&mut self, config: Config) -> Result<Config, Vec<Failure>> {
         let context = build::next_context(&config, self.context);
-        let next = build::daemon(&config, &context, self.pulse, &build::holder("serve"))
+        let (number, mapping) = build::mapping_in_force(&config, context.ledger.as_ref())
+            .await
             .map_err(|failure| vec![failure])?;
+        tell_other_mapping(&config, number, &mapping);
+        let next = build::daemon(&config, &context, self.pulse, &build::holder("serve"), mapping)
+            .map_err(|failure| vec![failure])?;
+        self.mapping = number;
         let (hash, mapping) = (next.config_hash.clone(), next.mapping.version().to_owned());
         self.level.set(&config.log).map_err(|failure| vec![failure])?;
         tracing::info!(configuration = short(&hash), "reloading: settling what is out");

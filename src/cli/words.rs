@@ -130,6 +130,11 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     text
 }
 
+/// A new file; one that is there is never replaced.
+pub(super) fn new_file(file: &std::path::Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().write(true).create_new(true).open(file)
+}
+
 /// A new file that only its owner may read.
 pub(super) fn new_private_file(file: &std::path::Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();

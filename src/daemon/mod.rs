@@ -32,6 +32,7 @@ use crate::mapping::Mapping;
 use crate::pipeline::adopt::{RunPace, RunStep, adopt_pressing_once};
 use crate::pipeline::catalogue::refresh_catalogue_once;
 use crate::pipeline::jobs::jobs_once;
+use crate::pipeline::lifecycle::reconsider_once;
 use crate::pipeline::map::map_once;
 use crate::pipeline::observe::{CHANGED, observe_once, sentence as what_changed};
 use crate::pipeline::orders::{heed_orders, report_gate};
@@ -188,7 +189,9 @@ impl Daemon {
         {
             let context = self.context.watched(&pulse, "upkeep", schedule.ledger_patience);
             let (stop, every) = (stop.clone(), schedule.upkeep);
-            loops.spawn(async move { upkeep_loop(&context, every, &stop).await });
+            let (mapping, wakers) = (Arc::clone(&self.mapping), wakers.clone());
+            loops
+                .spawn(async move { upkeep_loop(&context, &mapping, every, &wakers, &stop).await });
         }
         {
             let context = self.context.watched(&pulse, "measure", MEASURE_PATIENCE);
@@ -341,7 +344,13 @@ async fn map_loop(
     Ok(())
 }
 
-async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow::Result<()> {
+async fn upkeep_loop(
+    context: &Context,
+    mapping: &Arc<Mapping>,
+    every: Duration,
+    wakers: &Wakers,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let mut pass: u64 = 0;
     let mut clocks = Clocks::read(context);
     while !stop.is_cancelled() {
@@ -384,6 +393,14 @@ async fn upkeep_loop(context: &Context, every: Duration, stop: &Stop) -> anyhow:
             }
             Err(error) => survive(error)?,
         };
+        // What another mapping refused, a slice a pass.
+        match reconsider_once(context, mapping).await {
+            Ok(found) if found.released > 0 => wakers.map.notify_one(),
+            Ok(_) => {}
+            Err(error) => {
+                survive(error)?;
+            }
+        }
         pause(context, wait, None, stop).await;
     }
     Ok(())

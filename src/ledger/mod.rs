@@ -11,6 +11,7 @@ mod body;
 pub mod cause;
 pub mod jobs;
 pub mod key;
+pub mod mappings;
 pub mod observed;
 mod orders;
 pub mod past;
@@ -214,6 +215,7 @@ pub trait Ledger:
     + reconcile::Reconciling
     + cause::Causes
     + jobs::Jobs
+    + mappings::Mappings
     + observed::Observing
     + Debug
     + Send

@@ -25,6 +25,8 @@ pub(super) struct Row {
     pub valid_from: String,
     /// Last day as `yyyyMMdd`; empty for always.
     pub valid_to: String,
+    /// The law, contract or decision that the row stands on.
+    pub origin: String,
     /// Line of the file.
     pub line: u32,
 }
@@ -132,6 +134,7 @@ impl CodeList {
                 label: cell("label").to_owned(),
                 valid_from,
                 valid_to,
+                origin: cell("origin").to_owned(),
                 line: u32::try_from(line).unwrap_or(u32::MAX),
             };
             if row.code.is_empty() {

@@ -15,9 +15,11 @@ mod codelist;
 mod codes;
 mod convert;
 mod coverage;
+mod docs;
 mod error;
 mod explain;
 mod file;
+mod files;
 mod finding;
 mod plan;
 mod procedures;
@@ -39,8 +41,10 @@ use crate::xml;
 pub use cases::{CaseResult, CasesError, CasesReport, run_cases};
 pub use codes::CODES;
 pub use coverage::{CheckReport, UnmappedField, UnusedElement};
+pub use docs::{Docs, DocsFormat};
 pub use error::{FileError, FileErrors};
 pub use explain::{Explanation, FieldExplanation};
+pub use files::MappingFiles;
 pub use procedures::ProcedureTable;
 
 use finding::{Finding, Places};
@@ -97,6 +101,7 @@ pub struct Mapping {
     procedures: ProcedureTable,
     succession: Succession,
     version: String,
+    files: MappingFiles,
 }
 
 /// What became of one document.
@@ -191,7 +196,7 @@ impl Mapping {
         let mut kept = |name: &str| {
             let found = code_list(name)?;
             if let Some((_, text)) = &found {
-                lists.borrow_mut().insert(name.to_owned(), blake3::hash(text.as_bytes()));
+                lists.borrow_mut().insert(name.to_owned(), text.clone());
             }
             Ok(found)
         };
@@ -210,9 +215,9 @@ impl Mapping {
             hasher.update(bytes);
         };
         part(text.as_bytes());
-        for (name, hash) in lists.borrow().iter() {
+        for (name, text) in lists.borrow().iter() {
             part(name.as_bytes());
-            part(hash.as_bytes());
+            part(blake3::hash(text.as_bytes()).as_bytes());
         }
         part(succession_text.as_bytes());
         for code in &settings.province_codes {
@@ -228,6 +233,12 @@ impl Mapping {
             procedures: ProcedureTable::default(),
             succession,
             version,
+            files: MappingFiles {
+                mapping: text.to_owned(),
+                code_lists: lists.take(),
+                succession: succession_text,
+                procedures: String::new(),
+            },
         };
         Ok(mapping.with_procedures(ProcedureTable::builtin()?))
     }
@@ -241,6 +252,7 @@ impl Mapping {
             hasher.update(hash.as_bytes());
             hasher.finalize().to_hex()[..12].clone_into(&mut self.version);
         }
+        procedures.text().clone_into(&mut self.files.procedures);
         self.procedures = procedures;
         self
     }

@@ -20,6 +20,7 @@ pub struct ProcedureTable {
     file: String,
     rows: BTreeMap<String, Row>,
     hash: Option<blake3::Hash>,
+    text: String,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +42,19 @@ impl ProcedureTable {
         let text = std::fs::read_to_string(path)
             .map_err(|error| FileErrors(vec![FileErrors::unreadable(path, &error)]))?;
         Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// As it was read.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Codes of the province and the nation, who reviewed them, and when.
+    pub(super) fn reviewed(&self) -> Vec<[String; 4]> {
+        let row = |(code, row): (&String, &Row)| {
+            [code.clone(), row.national.clone(), row.reviewed_by.clone(), row.reviewed_at.clone()]
+        };
+        self.rows.iter().map(row).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -177,7 +191,7 @@ impl ProcedureTable {
             return Err(FileErrors(errors));
         }
         let hash = (!rows.is_empty()).then(|| blake3::hash(text.as_bytes()));
-        Ok(Self { file: file.to_owned(), rows, hash })
+        Ok(Self { file: file.to_owned(), rows, hash, text: text.to_owned() })
     }
 }
 

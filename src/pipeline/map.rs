@@ -104,7 +104,7 @@ pub(super) async fn aside<T: Send + 'static>(
 }
 
 /// What dossiers of this pass are compared with.
-async fn catalogue_judge(context: &Context) -> Result<Judge, VerbError> {
+pub(super) async fn catalogue_judge(context: &Context) -> Result<Judge, VerbError> {
     let settings = &context.settings.catalogue;
     if settings.refresh_every_ms.is_none() {
         return Ok(Judge::default());
@@ -162,6 +162,19 @@ fn judge(mapping: &Mapping, catalogue: &Judge, revision: ToMap) -> Judged {
         judge_document(mapping, catalogue, revision, &mut procedure)
     };
     Judged { ma_ho_so, entry_id, dossier_id, procedure, verdict }
+}
+
+/// The findings with which a mapping (or the portal's catalogue) refuses a revision; `None` when it
+/// does not, or when the revision is not for the portal anyway.
+pub(super) fn refuses(
+    mapping: &Mapping,
+    catalogue: &Judge,
+    revision: ToMap,
+) -> Option<Vec<Diagnostic>> {
+    match judge(mapping, catalogue, revision).verdict {
+        Verdict::NotSent(MapOutcome::Quarantined { diagnostics }) => Some(diagnostics),
+        Verdict::NotSent(_) | Verdict::Sound(_) => None,
+    }
 }
 
 fn judge_document(

@@ -9,8 +9,10 @@ pub mod ask;
 pub mod audit;
 pub mod catalogue;
 mod claim;
+pub mod compare;
 mod files;
 pub mod jobs;
+pub mod lifecycle;
 pub mod login;
 pub mod map;
 mod mended;
@@ -196,6 +198,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         problems::SURGE,
         "Many dossiers failed of one cause within a short time. Where the portal refuses the data of one procedure or of one agency, sending of that is held, until a person releases it or one dossier that goes first is taken; everything else goes on.",
         "`hoso problems show S-…` says of what; mend the cause, then `hoso problems release S-…` and `hoso problems retry S-…`. How often is too often stands in the section `problems`.",
+    ),
+    (
+        "mapping.not_confirmed",
+        "The switch to another mapping concerns more dossiers than may change without a second thought. Nothing was switched.",
+        "Read the comparison; if it is what you want, repeat the command with `--confirm` and the number that it names.",
+    ),
+    (
+        "mapping.cases_failed",
+        "The mapping does not make of its own cases what they expect. Nothing was switched.",
+        "`hoso mapping test DIR` shows each difference: correct the mapping, or the case if it is what was wrong.",
+    ),
+    (
+        "mapping.unusable",
+        "The mapping that was applied last cannot be used by this version of the program, or under these settings.",
+        "Correct it and put it in force: `hoso mapping apply DIR --reason TEXT`; or go back to the settings or the program of before.",
     ),
     (
         "push.late",

@@ -357,7 +357,12 @@ async fn hold(
     let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
     let audit = AuditRecord::new(&actor, action, &arguments.code, reason);
     let source = arguments.source.as_deref();
-    let outcome = ledger.set_hold(now, source, &arguments.code, hold, &audit).await?;
+    let done = ledger.set_hold(now, source, &arguments.code, hold, &audit).await;
+    if let Err(error) = &done {
+        // Nothing of it was written; that it was tried is, if anything can be.
+        ledger.note_act(now, &audit, &format!("failed: {error} ({})", error.code())).await.ok();
+    }
+    let outcome = done?;
     if outcome == HoldOutcome::UnknownDossier {
         return Err(unknown(&arguments.code));
     }

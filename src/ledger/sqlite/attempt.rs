@@ -22,10 +22,14 @@ const LAST_OF_EACH: &str = "
     SELECT d.id, d.last_attempt_id FROM json_each(?1) AS j CROSS JOIN dossier AS d ON d.id = j.value";
 
 const INSERT: &str = "
-    INSERT INTO attempt (id, previous_id, dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail)
+    INSERT INTO attempt (id, previous_id, dossier_id, entry_id, call_id, kind, number, at, outcome, failure_code, detail,
+                         mapping_version)
     SELECT value->>0, value->>1, value->>'$[2][0]', value->>'$[2][1]', value->>'$[2][2]', value->>'$[2][3]',
            coalesce(value->>'$[2][4]', (SELECT max(attempts) FROM step WHERE dossier_id = value->>'$[2][0]'), 0),
-           ?1, value->>'$[2][5]', value->>'$[2][6]', value->>'$[2][7]'
+           ?1, value->>'$[2][5]', value->>'$[2][6]', value->>'$[2][7]',
+           (SELECT e.mapping_version FROM entry AS e
+            WHERE e.id = coalesce(value->>'$[2][1]',
+                                  (SELECT d.newest_entry_id FROM dossier AS d WHERE d.id = value->>'$[2][0]')))
     FROM json_each(?2)";
 
 const POINT_TO_LAST: &str = "

@@ -24,6 +24,7 @@ mod kept;
 mod keys;
 mod line;
 mod map;
+mod mappings;
 mod observed;
 mod operate;
 mod pause;

@@ -1,11 +1,13 @@
 //! The real binary, run as an operator runs it, against the ledger of a finished demo.
 
+mod audit;
 mod dossier;
 mod exits;
 mod handbook;
 mod help;
 mod ledger;
 mod looks;
+mod mapping;
 mod verbs;
 
 use std::path::{Path, PathBuf};

@@ -85,6 +85,8 @@ fn every_point_of_the_code_is_in_the_table_once_and_is_died_at() {
         &COPIES,
         &COMPACT,
         &KEYS,
+        // In the story of a mapping's switch.
+        &["mapping.applying", "mapping.applied"],
     ]
     .concat()
     .into_iter()

@@ -28,6 +28,9 @@ use hoso_gateway::ledger::jobs::{
     Job, JobLimits, Jobs, Obeyed, OpenedItems, Outlook, Plan, PlanLine, PlanOrder, Started,
     ToVerify,
 };
+use hoso_gateway::ledger::mappings::{
+    AppliedMapping, Mappings, NewMapping, Refused, StoredRange, StoredRevision,
+};
 use hoso_gateway::ledger::observed::{Learnt, Observed, ObservedChange, Observing};
 use hoso_gateway::ledger::reconcile::{
     AskLine, BookRow, ComparedDossier, LineFilter, LookedUp, NewLine, PlacedLine, ReconcileLine,
@@ -329,6 +332,18 @@ verbs! { Jobs:
     to_verify(job: [&Job]) -> [Vec<ToVerify>];
     move_job(now: [Timestamp], job: [&Job], next: [JobState], note: [Option<&str>]) -> [bool];
     note_job(job: [&Job], note: [Option<&str>]) -> [()];
+{}
+}
+
+verbs! { Mappings:
+    mapping_in_force() -> [Option<AppliedMapping>];
+    mapping_number() -> [i64];
+    applied_mappings() -> [Vec<AppliedMapping>];
+    apply_mapping(now: [Timestamp], seen: [i64], former: [Option<&NewMapping>], next: [&NewMapping], audit: [&AuditRecord]) -> [i64];
+    stored_range(since: [Option<Timestamp>]) -> [StoredRange];
+    stored_revisions(after: [i64], until: [i64], since: [Option<Timestamp>]) -> [Vec<StoredRevision>];
+    refused_by_others(version: [&str], limit: [u32]) -> [Vec<Refused>];
+    reconsidered(now: [Timestamp], version: [&str], released: [&[i64]], kept: [&[i64]]) -> [u64];
 {}
 }
 

@@ -11,6 +11,7 @@ mod gate;
 mod jobs;
 mod lost_answers;
 mod map;
+mod mapping;
 mod metrics;
 mod monitoring;
 mod observed;

@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod causes;
 pub(crate) mod clock;
 pub(crate) mod gateway;
+pub(crate) mod mapping;
 pub(crate) mod paper;
 pub(crate) mod watch;
 pub(crate) mod workbook;

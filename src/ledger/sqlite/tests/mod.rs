@@ -53,6 +53,8 @@ async fn every_statement_prepares_against_the_migrated_schema() {
         map::STATEMENTS,
         adopt::STATEMENTS,
         audit::STATEMENTS,
+        mappings::STATEMENTS,
+        mappings::STATEMENTS_FOR_PEOPLE,
         claim::STATEMENTS,
         closed::STATEMENTS,
         settle::STATEMENTS,
@@ -124,6 +126,7 @@ async fn no_statement_of_the_hot_paths_reads_a_whole_table() {
         health::STATEMENTS,
         watch::STATEMENTS,
         standing::STATEMENTS,
+        mappings::STATEMENTS,
     ];
     // A partial index over what is open holds only that; the named tables hold a few rows.
     let small: Vec<String> = sqlx::query_scalar(

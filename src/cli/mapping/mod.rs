@@ -7,14 +7,19 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde::Serialize;
 
+mod docs;
+mod switch;
+
 use super::failure::{Exit, Failure};
 use super::{Invocation, build, dossier};
-use crate::mapping::{CasesError, Explanation, FileErrors, Mapping, run_cases};
+use crate::config::Config;
+use crate::mapping::{CasesError, CasesReport, Explanation, FileErrors, Mapping, run_cases};
 use crate::xml::{self, Event, Limits, Scanner, XmlFault};
 
-/// Check, try and explain the mapping from source elements to portal fields
+/// Check, compare, apply and explain the mapping from source elements to portal fields
 ///
-/// Without a folder, the mapping of the configuration is meant, or else the built-in one.
+/// In force is the mapping that was applied last; before the first one, that of the configuration, or
+/// else the built-in one.
 ///
 /// Example: hoso mapping test mappings/feed
 #[derive(Debug, Subcommand)]
@@ -23,6 +28,10 @@ pub(super) enum Which {
     Check(CheckArguments),
     Test(TestArguments),
     Explain(ExplainArguments),
+    Compare(switch::CompareArguments),
+    Apply(switch::ApplyArguments),
+    List(switch::ListArguments),
+    Docs(docs::Arguments),
 }
 
 /// Look for mistakes in a mapping, and for what it leaves out
@@ -77,6 +86,10 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
         Which::Check(arguments) => check(invocation, &arguments),
         Which::Test(arguments) => test(invocation, &arguments),
         Which::Explain(arguments) => explain(invocation, &arguments).await,
+        Which::Compare(arguments) => switch::compare_two(invocation, arguments).await,
+        Which::Apply(arguments) => switch::apply(invocation, arguments).await,
+        Which::List(_) => switch::list(invocation).await,
+        Which::Docs(arguments) => docs::run(invocation, &arguments),
     }
 }
 
@@ -130,6 +143,13 @@ fn test(invocation: &Invocation, arguments: &TestArguments) -> Result<(), Failur
         Some(dir) => dir.clone(),
         None => invocation.config()?.mapping.dir.unwrap_or_else(|| PathBuf::from("mappings/feed")),
     };
+    let report = cases_of(&mapping, &dir)?;
+    invocation.output.result(&report, ToString::to_string);
+    if report.passed() { Ok(()) } else { Err(Failure::findings()) }
+}
+
+/// Runs the cases in a mapping's folder.
+fn cases_of(mapping: &Mapping, dir: &Path) -> Result<CasesReport, Failure> {
     let cases = dir.join("cases");
     if !cases.is_dir() {
         return Err(Failure::new(
@@ -138,7 +158,7 @@ fn test(invocation: &Invocation, arguments: &TestArguments) -> Result<(), Failur
         )
         .hint("cases live in DIR/cases, a folder each; those of the built-in mapping are in mappings/feed of the sources"));
     }
-    let report = run_cases(&mapping, &cases).map_err(|error| match &error {
+    run_cases(mapping, &cases).map_err(|error| match &error {
         CasesError::Unreadable { source, .. } => {
             Failure::new(Exit::Files, format!("{error}: {source}"))
         }
@@ -146,9 +166,7 @@ fn test(invocation: &Invocation, arguments: &TestArguments) -> Result<(), Failur
             Failure::new(Exit::Files, format!("{error}: {source}"))
         }
         CasesError::NoCases { .. } => Failure::new(Exit::Files, error.to_string()),
-    })?;
-    invocation.output.result(&report, ToString::to_string);
-    if report.passed() { Ok(()) } else { Err(Failure::findings()) }
+    })
 }
 
 async fn explain(invocation: &Invocation, arguments: &ExplainArguments) -> Result<(), Failure> {
@@ -217,11 +235,16 @@ fn mapping(invocation: &Invocation, dir: Option<&Path>) -> Result<Arc<Mapping>, 
     let config = invocation.config()?;
     match dir {
         None => build::mapping(&config),
-        Some(dir) => Mapping::load(dir, &build::mapping_settings(&config))
-            .and_then(|mapping| Ok(mapping.with_procedures(build::procedures(&config)?)))
-            .map(Arc::new)
-            .map_err(|errors| Failure::new(Exit::Files, errors.to_string())),
+        Some(dir) => load(&config, dir),
     }
+}
+
+/// A folder's mapping under the settings of the configuration.
+fn load(config: &Config, dir: &Path) -> Result<Arc<Mapping>, Failure> {
+    Mapping::load(dir, &build::mapping_settings(config))
+        .and_then(|mapping| Ok(mapping.with_procedures(build::procedures(config)?)))
+        .map(Arc::new)
+        .map_err(|errors| Failure::new(Exit::Files, errors.to_string()))
 }
 
 fn document(file: &Path) -> Result<String, Failure> {
