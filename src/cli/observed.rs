@@ -278,7 +278,7 @@ mod tests {
         for said in [
             "learnt from 300 calls",
             "DongBoHoSoMC gives an answer that is new: 7 Bảo trì",
-            "3 logins; one was still good after 1 min; 1 refused, the youngest after 2 min",
+            "3 logins; one was still good after 60 s; 1 refused, the youngest after 2 min",
             "2 refusals for the quota",
             "slow hours    DongBoHoSoMC at 17 h (900 ms on average)\n",
             "25 of 45",

@@ -178,6 +178,7 @@ fn every_default_is_explained() {
                 "limit",
                 "window_ms",
                 "burst",
+                "burst_ms",
             ];
             assert!(explained || shares.contains(&key), "{key}");
             explained = false;
@@ -392,7 +393,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
         ("[retri]\n".into(), "hoso.toml:1:2: retri: unknown key\n  hint: did you mean retry?"),
         (
             "[telemetry]\n".into(),
-            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are alarms, catalogue, gate, ledger, log, mapping, portal, problems, province, push, reconcile, resync, retention, retry, serve, sources, upkeep",
+            "hoso.toml:1:2: telemetry: unknown key\n  hint: the sections are alarms, catalogue, gate, language, ledger, log, mapping, portal, problems, province, push, reconcile, resync, retention, retry, serve, sources, upkeep",
         ),
         (with("pol_ms = 1\n"), "hoso.toml:4:1: sources[0].pol_ms: unknown key\n  hint: did you mean poll_ms?"),
         ("[push]\ndrain_ms = 1\n".into(), "hoso.toml:2:1: push.drain_ms: unknown key\n  hint: it belongs to [serve]"),

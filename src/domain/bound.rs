@@ -96,8 +96,8 @@ mod tests {
         assert!((share(100, 0) - 0.029_513).abs() < 2e-5, "{}", share(100, 0));
         assert!((share(100, 1) - 0.046_56).abs() < 2e-5, "{}", share(100, 1));
         assert!((share(100, 5) - 0.102_25).abs() < 5e-5, "{}", share(100, 5));
-        // The rule of three is its rough form.
-        assert!((share(1000, 0) - 3.0 / 1000.0).abs() < 5e-6);
+        // The rule of three is its rough form, and a little more careful.
+        assert!((share(1000, 0) - 3.0 / 1000.0).abs() < 1e-5);
     }
 
     #[test]

@@ -110,7 +110,9 @@ pub(super) fn history(views: &[DossierView], language: Language) -> Vec<Event> {
 
 fn revision_text(language: Language, revision: &RevisionView) -> String {
     let version = match revision.version {
-        Some(version) => say(language, "dossier.history_version", &[("version", &version)]),
+        Some(version) => {
+            format!(" {}", say(language, "dossier.history_version", &[("version", &version)]))
+        }
         None => String::new(),
     };
     let mut notes = String::new();

@@ -150,7 +150,7 @@ pub(super) fn sample_words(sample: &SampleBound, shows_fields: bool) -> String {
     let how = if shows_fields { "" } else { " (the portal shows only that it has them)" };
     if sample.asked == sample.population {
         return format!(
-            "all {} were looked up{how}: {} differ",
+            "all {} without an open suspicion were looked up{how}: {} differ",
             thousands(sample.population),
             thousands(sample.differing)
         );

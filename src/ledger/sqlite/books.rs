@@ -86,18 +86,21 @@ const TO_ASK: &str = "
 const SPEND: &str =
     "UPDATE reconcile_run SET chosen = chosen + ?2, spent = spent + ?3 WHERE id = ?1";
 
+/// The run hangs on the row of the answers, so that these drive the loop: with a plain `?1` SQLite
+/// walks every line of the run, and all answers for each.
 const PLACE: &str = "
     UPDATE reconcile_line SET turn = NULL, bucket = j.bucket, cause = j.cause, detail = j.detail,
         differences = j.differences, seen = j.seen
-    FROM (SELECT value->>0 AS ma_ho_so, value->>1 AS bucket, value->>2 AS cause, value->>3 AS detail,
-                 value->>4 AS differences, value->>5 AS seen FROM json_each(?2)) AS j
-    WHERE reconcile_line.run = ?1 AND reconcile_line.ma_ho_so = j.ma_ho_so";
+    FROM (SELECT iif(key >= 0, ?1, 0) AS run, value->>0 AS ma_ho_so, value->>1 AS bucket,
+                 value->>2 AS cause, value->>3 AS detail, value->>4 AS differences,
+                 value->>5 AS seen FROM json_each(?2)) AS j
+    WHERE reconcile_line.run = j.run AND reconcile_line.ma_ho_so = j.ma_ho_so";
 
 const REPLACE: &str = "
     UPDATE reconcile_line SET bucket = j.bucket, cause = j.cause, detail = j.detail, differences = NULL
-    FROM (SELECT value->>0 AS ma_ho_so, value->>1 AS bucket, value->>2 AS cause, value->>3 AS detail
-          FROM json_each(?2)) AS j
-    WHERE reconcile_line.run = ?1 AND reconcile_line.ma_ho_so = j.ma_ho_so";
+    FROM (SELECT iif(key >= 0, ?1, 0) AS run, value->>0 AS ma_ho_so, value->>1 AS bucket,
+                 value->>2 AS cause, value->>3 AS detail FROM json_each(?2)) AS j
+    WHERE reconcile_line.run = j.run AND reconcile_line.ma_ho_so = j.ma_ho_so";
 
 const ASK_LATER: &str = "
     UPDATE reconcile_line SET turn = turn + 1

@@ -168,6 +168,8 @@ impl SqliteLedger {
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // A file does not hang up; asking each time would cost a hop to SQLite's thread a verb.
+            .test_before_acquire(false)
             // Decided when the file is made; an older one has it after `hoso ledger compact`. Said again,
             // it would be written again, before the pages are checked.
             .connect_with(if is_new {
@@ -180,6 +182,7 @@ impl SqliteLedger {
         let mut ledger = Self {
             readers: SqlitePoolOptions::new()
                 .max_connections(READERS)
+                .test_before_acquire(false)
                 .connect_lazy_with(options.read_only(true).pragma("cache_size", "-4096")),
             writer,
             bodies: Bodies::plain(),

@@ -430,12 +430,6 @@ async fn one_of_each<'a>(
     Ok(lanes.iter().filter(stands).collect())
 }
 
-/// Whether anything in it did not succeed.
-pub(super) fn has_failures(batch: &SettleBatch) -> bool {
-    batch.entries.iter().any(|entry| failure_of(&entry.settlement).is_some())
-        || batch.steps.iter().any(|lane| lane.failure.is_some())
-}
-
 fn failure_of(settlement: &Settlement) -> Option<&Failure> {
     match settlement {
         Settlement::Accepted { .. } => None,

@@ -137,10 +137,8 @@ impl Ledger for SqliteLedger {
     ) -> Result<SettleCounts, LedgerError> {
         let mut tx = self.begin("settle calls").await?;
         let counts = settle::settle(&mut tx, now, batch).await?;
-        // Whatever succeeds only closes what was open, which needs no signature.
-        if settle::has_failures(batch) {
-            cause::sign(&mut tx, now).await?;
-        }
+        // Also after a success: a packet that is accepted makes visible what its steps failed of before.
+        cause::sign(&mut tx, now).await?;
         finish(tx, "settle calls").await?;
         Ok(counts)
     }

@@ -67,7 +67,8 @@ async fn a_mapping_is_switched_beside_a_running_service_and_back_and_refused_dos
     assert_eq!(listed[1]["version"], former.as_str());
 
     site.until("the service takes it", |_| process.log().contains(&next)).await;
-    assert_eq!(mapping_in_force(&site).await, next);
+    // The new loops say so before they do anything else.
+    site.until_in_force(&next).await;
     // What comes now is judged by it, and nothing that was acknowledged is sent again.
     let sent = site.portal.state().calls;
     site.province.add(2);
@@ -78,7 +79,7 @@ async fn a_mapping_is_switched_beside_a_running_service_and_back_and_refused_dos
     // Back to the one before, by its version: they return without anybody asking.
     run(&site, apply(&former)).await;
     site.until_delivered().await;
-    assert_eq!(mapping_in_force(&site).await, former);
+    site.until_in_force(&former).await;
     assert!(site.comparison().is_clean(), "{:?}", site.comparison());
     assert_eq!(site.portal.state().records, 8);
     process.terminate();

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -90,7 +91,11 @@ unconfirmed_every_ms = 100
             portal.url()
         );
         std::fs::write(folder.path().join("hoso.toml"), text).expect("a file");
-        std::fs::write(folder.path().join("password"), password).expect("a file");
+        let secret = folder.path().join("password");
+        std::fs::write(&secret, password).expect("a file");
+        // As the gateway demands of a secret.
+        let ours_alone = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(secret, ours_alone).expect("our own file");
         Self { province, portal, clock, folder, ledger: None, processes: 0 }
     }
 
@@ -254,6 +259,22 @@ unconfirmed_every_ms = 100
                 return;
             }
             assert!(self.clock.monotonic().saturating_sub(since) < PATIENCE, "never known");
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a service says that it works with this mapping.
+    pub(crate) async fn until_in_force(&mut self, version: &str) {
+        let since = self.clock.monotonic();
+        loop {
+            let in_force = self.standing().await.and_then(|standing| standing.in_force);
+            if in_force.as_ref().is_some_and(|one| one.mapping_version == version) {
+                return;
+            }
+            assert!(
+                self.clock.monotonic().saturating_sub(since) < PATIENCE,
+                "{version} is never in force: {in_force:?}"
+            );
             self.clock.sleep(LOOK).await;
         }
     }
