@@ -35,7 +35,7 @@ use crate::pipeline::jobs::jobs_once;
 use crate::pipeline::lifecycle::reconsider_once;
 use crate::pipeline::map::map_once;
 use crate::pipeline::observe::{CHANGED, observe_once, sentence as what_changed};
-use crate::pipeline::orders::{heed_orders, report_gate};
+use crate::pipeline::orders::{PAUSED, heed_orders, report_gate};
 use crate::pipeline::ownership::Ownership;
 use crate::pipeline::pull::pull_once;
 use crate::pipeline::pulse::Pulse;
@@ -556,6 +556,7 @@ async fn push_loop(
         let wait = match push_once(context, line, stop).instrument(span).await {
             Ok(report) => {
                 if let Some(closed) = report.gate_closed {
+                    let is_order = closed.failure.code == PAUSED;
                     if closed_for.as_ref() != Some(&closed.failure.code) {
                         let failure = closed.failure.clone();
                         let pause = Pause { since: context.clock.now(), failure };
@@ -569,7 +570,9 @@ async fn push_loop(
                         closed_for = Some(closed.failure.code);
                     }
                     let wait = closed.until.since(context.clock.now());
-                    wait.clamp(Duration::from_millis(50), look)
+                    // A person's order is looked at every `look` as it is.
+                    let least = if is_order { look } else { Duration::from_millis(50) };
+                    wait.clamp(least, look)
                 } else {
                     if closed_for.take().is_some() {
                         told_ledger = false;
