@@ -103,7 +103,8 @@ enum Command {
     Problems(problems::ProblemsArguments),
     #[command(subcommand)]
     Portal(portal::Which),
-    Resync(resync::Arguments),
+    // In a box, because it has more options than all the others.
+    Resync(Box<resync::Arguments>),
     #[command(subcommand)]
     Job(job::Which),
     Adopt(adopt::Arguments),
@@ -211,7 +212,7 @@ pub fn main() -> ExitCode {
             Command::Dossier(which) => dossier::run(&invocation, which).await,
             Command::Problems(arguments) => problems::run(&invocation, arguments).await,
             Command::Portal(which) => portal::run(&invocation, which).await,
-            Command::Resync(arguments) => resync::run(&invocation, arguments).await,
+            Command::Resync(arguments) => resync::run(&invocation, *arguments).await,
             Command::Job(which) => job::run(&invocation, which).await,
             Command::Adopt(arguments) => adopt::run(&invocation, arguments).await,
             Command::Reconcile(which) => Box::pin(reconcile::run(&invocation, which)).await,
