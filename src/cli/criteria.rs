@@ -45,9 +45,6 @@ pub(super) struct Criteria {
     /// In quarantine for this rule
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
-    /// Failing with this signature
-    #[arg(long, value_name = "SIGNATURE")]
-    signature: Option<String>,
     /// With an open discrepancy of this kind
     #[arg(long, value_name = "KIND")]
     discrepancy: Option<String>,
@@ -126,7 +123,8 @@ impl Criteria {
             received_before: at("--received-to", &self.received_to, true)?,
             failure: self.failure.clone(),
             rule: self.rule.clone(),
-            signature: self.signature.clone(),
+            // `hoso problems retry S-…` sends again what has one cause.
+            signature: None,
             discrepancy,
             bucket,
             changed_since: at("--changed-since", &self.changed_since, false)?,

@@ -294,7 +294,7 @@ async fn jobs(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let sources = build::sources(config, &context.clock)?;
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let (mut opened, mut followed) = (0, 0);
         // Unconfirmed work is looked up as often as a service would.
@@ -354,7 +354,7 @@ async fn reconcile(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let sources = build::sources(config, &context.clock)?;
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
     let verb = async |line: &PortalLine, stop: &Stop| {
         let read_back = read_back_once(context, line, stop).await?;
         let (books, failures) = close_books(context, &sources, Some(line), &mapping, stop).await;

@@ -70,7 +70,7 @@ async fn read(
     } else {
         findings.info(codes::DISK, "doctor.room_unknown", &[]);
     }
-    versions(config, standing, findings);
+    versions(config, ledger, standing, findings).await;
     watchdogs(ledger, now, findings).await?;
     leases(config, ledger, now, findings).await?;
     books(config, standing, now, findings);
@@ -86,7 +86,12 @@ async fn read(
     Ok(())
 }
 
-fn versions(config: &Config, standing: &Standing, findings: &mut Findings) {
+async fn versions(
+    config: &Config,
+    ledger: &dyn Ledger,
+    standing: &Standing,
+    findings: &mut Findings,
+) {
     let own = env!("CARGO_PKG_VERSION");
     let running = standing.in_force.as_ref().filter(|_| standing.gate_owner.is_some());
     let Some(InForce { program_version, mapping_version, hash, .. }) = running else {
@@ -104,7 +109,7 @@ fn versions(config: &Config, standing: &Standing, findings: &mut Findings) {
         findings.warn(codes::VERSIONS, "doctor.versions_configuration", &[], help);
         is_same = false;
     }
-    if let Ok(mapping) = build::mapping(config)
+    if let Ok((_, mapping)) = build::mapping_in_force(config, ledger).await
         && mapping.version() != mapping_version
     {
         let help = "systemctl reload hoso";

@@ -259,7 +259,7 @@ async fn compare(
     code: &str,
     mut echo: diff::Echo,
 ) -> Result<(), Failure> {
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, ledger).await?;
     let mut diffs = Vec::new();
     for view in views(ledger, code).await? {
         let newest = ledger.kept(view.dossier_id, None, None).await?;

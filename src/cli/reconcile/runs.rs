@@ -176,7 +176,7 @@ async fn until_it_ends(
     let Some(source) = sources.iter().find(|line| line.source.name() == run.order.source) else {
         return Ok(run);
     };
-    let mapping = build::mapping(config)?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
     let mut teller = Teller { output, told_at: None };
     loop {
         let clock = Arc::clone(&context.clock);

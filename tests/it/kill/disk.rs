@@ -1,5 +1,6 @@
 //! A disk that is full, and a ledger that is not what it was.
 
+use std::cell::RefCell;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Command;
@@ -63,11 +64,20 @@ async fn a_full_disk_stops_the_work_loses_nothing_and_is_survived() {
     site.until("it is full still", |_| process.log().contains("ledger.full")).await;
     disk.grow(64 * 1024);
     site.portal.set_faults(Faults::default());
-    if process.has_ended() {
-        // It may have been refused at the start; a service manager starts it again.
-        process = site.serve();
+    // What could not begin on a full disk ends, perhaps only now; a service manager starts it again.
+    let process = RefCell::new(process);
+    loop {
+        let has_ended = || process.borrow_mut().has_ended();
+        site.until("it works or ends", |site| has_ended() || site.comparison().missing.is_empty())
+            .await;
+        if !has_ended() {
+            break;
+        }
+        let next = site.serve();
+        process.replace(next);
     }
     site.until_delivered().await;
+    let mut process = process.into_inner();
     process.terminate();
     assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
     witness.assert_whole(&mut site).await;
