@@ -6,7 +6,7 @@
 //!
 //! A text stands in `AREA.csv` as a row `key,en,vi`: the key begins with the area's name
 //! (`dossier.waits_mapping`), `{name}` is filled in, and `one|many` is for numbers. A new area is a
-//! file and a row of [`AREAS`]. Tests hold that both languages are complete, that they take the same
+//! file and a row of `AREAS`. Tests hold that both languages are complete, that they take the same
 //! values, that each key which code names exists and that none is left over; so a key is always
 //! written whole, never put together.
 //!

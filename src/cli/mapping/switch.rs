@@ -34,7 +34,7 @@ const CONFIRM_ABOVE: u64 = 100;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(in crate::cli) struct CompareArguments {
-    /// [OLD] NEW: folders or versions
+    /// The older, if not the one in force, and the newer: folders or versions
     #[arg(required = true, num_args = 1..=2, value_names = ["OLD", "NEW"])]
     mappings: Vec<String>,
     /// Only revisions that arrived since (Vietnam time unless an offset is given)

@@ -1,8 +1,8 @@
 //! Reconciliation: close the books between the source's index, the ledger and the portal.
 //!
 //! A run is a row with its dossiers beside it, so that one of a million needs no memory and one that
-//! was killed goes on where it was: the index is read page by page ([`read`]), the portal is asked
-//! about some or all ([`ask`]), findings and books are written ([`close`]). Whoever owns the gate
+//! was killed goes on where it was: the index is read page by page (`read`), the portal is asked
+//! about some or all (`ask`), findings and books are written (`close`). Whoever owns the gate
 //! works on open runs; a pass without the portal keeps its run to itself.
 //!
 //! Every dossier of the index falls into exactly one bucket, and the sums are checked. What changed
