@@ -21,6 +21,7 @@ use crate::ledger::record::{AuditRecord, Finding, Manifest, Resealed, Sizes};
 use crate::ledger::sqlite::{self, Restoration};
 use crate::ledger::{Ledger, LedgerError};
 use crate::pipeline::VerbError;
+use crate::pipeline::audit::note_in;
 
 /// Keep the ledger for years: its size, its soundness, its backups, its keys
 ///
@@ -152,13 +153,6 @@ pub(super) async fn run(invocation: &Invocation, which: Which) -> Result<(), Fai
     }
 }
 
-/// The row of a file command beside what it did; the command's own outcome does not depend on it.
-async fn note_beside(ledger: &dyn Ledger, audit: &AuditRecord, result: &str) {
-    if let Err(error) = ledger.note_act(now(), audit, result).await {
-        tracing::error!(action = %audit.action, %error, "an act could not be written into the audit");
-    }
-}
-
 fn failed_words(error: &LedgerError) -> String {
     format!("failed: {error} ({})", error.code())
 }
@@ -276,7 +270,7 @@ async fn backup(invocation: &Invocation, file: &Path) -> Result<(), Failure> {
         Ok(manifest) => format!("{}, {}", words::bytes(manifest.bytes), manifest.hash),
         Err(error) => failed_words(error),
     };
-    note_beside(&ledger, &audit, &result).await;
+    note_in(&ledger, now(), &audit, &result).await;
     ledger.close().await;
     invocation.output.result(&manifest?, |manifest| {
         format!(
@@ -367,7 +361,7 @@ async fn restore(invocation: &Invocation, arguments: RestoreArguments) -> Result
     if let Err(error) = &done
         && let Ok(present) = build::ledger_file(&config, false).await
     {
-        note_beside(&present, &audit, &failed_words(error)).await;
+        note_in(&present, now, &audit, &failed_words(error)).await;
         present.close().await;
     }
     let done = done?;
@@ -405,11 +399,13 @@ fn restored_text(restored: &Restored, path: &Path) -> String {
          {} read again before anything of {} is sent\n\
          {} looked up at the portal first\n\
          {} with status 5 held for a person: hoso problems list\n\
+         {} paused, because what they sent since is not known: hoso job list\n\
          legal holds and decisions of people since the backup are not in it: look at the ledger before it\n",
         words::count(after.sources, "source"),
         if after.sources == 1 { "it" } else { "them" },
         words::count(after.to_look_up, "dossier"),
         words::count(after.steps_held, "step"),
+        words::count(after.jobs_paused, "job"),
     );
     text
 }
@@ -431,7 +427,7 @@ async fn compact(invocation: &Invocation) -> Result<(), Failure> {
         }
         Err(error) => failed_words(error),
     };
-    note_beside(&ledger, &audit, &result).await;
+    note_in(&ledger, now(), &audit, &result).await;
     ledger.close().await;
     let (bytes_before, bytes_after) = done?;
     invocation.output.result(&Compacted { bytes_before, bytes_after }, |done| {
@@ -493,7 +489,7 @@ async fn rotate_key(invocation: &Invocation, person: &Person) -> Result<(), Fail
     let standing = standing?;
     if standing.gate_owner.is_some() && pending {
         let why = "refused: the service does not use the configured key yet";
-        note_beside(&before, &act("rotate-key", person), why).await;
+        note_in(&before, now(), &act("rotate-key", person), why).await;
     }
     before.close().await;
     if let (Some(owner), true) = (standing.gate_owner, pending) {
@@ -509,7 +505,7 @@ async fn rotate_key(invocation: &Invocation, person: &Person) -> Result<(), Fail
     let audit = act("rotate-key", person);
     let done = ledger.reseal(now, &audit).await;
     if let Err(error) = &done {
-        note_beside(&ledger, &audit, &failed_words(error)).await;
+        note_in(&ledger, now, &audit, &failed_words(error)).await;
     }
     ledger.close().await;
     let done = done?;

@@ -718,6 +718,8 @@ pub struct Aftermath {
     pub to_look_up: u64,
     /// Requests for a supplement that may have been sent since the backup.
     pub steps_held: u64,
+    /// Jobs that were at work when the backup was made. What they sent since is not known here.
+    pub jobs_paused: u64,
 }
 
 /// What stands in a backup, as it was verified.

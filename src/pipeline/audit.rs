@@ -40,7 +40,12 @@ pub async fn refused(context: &Context, audit: &AuditRecord, why: &str) {
 /// The row of an act without another effect. What follows from the act does not wait for it: a ledger
 /// that cannot be written has failed already, and says so in the log.
 pub async fn note(context: &Context, audit: &AuditRecord, result: &str) {
-    if let Err(error) = context.ledger.note_act(context.clock.now(), audit, result).await {
+    note_in(context.ledger.as_ref(), context.clock.now(), audit, result).await;
+}
+
+/// The same for commands that work on the ledger's file and have no context.
+pub async fn note_in(ledger: &dyn Ledger, now: Timestamp, audit: &AuditRecord, result: &str) {
+    if let Err(error) = ledger.note_act(now, audit, result).await {
         tracing::error!(
             action = %audit.action,
             target = %audit.target,

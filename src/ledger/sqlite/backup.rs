@@ -299,8 +299,8 @@ impl SqliteLedger {
         let after =
             restore::after_restore(&mut tx, now, backup_at, sources, &before.promises).await?;
         let result = format!(
-            "backup of {backup_at}; {} to look up, {} steps held",
-            after.to_look_up, after.steps_held
+            "backup of {backup_at}; {} to look up, {} steps held, {} jobs paused",
+            after.to_look_up, after.steps_held, after.jobs_paused
         );
         // Here the chain forks: it goes on from the backup's end, and what the ledger before had behind
         // it is in that ledger only.

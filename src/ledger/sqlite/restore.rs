@@ -4,7 +4,7 @@
 //! may have changed. Nothing of a source leaves until its feed has been read to its end again and
 //! everything read is mapped: then what was overtaken is superseded and the newest is known. What
 //! was on its way is looked up first. Steps cannot be looked up, so requests for a supplement that
-//! may have been sent are held.
+//! may have been sent are held. Jobs would open again what they opened since, so they wait for a person.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -65,6 +65,12 @@ const TAKE_LANES: &str = "
     UPDATE dossier SET acked_packet_hash = NULL, lane_token = coalesce(lane_token, id)
     WHERE id IN (SELECT dossier_id FROM entry WHERE state = 'unconfirmed')";
 
+const PAUSE_JOBS: &str = "
+    UPDATE job SET state = 'paused', changed_at = ?1, progress_at = ?1,
+        note = 'the ledger was restored, and what this job sent since the backup is not in it; `hoso job resume '
+            || id || '` sends that again, too'
+    WHERE state IN ('canary', 'running')";
+
 const PROMISE: &str = "
     INSERT INTO quota_promise (window, until) VALUES (?1, ?2)
     ON CONFLICT (window) DO UPDATE SET until = max(until, excluded.until)";
@@ -105,6 +111,7 @@ pub(super) async fn after_restore(
         after.to_look_up += run(conn, DOING, query).await?;
     }
     run(conn, DOING, sqlx::query(TAKE_LANES)).await?;
+    after.jobs_paused = run(conn, DOING, sqlx::query(PAUSE_JOBS).bind(at)).await?;
     for (window, until) in promises {
         let query = sqlx::query(PROMISE).bind(window.clone()).bind(until.millis());
         run(conn, DOING, query).await?;
@@ -179,5 +186,6 @@ pub(super) const STATEMENTS_OF_THE_RESTORE: &[&str] = &[
     DOUBT_LEASED,
     DOUBT_READY,
     TAKE_LANES,
+    PAUSE_JOBS,
     PROMISE,
 ];
