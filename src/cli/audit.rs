@@ -170,6 +170,14 @@ fn listed(acts: &[AuditRow], now: Timestamp) -> String {
     )
 }
 
+fn found(finding: &Finding) -> String {
+    let mut text = format!("  {}: {}", finding.what, finding.count);
+    if !finding.examples.is_empty() {
+        let _infallible = write!(text, " ({})", finding.examples.join(", "));
+    }
+    text
+}
+
 async fn verify(invocation: &Invocation, arguments: VerifyArguments) -> Result<(), Failure> {
     let mut anchors = arguments.expect;
     let mut of_file = None;
@@ -220,8 +228,7 @@ fn verified(verdict: &AuditVerdict, now: Timestamp) -> String {
         _ => line(""),
     }
     for finding in &chain.findings {
-        let examples = finding.examples.join(", ");
-        line(&format!("  {}: {} ({examples})", finding.what, finding.count));
+        line(&found(finding));
     }
     if verdict.archived_segments > 0 {
         line(&format!(
@@ -351,10 +358,8 @@ fn verify_file(invocation: &Invocation, file: &Path) -> Result<(), Failure> {
         let whole = if chain.findings.is_empty() { "whole" } else { "NOT AS WRITTEN" };
         let mut text = format!("{whole}: {rows}, exported {}\n", words::when(verdict.made_at, now));
         for finding in &chain.findings {
-            let examples = finding.examples.join(", ");
             // Writing to a String cannot fail, here and below.
-            let _infallible =
-                writeln!(text, "  {}: {} ({examples})", finding.what, finding.count);
+            let _infallible = writeln!(text, "{}", found(finding));
         }
         let _infallible = writeln!(text, "behind {}\nhead {}", verdict.behind, chain.head);
         text.push_str("a file can be written anew as a whole: compare the head with the ledger's (--against)\n");

@@ -117,7 +117,7 @@ impl Situation {
             }
             EntryState::Quarantined => {
                 self.awaits("explain.waits_better_data", &[]);
-                self.may("explain.correct_at_source", &[("code", code)]);
+                self.may("explain.correct_at_source", &[]);
                 "explain.quarantined"
             }
             EntryState::NotOurs => {

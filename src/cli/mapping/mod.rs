@@ -76,7 +76,8 @@ pub(super) struct ExplainArguments {
     /// The dossier of a page; the first one unless named
     #[arg(long, value_name = "CODE")]
     dossier: Option<String>,
-    /// Folder with another mapping.toml
+    /// Folder with another mapping.toml; otherwise the one in force is meant for a dossier of the
+    /// ledger, and the configuration's for a file
     #[arg(long, value_name = "DIR")]
     mapping: Option<PathBuf>,
 }
@@ -170,12 +171,16 @@ fn cases_of(mapping: &Mapping, dir: &Path) -> Result<CasesReport, Failure> {
 }
 
 async fn explain(invocation: &Invocation, arguments: &ExplainArguments) -> Result<(), Failure> {
-    let mapping = mapping(invocation, arguments.mapping.as_deref())?;
     let file = Path::new(&arguments.what);
-    let text = if file.exists() {
-        of_file(file, arguments.dossier.as_deref())?
+    let (text, in_force) = if file.exists() {
+        (of_file(file, arguments.dossier.as_deref())?, None)
     } else {
-        of_ledger(invocation, &arguments.what).await?
+        let (text, in_force) = of_ledger(invocation, &arguments.what).await?;
+        (text, Some(in_force))
+    };
+    let mapping = match (&arguments.mapping, in_force) {
+        (None, Some(in_force)) => in_force,
+        (named, _) => mapping(invocation, named.as_deref())?,
     };
     let explanation = mapping.explain(&text, arguments.field.as_deref());
     invocation.output.result(&explanation, Explanation::to_string);
@@ -215,8 +220,8 @@ fn of_file(file: &Path, wanted: Option<&str>) -> Result<String, Failure> {
     })
 }
 
-/// The newest document of a dossier in the ledger.
-async fn of_ledger(invocation: &Invocation, code: &str) -> Result<String, Failure> {
+/// The newest document of a dossier in the ledger, and the mapping in force there.
+async fn of_ledger(invocation: &Invocation, code: &str) -> Result<(String, Arc<Mapping>), Failure> {
     let config = invocation.config()?;
     let ledger = build::existing_ledger(&config).await?;
     let views = ledger.dossier(code).await?;
@@ -224,11 +229,13 @@ async fn of_ledger(invocation: &Invocation, code: &str) -> Result<String, Failur
         return Err(dossier::unknown(code).hint("or name a file that exists"));
     };
     let document = ledger.newest_document(view.dossier_id).await?;
+    let (_, mapping) = build::mapping_in_force(&config, ledger.as_ref()).await?;
     ledger.close().await;
-    document.ok_or_else(|| {
+    let document = document.ok_or_else(|| {
         Failure::new(Exit::NotFound, format!("the document of {code} is past retention"))
             .hint("`retention.bodies_days` says how long documents are kept")
-    })
+    })?;
+    Ok((document, mapping))
 }
 
 fn mapping(invocation: &Invocation, dir: Option<&Path>) -> Result<Arc<Mapping>, Failure> {

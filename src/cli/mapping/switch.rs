@@ -186,7 +186,7 @@ async fn switch(
     let (seen, old) = in_force(config, context).await.map_err(refuse(&act))?;
     let (new, folder) = find(config, context, &arguments.mapping).await.map_err(refuse(&act))?;
     let hashes = format!("from {} to {}", old.files().hash(), new.files().hash());
-    let act = act.selection(hashes).plan_hash(new.files().hash());
+    let act = act.selection(hashes);
     let cases = match &folder {
         Some(folder) => Some(passed(&new, folder).map_err(refuse(&act))?),
         None => None,

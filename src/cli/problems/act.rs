@@ -13,7 +13,8 @@ use super::unknown_cause;
 use crate::domain::signature::is_name;
 use crate::domain::time::Timestamp;
 use crate::ledger::cause::{CauseHold, CauseOutcome, FoundAtPortal, NewNote};
-use crate::ledger::record::RetryScope;
+use crate::ledger::record::{AuditRecord, RetryScope};
+use crate::pipeline::audit::refused;
 use crate::pipeline::problems;
 use crate::pipeline::resync::retry_problems;
 
@@ -25,8 +26,8 @@ use crate::pipeline::resync::retry_problems;
 /// and what could not be read is asked for again by its code. What a person holds is left alone. Held
 /// steps are sent again: look at the portal first.
 ///
-/// A dossier that waits because of the mapping, a policy or a table does not come back by itself when
-/// only that was changed; this brings it back.
+/// What only another mapping takes comes back when that is applied. A dossier that waits because of a
+/// policy does not come back by itself when only that was changed; this brings it back.
 ///
 /// Example: hoso problems retry --code mapping.code_list --reason "code list completed"
 #[derive(Debug, clap::Args)]
@@ -149,6 +150,12 @@ pub(super) async fn retry(
     let named = !arguments.codes.is_empty() || arguments.code.is_some();
     let kind = arguments.kind.unwrap_or(Kind::All);
     if !named && kind == Kind::All && !arguments.all {
+        if let Ok(context) = build::existing_context(&invocation.config()?).await {
+            let (actor, reason) = (arguments.person.actor(), &arguments.person.reason);
+            let audit = AuditRecord::new(&actor, "retry", "all", reason);
+            refused(&context, &audit, "nothing was named, and not all was asked for").await;
+            context.ledger.close().await;
+        }
         return Err(Failure::new(Exit::Usage, "nothing was named to retry").hint(
             "name causes, dossiers, --code RULE or --kind KIND; --all takes every problem there is",
         ));

@@ -258,7 +258,7 @@ fn next(cause: &Cause) -> String {
             "look at the portal; what is there: hoso problems mark-sent {name} --reason TEXT; what is not: hoso problems retry {name} --reason TEXT"
         ),
         Some(ProblemKind::Quarantined) => format!(
-            "a correction at the source comes by itself; after a change of the mapping or of a table here: hoso problems retry {name} --reason TEXT"
+            "a correction at the source comes by itself, and so does another mapping once it is applied (hoso mapping apply); otherwise: hoso problems retry {name} --reason TEXT"
         ),
         Some(kind) if goes_on_by_itself(kind) => format!(
             "it is tried again by itself; at once: hoso problems retry {name} --reason TEXT; not any more: hoso problems hold {name} --reason TEXT"
