@@ -45,6 +45,9 @@ pub(super) struct Criteria {
     /// In quarantine for this rule
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
+    /// Of this cause, as `hoso problems` names it
+    #[arg(long, value_name = "S-…")]
+    signature: Option<String>,
     /// With an open discrepancy of this kind
     #[arg(long, value_name = "KIND")]
     discrepancy: Option<String>,
@@ -123,8 +126,7 @@ impl Criteria {
             received_before: at("--received-to", &self.received_to, true)?,
             failure: self.failure.clone(),
             rule: self.rule.clone(),
-            // `hoso problems retry S-…` sends again what has one cause.
-            signature: None,
+            signature: self.signature.clone(),
             discrepancy,
             bucket,
             changed_since: at("--changed-since", &self.changed_since, false)?,

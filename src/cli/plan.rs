@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Exit, Failure};
-use super::words::{count, thousands};
+use super::words::{count, new_private_file, thousands};
 use super::{Invocation, build};
 use crate::config::Config;
 use crate::domain::job::Mode;
@@ -16,12 +16,14 @@ use crate::domain::selection::Selection;
 use crate::domain::time::{Timestamp, span};
 use crate::ledger::jobs::{JobLimits, Outlook, Plan, PlanLine, PlanOrder, Started, hashed_head};
 use crate::pipeline::Context;
-use crate::pipeline::jobs::{make_plan, start_job};
+use crate::pipeline::jobs::{Change, Forecast, forecast, make_plan, refuse_job, start_job};
 
 /// What the first line of a plan file says it is.
 const FORMAT: &str = "hoso plan 1";
-/// Dossiers of a plan that are named.
+/// Dossiers of a plan that are named, with what would change of them.
 const SAMPLE: u32 = 5;
+/// Fields of one of them that are named.
+const FIELDS_SHOWN: usize = 3;
 /// Lines of a plan that are read or written at a time.
 const PAGE: u32 = 10_000;
 
@@ -46,7 +48,7 @@ struct Told {
     calls: u64,
     /// At the configured quota, beside what was sent in the last hour.
     takes_ms: u64,
-    sample: Vec<String>,
+    sample: Vec<Forecast>,
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,15 +126,16 @@ pub(super) async fn run_from_file(
             .hint("nothing was sent; a plan runs on the ledger that it was made from")
         })?;
         if hash != plan.hash {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Exit::Failed,
                 format!("{}: the file was changed after it was written", file.display()),
             )
-            .hint("nothing was sent; make a new plan with the selection that is meant"));
+            .hint("nothing was sent; make a new plan with the selection that is meant");
+            return Err(refuse(&context, &plan, wish, failure).await);
         }
         let age = context.clock.now().since(plan.sealed_at);
         if age.as_millis() > u128::from(config.resync.plan_valid_ms) {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Exit::Failed,
                 format!(
                     "plan {} is {} old; plans are valid for {}",
@@ -141,13 +144,20 @@ pub(super) async fn run_from_file(
                     span(std::time::Duration::from_millis(config.resync.plan_valid_ms))
                 ),
             )
-            .hint("nothing was sent; make a new plan, or raise `resync.plan_valid_ms`"));
+            .hint("nothing was sent; make a new plan, or raise `resync.plan_valid_ms`");
+            return Err(refuse(&context, &plan, wish, failure).await);
         }
         go_on(invocation, config, &context, plan, Vec::new(), wish).await
     }
     .await;
     context.ledger.close().await;
     done
+}
+
+/// What came to nothing stands in the audit, too.
+async fn refuse(context: &Context, plan: &Plan, wish: &Wish<'_>, failure: Failure) -> Failure {
+    refuse_job(context, plan, &wish.actor, &wish.reason, &failure.message).await;
+    failure
 }
 
 async fn go_on(
@@ -159,20 +169,13 @@ async fn go_on(
     wish: &Wish<'_>,
 ) -> Result<(), Failure> {
     let outlook = context.ledger.outlook(&plan).await?;
-    let sample = context.ledger.plan_lines(plan.id, 0, SAMPLE).await?;
+    let (_, mapping) = build::mapping_in_force(config, context.ledger.as_ref()).await?;
+    let sample = forecast(context, &mapping, &plan, SAMPLE).await?;
     let per_minute = wish.per_minute.unwrap_or(config.resync.per_minute);
     let calls = calls(config, &plan, &outlook);
     let takes_ms = takes_ms(config, context, &plan, calls, per_minute).await?;
-    let mut told = Told {
-        outlook,
-        unknown_codes,
-        calls,
-        takes_ms,
-        sample: sample.into_iter().map(|line| line.ma_ho_so).collect(),
-        job: None,
-        gate_owner: None,
-        plan,
-    };
+    let mut told =
+        Told { outlook, unknown_codes, calls, takes_ms, sample, job: None, gate_owner: None, plan };
     if wish.dry_run {
         invocation.output.result(&told, |told| text(told, wish));
         return Ok(());
@@ -183,11 +186,12 @@ async fn go_on(
         || (needs_confirmation && wish.confirm.is_none())
     {
         invocation.output.talk(&text(&told, wish));
-        return Err(Failure::new(
+        let failure = Failure::new(
             Exit::Failed,
             format!("{} are meant; nothing was sent", count(items, "dossier")),
         )
-        .hint(format!("if that is right, repeat the command with `--confirm {items}`")));
+        .hint(format!("if that is right, repeat the command with `--confirm {items}`"));
+        return Err(refuse(context, &told.plan, wish, failure).await);
     }
     let limits = JobLimits {
         canary: u64::from(config.resync.canary),
@@ -265,7 +269,10 @@ fn text(told: &Told, wish: &Wish<'_>) -> String {
         span(std::time::Duration::from_millis(told.takes_ms)),
     );
     // Writing to a String cannot fail, here and below.
-    let _infallible = writeln!(text, "  for example: {}", told.sample.join(", "));
+    text.push_str("  the first of them, against what the portal was told last:\n");
+    for one in &told.sample {
+        let _infallible = writeln!(text, "    {}  {}", one.ma_ho_so, change_words(&one.change));
+    }
     if outlook.never_sent > 0 {
         let _infallible = writeln!(
             text,
@@ -345,17 +352,58 @@ fn text(told: &Told, wish: &Wish<'_>) -> String {
     text
 }
 
+fn change_words(change: &Change) -> String {
+    match change {
+        Change::Unknown => "it was told nothing that is still kept".to_owned(),
+        Change::Same => "the same again".to_owned(),
+        Change::Steps => "its steps, and no packet".to_owned(),
+        Change::NotSent { why } => format!("not sent: {why}"),
+        Change::Fields { fields } => {
+            let value =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            let mut shown: Vec<String> = fields
+                .iter()
+                .take(FIELDS_SHOWN)
+                .map(|field| {
+                    format!("{} {} -> {}", field.path, value(&field.before), value(&field.after))
+                })
+                .collect();
+            if fields.len() > FIELDS_SHOWN {
+                shown.push(format!(
+                    "and {} more",
+                    count((fields.len() - FIELDS_SHOWN) as u64, "field")
+                ));
+            }
+            shown.join(", ")
+        }
+    }
+}
+
 fn cannot(file: &Path, doing: &str, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("{} cannot be {doing}: {error}", file.display()))
         .hint("nothing was sent")
 }
 
-/// A line about the plan, then one for each dossier. Beside the name first, so that a file that is
-/// there is whole.
+/// A line about the plan, then one for each dossier. A file that is there is never replaced, and one
+/// that could not be written whole does not stay.
 async fn write_file(context: &Context, plan: &Plan, file: &Path) -> Result<(), Failure> {
-    let part = file.with_extension("part");
     let failed = |error: std::io::Error| cannot(file, "written", &error);
-    let mut out = BufWriter::new(std::fs::File::create(&part).map_err(failed)?);
+    let out = BufWriter::new(new_private_file(file).map_err(failed)?);
+    let written = write_lines(context, plan, file, out).await;
+    if written.is_err() {
+        // What cannot be removed either is refused when it is read: its hash is another one.
+        drop(std::fs::remove_file(file));
+    }
+    written
+}
+
+async fn write_lines(
+    context: &Context,
+    plan: &Plan,
+    file: &Path,
+    mut out: BufWriter<std::fs::File>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| cannot(file, "written", &error);
     let head = Head {
         format: FORMAT.to_owned(),
         plan: plan.id,
@@ -379,8 +427,7 @@ async fn write_file(context: &Context, plan: &Plan, file: &Path) -> Result<(), F
             writeln!(out, "{}", serde_json::to_string(line).map_err(json)?).map_err(failed)?;
         }
     }
-    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-    std::fs::rename(&part, file).map_err(failed)
+    out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)
 }
 
 /// What a plan file says, and the hash of it.

@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// Only make the plan and show it
     #[arg(long)]
     dry_run: bool,
-    /// Only make the plan and write it into this file, for review
+    /// Only make the plan and write it into this file, for review; the file must not exist
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     plan: Option<PathBuf>,
     /// Run the plan of this file

@@ -9,16 +9,21 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::audit::{on_record, refused};
 use super::pull::received;
 use super::push::call_record;
 use super::read_back::{Echo, compare_echo};
 use super::{Context, PortalLine, SourceLine, Stop, VerbError};
+use crate::domain::diagnostic::Severity;
+use crate::domain::difference::{Difference, differences};
 use crate::domain::failure::Disposition;
 use crate::domain::job::{ItemState, JobState, Mode, Next, Order, Standing, next};
 use crate::domain::priority::Priority;
 use crate::ledger::jobs::{Job, JobLimits, Obeyed, Plan, PlanLine, PlanOrder, Started, ToVerify};
 use crate::ledger::record::{AuditRecord, PullCommit, SettleBatch};
+use crate::mapping::Mapping;
 use crate::portal::gate::Readiness;
 use crate::portal::{LookUpVerdict, Tenure};
 
@@ -70,9 +75,20 @@ pub async fn start_job(
     actor: &str,
     reason: &str,
 ) -> Result<Started, VerbError> {
-    let audit = act("resync", &format!("plan {}", plan.id), Some(plan), actor, reason);
-    let started = context.ledger.start_job(context.clock.now(), plan.id, limits, &audit).await?;
-    Ok(started)
+    let audit = start_act(plan, actor, reason);
+    let work = context.ledger.start_job(context.clock.now(), plan.id, limits, &audit);
+    Ok(on_record(context, &audit, work).await?)
+}
+
+/// A plan was not set to work, and the audit says why.
+pub async fn refuse_job(context: &Context, plan: &Plan, actor: &str, reason: &str, why: &str) {
+    refused(context, &start_act(plan, actor, reason), why).await;
+}
+
+fn start_act(plan: &Plan, actor: &str, reason: &str) -> AuditRecord {
+    AuditRecord::new(actor, "resync", &format!("plan {}", plan.id), reason)
+        .selection(format!("{} dossiers: {}", plan.items, plan.selection))
+        .plan_hash(&plan.hash)
 }
 
 /// Obeys an operator.
@@ -83,18 +99,9 @@ pub async fn order_job(
     actor: &str,
     reason: &str,
 ) -> Result<Obeyed, VerbError> {
-    let audit = act(order.action(), &format!("job {job}"), None, actor, reason);
-    let obeyed = context.ledger.order_job(context.clock.now(), job, order, &audit).await?;
-    Ok(obeyed)
-}
-
-/// The audit row of an act upon a plan or a job.
-fn act(action: &str, target: &str, plan: Option<&Plan>, actor: &str, reason: &str) -> AuditRecord {
-    let target = match plan {
-        Some(plan) => format!("{target}: {} ({} dossiers)", plan.selection, plan.items),
-        None => target.to_owned(),
-    };
-    AuditRecord::new(actor, action, &target, reason)
+    let audit = AuditRecord::new(actor, order.action(), &format!("job {job}"), reason);
+    let work = context.ledger.order_job(context.clock.now(), job, order, &audit);
+    Ok(on_record(context, &audit, work).await?)
 }
 
 /// One look at every job. The caller owns the gate.
@@ -355,20 +362,36 @@ fn judge(
     }
 }
 
-/// What would be sent of a dossier now, beside what the portal was told last.
-#[derive(Debug, Clone)]
+/// What a plan would change of a dossier, against what the portal was told last.
+#[derive(Debug, Clone, Serialize)]
 pub struct Forecast {
     pub ma_ho_so: String,
-    /// Packets as JSON; `None` where there is none, with the reason in `why_not`.
-    pub told: Option<serde_json::Value>,
-    pub now: Option<serde_json::Value>,
-    pub why_not: Option<String>,
+    #[serde(flatten)]
+    pub change: Change,
 }
 
-/// Maps the stored documents of a plan's first dossiers as they would be mapped today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// The portal acknowledged no packet that is still kept.
+    Unknown,
+    Same,
+    /// Personal values are masked.
+    Fields {
+        fields: Vec<Difference>,
+    },
+    /// Steps only: its packet is not sent.
+    Steps,
+    NotSent {
+        why: String,
+    },
+}
+
+/// Maps the stored documents of a plan's first dossiers as they would be mapped today. What a source
+/// that is asked again gives is not known before.
 pub async fn forecast(
     context: &Context,
-    mapping: &crate::mapping::Mapping,
+    mapping: &Mapping,
     plan: &Plan,
     limit: u32,
 ) -> Result<Vec<Forecast>, VerbError> {
@@ -379,27 +402,36 @@ pub async fn forecast(
     let mut forecasts = Vec::with_capacity(lines.len());
     for line in lines {
         let told = told.get(&line.dossier_id).and_then(|packet| serde_json::from_str(packet).ok());
-        let mut forecast = Forecast { ma_ho_so: line.ma_ho_so, told, now: None, why_not: None };
-        match plan.mode {
-            Mode::AsSent => forecast.now.clone_from(&forecast.told),
-            Mode::StepsOnly => {}
-            Mode::ReMap | Mode::RePull => {
+        let change = match (plan.mode, told) {
+            (Mode::StepsOnly, _) => Change::Steps,
+            (Mode::AsSent, Some(_)) => Change::Same,
+            (Mode::AsSent, None) => not_sent("the portal acknowledged no packet that is kept"),
+            (Mode::ReMap | Mode::RePull, told) => {
                 match context.ledger.newest_document(line.dossier_id).await? {
-                    None => forecast.why_not = Some("its document is past retention".to_owned()),
-                    Some(document) => {
-                        let mapped = mapping.map(&document);
-                        forecast.now =
-                            mapped.dossier.and_then(|dossier| serde_json::to_value(dossier).ok());
-                        if forecast.now.is_none() {
-                            let rule = mapped.diagnostics.first().map(|found| found.rule.as_str());
-                            let rule = rule.unwrap_or("the mapping refuses it");
-                            forecast.why_not = Some(format!("it would be quarantined: {rule}"));
-                        }
-                    }
+                    None => not_sent("its document is past retention"),
+                    Some(document) => remapped(mapping, &document, told.as_ref()),
                 }
             }
-        }
-        forecasts.push(forecast);
+        };
+        forecasts.push(Forecast { ma_ho_so: line.ma_ho_so, change });
     }
     Ok(forecasts)
+}
+
+fn not_sent(why: &str) -> Change {
+    Change::NotSent { why: why.to_owned() }
+}
+
+fn remapped(mapping: &Mapping, document: &str, told: Option<&Value>) -> Change {
+    let mapped = mapping.map(document);
+    let Some(dossier) = mapped.dossier else {
+        let refusing = mapped.diagnostics.iter().find(|found| found.severity == Severity::Error);
+        let rule = refusing.map_or("the mapping", |found| found.rule.as_str());
+        return not_sent(&format!("it would be quarantined: {rule}"));
+    };
+    let Some(told) = told else {
+        return Change::Unknown;
+    };
+    let fields = differences(told, &serde_json::to_value(&dossier).unwrap_or_default());
+    if fields.is_empty() { Change::Same } else { Change::Fields { fields } }
 }

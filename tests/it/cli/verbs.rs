@@ -94,6 +94,8 @@ fn a_cause_is_listed_shown_noted_held_released_and_retried_by_its_name() {
     assert!(listed.out.contains(&name) && listed.out.contains("NEAREST DUE"), "{}", listed.out);
     let members = on(copy.path(), &["problems", "dossiers", &name, "--json"]).json();
     assert_eq!(members.as_array().unwrap().len() as u64, open);
+    let chosen = ["resync", "--signature", &name, "--dry-run", "--reason", "thu", "--json"];
+    assert_eq!(on(copy.path(), &chosen).json()["plan"]["items"].as_u64(), Some(open));
     let noted = on(
         copy.path(),
         &[

@@ -66,12 +66,12 @@ pub(super) async fn begin(
     })
 }
 
-/// The dossiers behind ?13 up to ?14, of the plan ?16 at ?17. What is never sent is in the list, and
+/// The dossiers behind ?14 up to ?15, of the plan ?17 at ?18. What is never sent is in the list, and
 /// says so.
 macro_rules! insert_items {
     () => {
         "INSERT INTO job_item (plan_id, dossier_id, revision_id, state, changed_at, outcome)
-    SELECT ?16, d.id, d.newest_revision_id, CASE e.state WHEN 'not_ours' THEN 'skipped' ELSE 'waiting' END, ?17,
+    SELECT ?17, d.id, d.newest_revision_id, CASE e.state WHEN 'not_ours' THEN 'skipped' ELSE 'waiting' END, ?18,
            CASE e.state WHEN 'not_ours' THEN 'never_sent' END
     FROM "
     };
@@ -80,7 +80,7 @@ macro_rules! insert_items {
 const FILL: &str = concat!(
     insert_items!(),
     walked!(),
-    " WHERE d.id > ?13 AND d.id <= ?14 AND ?15 IS NULL AND ",
+    " WHERE d.id > ?14 AND d.id <= ?15 AND ?16 IS NULL AND ",
     meant!(),
     " ORDER BY d.id"
 );
@@ -88,7 +88,7 @@ const FILL: &str = concat!(
 const FILL_CODES: &str = concat!(
     insert_items!(),
     by_code!(),
-    " WHERE d.id > ?13 AND d.id <= ?14 AND ",
+    " WHERE d.id > ?14 AND d.id <= ?15 AND ",
     meant!(),
     " ORDER BY d.id"
 );
@@ -260,7 +260,7 @@ const ALSO_IN: &str = "
 
 macro_rules! later {
     () => {
-        " WHERE NOT EXISTS (SELECT 1 FROM job_item AS i WHERE i.plan_id = ?13 AND i.dossier_id = d.id) AND "
+        " WHERE NOT EXISTS (SELECT 1 FROM job_item AS i WHERE i.plan_id = ?14 AND i.dossier_id = d.id) AND "
     };
 }
 
@@ -300,7 +300,7 @@ pub(super) async fn outlook(readers: &SqlitePool, plan: &Plan) -> Result<Outlook
     }
     let by_codes = !plan.selection.codes.is_empty();
     let query = bound(if by_codes { LATER_CODES } else { LATER }, &plan.selection).bind(plan.id);
-    // ?14 is nobody's here.
+    // ?15 is nobody's here.
     let query = if by_codes { query.bind(None::<i64>).bind(codes(&plan.selection)) } else { query };
     let row = query.fetch_one(readers).await.map_err(|error| failed(doing, error))?;
     let later: i64 = row.try_get(0).map_err(|error| failed(doing, error))?;

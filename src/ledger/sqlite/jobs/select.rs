@@ -11,7 +11,7 @@ use crate::domain::status::Status;
 use crate::domain::time::Timestamp;
 use crate::ledger::LedgerError;
 
-/// From `dossier AS d`, its newest entry `e` and newest revision `r`, over parameters ?1 to ?14; ?15
+/// From `dossier AS d`, its newest entry `e` and newest revision `r`, over parameters ?1 to ?13; ?16
 /// are the codes. Written so that a criterion that is not given costs a comparison.
 macro_rules! meant {
     () => {
@@ -35,7 +35,9 @@ macro_rules! meant {
            WHEN e.state NOT IN ('accepted', 'unchanged', 'presumed') THEN 'open'
            ELSE coalesce((SELECT min(x.kind) FROM discrepancy AS x WHERE x.dossier_id = d.id
                           AND x.resolved_at IS NULL AND x.kind IN ('different', 'missing')), 'matched') END)
-      AND (?12 IS NULL OR coalesce(d.newest_changed_at, r.received_at) >= ?12)"
+      AND (?12 IS NULL OR coalesce(d.newest_changed_at, r.received_at) >= ?12)
+      AND (?13 IS NULL OR d.id IN (SELECT p.dossier_id FROM signature AS s
+                                   CROSS JOIN problem AS p ON p.signature_id = s.id WHERE s.name = ?13))"
     };
 }
 
@@ -50,7 +52,7 @@ macro_rules! walked {
 /// The same, found by their codes.
 macro_rules! by_code {
     () => {
-        "(SELECT DISTINCT value FROM json_each(?15)) AS j CROSS JOIN dossier AS d ON d.ma_ho_so = j.value
+        "(SELECT DISTINCT value FROM json_each(?16)) AS j CROSS JOIN dossier AS d ON d.ma_ho_so = j.value
     CROSS JOIN entry AS e ON e.id = d.newest_entry_id
     CROSS JOIN revision AS r ON r.id = d.newest_revision_id"
     };
@@ -61,20 +63,20 @@ pub(super) use {by_code, meant, walked};
 const WALK: &str = concat!(
     "SELECT d.id FROM ",
     walked!(),
-    " WHERE d.id > ?13 AND ",
+    " WHERE d.id > ?14 AND ",
     meant!(),
-    " ORDER BY d.id LIMIT ?14"
+    " ORDER BY d.id LIMIT ?15"
 );
 
 const WALK_CODES: &str = concat!(
     "SELECT d.id FROM ",
     by_code!(),
-    " WHERE d.id > ?13 AND ",
+    " WHERE d.id > ?14 AND ",
     meant!(),
-    " ORDER BY d.id LIMIT ?14"
+    " ORDER BY d.id LIMIT ?15"
 );
 
-/// Binds ?1 to ?12. The statement goes on with what is its own from ?13 to ?14, and ?15 is the codes.
+/// Binds ?1 to ?13. The statement goes on with what is its own from ?14 to ?15, and ?16 is the codes.
 pub(super) fn bound<'q>(
     statement: &'static str,
     selection: &Selection,
@@ -92,16 +94,11 @@ pub(super) fn bound<'q>(
         .bind(selection.discrepancy.map(DiscrepancyKind::as_str))
         .bind(selection.bucket.map(Bucket::as_str))
         .bind(selection.changed_since.map(Timestamp::millis))
+        .bind(selection.signature.clone())
 }
 
 /// Refuses criteria that this ledger keeps nothing of.
 pub(super) fn answerable(selection: &Selection) -> Result<(), LedgerError> {
-    if selection.signature.is_some() {
-        return Err(LedgerError::Refused {
-            what: "no signatures of failures are kept in this ledger".to_owned(),
-            hint: "select by failure code or rule: `--failure CODE`, `--rule RULE`",
-        });
-    }
     if selection.bucket == Some(Bucket::Unverifiable) {
         return Err(LedgerError::Refused {
             what: "which dossiers could not be verified is not kept".to_owned(),
