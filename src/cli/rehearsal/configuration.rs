@@ -1,10 +1,12 @@
 //! The configuration of a rehearsal, as somebody would write it.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::Plan;
 use crate::cli::lab::Way;
+use crate::cli::words::new_private_file;
 use crate::lab::certificates;
 use crate::lab::portal::PortalOptions;
 
@@ -26,10 +28,14 @@ impl Account {
         }
     }
 
-    /// The secrets, where the configuration looks for them.
+    /// The secrets, where the configuration looks for them, in files that are nobody else's to read.
     pub(super) fn write(&self, folder: &Path) -> std::io::Result<()> {
-        std::fs::write(folder.join("portal-password"), &self.password)?;
-        std::fs::write(folder.join("portal-client-secret"), &self.client_secret)
+        for (name, secret) in
+            [("portal-password", &self.password), ("portal-client-secret", &self.client_secret)]
+        {
+            new_private_file(&folder.join(name))?.write_all(secret.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
