@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::super::LedgerError;
 use super::{column, failed, run};
@@ -26,10 +26,10 @@ pub(super) struct Locks {
 impl Locks {
     /// Whether the lock is ours now. A folder that cannot be written has no locks.
     fn take(&self, ledger: &Path, name: &str, token: i64) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.get(name).is_some_and(|(owner, _)| *owner == token) {
+        if self.has(name, token) {
             return true;
         }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // Opened anew each time: a lock belongs to what was opened, so that two leases in one
         // process exclude each other too.
         let opened =
@@ -41,6 +41,12 @@ impl Locks {
             }
             _ => false,
         }
+    }
+
+    /// Whether this lease has the lock.
+    fn has(&self, name: &str, token: i64) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(name).is_some_and(|(owner, _)| *owner == token)
     }
 
     fn give_back(&self, name: &str, token: i64) {
@@ -72,6 +78,30 @@ const TAKE: &str = "
     INSERT INTO singleton (name, holder, token, expires_at, locked) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = excluded.token,
         expires_at = excluded.expires_at, locked = excluded.locked";
+
+const RENEW: &str =
+    "UPDATE singleton SET expires_at = ?1 WHERE name = ?2 AND token = ?3 AND locked = 1";
+
+/// Lengthens a lease whose lock is ours, which is every few seconds of a service's life: one statement
+/// without a transaction. `false`: [`hold_singleton`] has to say how it stands.
+pub(super) async fn renew(
+    writer: &SqlitePool,
+    locks: &Locks,
+    name: &str,
+    lease: Lease,
+) -> Result<bool, LedgerError> {
+    if !locks.has(name, lease.token) {
+        return Ok(false);
+    }
+    let renewed = sqlx::query(RENEW)
+        .bind(lease.expires_at.millis())
+        .bind(name.to_owned())
+        .bind(lease.token)
+        .execute(writer)
+        .await
+        .map_err(|error| failed("hold a singleton", error))?;
+    Ok(renewed.rows_affected() == 1)
+}
 
 pub(super) async fn hold_singleton(
     conn: &mut SqliteConnection,
@@ -125,4 +155,4 @@ pub(super) async fn release_singleton(
 
 /// Every statement of this file; a test prepares them against the schema.
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[HOLDER, TAKE, RELEASE];
+pub(super) const STATEMENTS: &[&str] = &[HOLDER, RENEW, TAKE, RELEASE];

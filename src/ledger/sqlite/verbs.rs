@@ -588,6 +588,9 @@ impl Ledger for SqliteLedger {
         holder: &str,
         lease: Lease,
     ) -> Result<Option<String>, LedgerError> {
+        if singleton::renew(&self.writer, &self.locks, name, lease).await? {
+            return Ok(None);
+        }
         let mut tx = self.begin("hold a singleton").await?;
         let place = (&self.locks, self.path.as_path());
         let other = singleton::hold_singleton(&mut tx, place, now, name, holder, lease).await?;
