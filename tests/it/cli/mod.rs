@@ -62,17 +62,39 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// The folder of a demo of sixty dossiers that has settled; made once, only read by tests.
-fn settled() -> &'static Path {
-    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FOLDER.get_or_init(|| {
+/// A demo of sixty dossiers that has settled, made once.
+struct Demo {
+    _folder: tempfile::TempDir,
+    /// Where tests read, several at once.
+    read: PathBuf,
+    /// Where nobody works, so that a copy of it is whole: who reads a ledger makes and removes files
+    /// beside it.
+    untouched: PathBuf,
+}
+
+fn demo() -> &'static Demo {
+    static DEMO: OnceLock<Demo> = OnceLock::new();
+    DEMO.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("demo");
-        let ran = hoso(&["demo", "--once", "--dossiers", "60", "--keep", path.to_str().unwrap()]);
+        let (read, untouched) = (folder.path().join("demo"), folder.path().join("untouched"));
+        let ran = hoso(&["demo", "--once", "--dossiers", "60", "--keep", read.to_str().unwrap()]);
         assert_eq!(ran.code, 0, "{}", ran.err);
-        (folder, path)
-    });
-    path
+        std::fs::create_dir(&untouched).unwrap();
+        copy(&read, &untouched);
+        Demo { _folder: folder, read, untouched }
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The folder of the settled demo, only read by tests.
+fn settled() -> &'static Path {
+    &demo().read
 }
 
 /// `hoso --config DEMO …` on the shared ledger.
@@ -89,12 +111,9 @@ fn on(folder: &Path, arguments: &[&str]) -> Ran {
 
 /// A copy of the settled demo that a test may change.
 fn copied() -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(settled()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    copy
+    let folder = tempfile::tempdir().unwrap();
+    copy(&demo().untouched, folder.path());
+    folder
 }
 
 /// The oldest problem of the settled demo, a dossier that the mapping refused.
